@@ -1,0 +1,253 @@
+"""Build a labelled corpus: in parallel, resumable, and the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
+from mtqscore.manifest import write_manifest
+from mtqscore.simulation.colour import Recolour
+from mtqscore.simulation.external import check_command
+from mtqscore.simulation.labels import floor_ratio_db, label_parts
+from mtqscore.simulation.recipe import draw_plan
+from mtqscore.simulation.scene import Scene, describe, start_scene
+from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
+from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
+
+COLUMNS = (
+    "path", "split", "speaker", "duration_s", "bandwidth", "kind", *(target.name for target in TARGETS),
+    "speech_pesq", "noise_ratio_db", "musical", "rest_db", "clean", "noise", "chain",
+)  # fmt: skip
+ATTEMPTS = 6
+"""A draw that leaves no measurable speech is drawn again, this often."""
+
+SPLIT_CODES = {"train": 0, "val": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """What to build; together with the sources it determines every sample.
+
+    Args:
+        clips: number of recordings in all.
+        val_share: share of them in the val split.
+        test_share: share of them in the test split.
+        seed: of everything random.
+        min_s: shortest recording.
+        max_s: longest recording.
+        narrow_share: share of narrowband recordings.
+        enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+    """
+
+    clips: int = 8000
+    val_share: float = 0.08
+    test_share: float = 0.12
+    seed: int = 1
+    min_s: float = 3.0
+    max_s: float = 7.0
+    narrow_share: float = 0.4
+    enhancers: tuple[str, ...] = ()
+
+    def split_of(self, index: int) -> str:
+        """Return the split of clip number ``index``, spread evenly so that a partial corpus has all three."""
+        point = (index * 0.6180339887498949) % 1.0
+        if point < self.test_share:
+            return "test"
+        return "val" if point < self.test_share + self.val_share else "train"
+
+
+@dataclass(frozen=True)
+class _Job:
+    config: SimulationConfig
+    speech: tuple[Recording, ...]
+    noise: tuple[Recording, ...]
+    folder: Path
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(job: _Job) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _worker["job"] = job
+    _worker["sources"] = {}
+
+
+def simulate_corpus(
+    speech: Path,
+    noise: Path,
+    folder: Path,
+    config: SimulationConfig,
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """Build the corpus, or finish one that was interrupted.
+
+    Args:
+        speech: folder or table of clean speech.
+        noise: folder or table of noise.
+        folder: where recordings (FLAC, 16 kHz, mono), ``manifest.csv`` and ``simulation.json`` go.
+        config: what to build.
+        workers: processes.
+        progress: called with the number of finished clips and of all clips.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UsageError: the folder holds another corpus, or a source does not exist.
+        InputError: a source cannot be used.
+        EnvironmentProblemError: nothing can be written, or an external enhancer fails.
+    """
+    for command in config.enhancers:
+        check_command(command)
+    shares = {"val": config.val_share, "test": config.test_share}
+    job = _Job(
+        config,
+        tuple(list_recordings(speech, shares, config.seed)),
+        tuple(list_recordings(noise, shares, config.seed)),
+        folder,
+    )
+    for split in sorted({config.split_of(index) for index in range(config.clips)}):
+        Sources(list(job.speech), list(job.noise), split)  # refuses an empty split before any work
+    try:
+        records = _prepare(job, speech, noise)
+        missing = [index for index in range(config.clips) if index not in records]
+        progress(len(records), config.clips)
+        with (folder / "rows.jsonl").open("a", encoding="utf-8") as log:
+            for record in _made(job, missing, workers):
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                records[record["index"]] = record
+                progress(len(records), config.clips)
+        manifest = folder / "manifest.csv"
+        write_manifest(manifest, COLUMNS, (records[index] for index in sorted(records)))
+    except OSError as error:
+        raise EnvironmentProblemError(f"{folder}: cannot write the corpus: {error.strerror or error}") from error
+    return manifest
+
+
+def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
+    """Make the folder, or check that it holds this very corpus, and return its finished rows by index."""
+    (job.folder / "audio").mkdir(parents=True, exist_ok=True)
+    described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
+    described["enhancers"] = list(job.config.enhancers)
+    note = job.folder / "simulation.json"
+    if note.exists():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        changed = sorted(key for key in described if found.get(key) != described[key])
+        if changed:
+            raise UsageError(
+                f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
+            )
+    else:
+        note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    log = job.folder / "rows.jsonl"
+    rows = {}
+    if log.exists():
+        whole = []
+        for line in log.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # the line that an interrupted run left half written
+            if (job.folder / record["path"]).is_file():
+                rows[int(record["index"])] = record
+                whole.append(line)
+        partial = log.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
+        partial.replace(log)
+    return rows
+
+
+def _made(job: _Job, missing: list[int], workers: int) -> Iterator[dict[str, Any]]:
+    if workers <= 1:
+        _start_worker(job)
+        yield from map(_make, missing)
+        return
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(job,))
+    try:
+        # Bounded look-ahead, so that an interruption is answered at once.
+        yield from pool.map(_make, missing, chunksize=4)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _make(index: int) -> dict[str, Any]:
+    job: _Job = _worker["job"]
+    split = job.config.split_of(index)
+    if split not in _worker["sources"]:
+        _worker["sources"][split] = Sources(list(job.speech), list(job.noise), split)
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([job.config.seed, index, attempt])
+        record = make_clip(rng, _worker["sources"][split], job.config, job.folder / "audio" / f"{index:06d}.flac")
+        if record is not None:
+            return {"index": index, "split": split, **record}
+    raise InputError(f"clip {index}: {ATTEMPTS} draws left no measurable speech; check the speech recordings")
+
+
+def make_clip(
+    rng: np.random.Generator, sources: Sources, config: SimulationConfig, path: Path
+) -> dict[str, Any] | None:
+    """Draw, degrade, label and write one recording.
+
+    Returns:
+        Its row of the manifest, or None when the draw left no measurable speech.
+    """
+    rate_hz = 8_000 if rng.random() < config.narrow_share else SPEECH_RATE_HZ
+    samples = int(rng.uniform(config.min_s, config.max_s) * SPEECH_RATE_HZ)
+    clean, talker, clean_path, faint = sources.speech(rng, samples)
+    if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
+        return None
+    floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ) if faint else 140.0
+    scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
+    plan = draw_plan(rng, sources, rate_hz, commands=config.enhancers)
+    steps = (Recolour.draw(rng, rate_hz), *plan.steps)
+    for step in steps:
+        scene = step.apply(scene, rng)
+    labels = label_parts(
+        scene.clean, scene.speech, scene.noise, scene.rate_hz, raw_noise=scene.raw_noise, floor_db=floor_db
+    )
+    if labels is None:
+        return None
+    scene, level_db = _at_random_level(scene.at_rate(SAMPLE_RATE_HZ), rng)
+    partial = path.with_suffix(".partial")
+    soundfile.write(partial, scene.mix, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")
+    partial.replace(path)
+    chain = [*(describe(step) for step in steps), {"name": "level", "peak_db": level_db}]
+    return {
+        "path": f"audio/{path.name}",
+        "speaker": talker,
+        "duration_s": round(len(scene.mix) / SAMPLE_RATE_HZ, 3),
+        "kind": _kind(plan.kind, steps),
+        "rest_db": round(scene.rest_db, 1),
+        "clean": clean_path.name,
+        "noise": " ".join(scene.noise_names),
+        "chain": json.dumps(chain),
+        **labels.as_record(),
+    }
+
+
+def _at_random_level(scene: Scene, rng: np.random.Generator) -> tuple[Scene, float]:
+    """Scale to a random peak level that does not clip."""
+    peak_db = round(float(min(rng.uniform(-30, 0), -0.3)), 1)
+    peak = max(float(np.max(np.abs(scene.mix))), 1e-9)
+    return scene.scaled(10 ** (peak_db / 20) / peak), peak_db
+
+
+def _kind(kind: str, steps: tuple[Any, ...]) -> str:
+    """Name the chain for tables: single distortions and enhancers by their own name."""
+    if kind not in ("distortion", "enhanced"):
+        return kind
+    step = next((item for item in steps if item.name not in ("recolour", "noise", "band_limit")), None)
+    return "band_limit" if step is None else str(step.name)

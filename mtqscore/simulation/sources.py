@@ -1,0 +1,206 @@
+"""The clean speech and the noise that a simulation draws from, with their splits."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from mtqscore.errors import InputError, UsageError
+from mtqscore.manifest import SPLITS
+from mtqscore.simulation.levels import Signal, active_level_db, level_db
+
+SPEECH_RATE_HZ = 16_000
+_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga", ".mp3"}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One source file.
+
+    Args:
+        path: where it is.
+        split: train, val or test; nothing crosses from one split to another.
+        group: talker of speech, family of noise.
+        faint_background: the speech is not free of background (grade B of the table).
+    """
+
+    path: Path
+    split: str
+    group: str
+    faint_background: bool = False
+
+
+def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[Recording]:
+    """List a folder or a table of recordings.
+
+    Args:
+        source: a folder, searched through, or a CSV with a column ``path`` (relative to the table) and any of
+            ``speaker`` or ``family``, ``split`` and ``grade`` (A: no audible background, B: a faint one).
+        shares: share of each split, for sources that do not name one; whole talkers and whole noise files go to
+            one split. In a folder, the name of a file's folder is its talker.
+        seed: of that division.
+
+    Raises:
+        InputError: nothing usable is found.
+        UsageError: the source does not exist.
+    """
+    if not source.exists():
+        raise UsageError(f"{source}: no such folder or table")
+    found = _from_folder(source) if source.is_dir() else _from_table(source)
+    if not found:
+        raise InputError(f"{source}: no audio files found; give a folder of recordings or a CSV with a column 'path'")
+    placed = []
+    for path, split, group, grade in found:
+        key = group or str(path)
+        placed.append(Recording(path, split or _drawn_split(key, shares, seed), key, grade.upper() == "B"))
+    return placed
+
+
+def _from_folder(folder: Path) -> list[tuple[Path, str, str, str]]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    return [(path, "", str(path.parent) if path.parent != folder else "", "") for path in files]
+
+
+def _from_table(table: Path) -> list[tuple[Path, str, str, str]]:
+    with table.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        if "path" not in (reader.fieldnames or []):
+            raise InputError(f"{table}: the table has no column 'path'")
+        records = list(reader)
+    found = []
+    for line, record in enumerate(records, start=2):
+        path, split = table.parent / record["path"], record.get("split") or ""
+        if not path.is_file():
+            raise InputError(f"{table}: line {line}: no such file: {path}")
+        if split and split not in SPLITS:
+            raise InputError(f"{table}: line {line}: split {split!r} is none of {', '.join(SPLITS)}")
+        # A noise family may cross splits, file by file; a talker may not.
+        found.append((path, split, record.get("speaker") or "", record.get("grade") or ""))
+    return found
+
+
+def _drawn_split(key: str, shares: dict[str, float], seed: int) -> str:
+    point = int.from_bytes(sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
+    for split in ("test", "val"):
+        point -= shares.get(split, 0.0)
+        if point < 0:
+            return split
+    return "train"
+
+
+@lru_cache(maxsize=64)
+def _decoded(path: Path) -> Signal:
+    """Read a recording as mono at 16 kHz, shape (samples,)."""
+    try:
+        audio, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path}: cannot be decoded: {error}") from error
+    mono = audio.mean(axis=1)
+    if rate_hz != SPEECH_RATE_HZ:
+        mono = np.asarray(soxr.resample(mono, rate_hz, SPEECH_RATE_HZ))
+    return np.asarray(mono)
+
+
+class Sources:
+    """Speech and noise of one split, drawn at random.
+
+    Args:
+        speech: recordings of speech.
+        noise: recordings of noise.
+        split: which split to draw from.
+
+    Raises:
+        InputError: the split has no speech or no noise.
+    """
+
+    def __init__(self, speech: list[Recording], noise: list[Recording], split: str) -> None:
+        self._talkers: dict[str, list[Recording]] = defaultdict(list)
+        for item in speech:
+            if item.split == split:
+                self._talkers[item.group].append(item)
+        self._names = sorted(self._talkers)
+        self._noise = [item for item in noise if item.split == split]
+        if not self._names or not self._noise:
+            what = "speech" if not self._names else "noise"
+            raise InputError(f"the {split} split has no {what}: give more files, or a table with a column 'split'")
+        # A talker with many recordings is heard more often, but not in proportion.
+        weights = np.array([len(self._talkers[name]) ** 0.5 for name in self._names])
+        self._chances = weights / weights.sum()
+
+    def speech(self, rng: np.random.Generator, samples: int) -> tuple[Signal, str, Path, bool]:
+        """Draw clean speech of one talker at 16 kHz.
+
+        Returns:
+            The speech, shape (about ``samples``,); the talker; the first file; whether a faint background is there.
+        """
+        talker = str(rng.choice(self._names, p=self._chances))
+        files = self._talkers[talker]
+        first = files[int(rng.integers(len(files)))]
+        pieces, size, faint, item = [], 0, first.faint_background, first
+        for _ in range(6):
+            piece = trimmed(_decoded(item.path))
+            if len(piece):
+                # Utterances of one talker are joined at an even level with a breath between them.
+                level = 10 ** ((-26 - active_level_db(piece, SPEECH_RATE_HZ)) / 20)
+                pieces += [piece * level, np.zeros(int(rng.uniform(0.1, 0.5) * SPEECH_RATE_HZ))]
+                size += len(piece)
+                faint |= item.faint_background
+            if size >= samples:
+                break
+            item = files[int(rng.integers(len(files)))]
+        joined = np.concatenate(pieces[:-1]) if pieces else np.zeros(0)
+        start = int(rng.integers(0, max(1, len(joined) - samples)))
+        return joined[start : start + samples], talker, first.path, faint
+
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int) -> tuple[Signal, str]:
+        """Draw a stretch of recorded noise that is not silent; see ``noises.Recordings``."""
+        wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
+        best, best_db, name = np.zeros(wanted), -200.0, ""
+        for _ in range(4):
+            item = self._noise[int(rng.integers(len(self._noise)))]
+            whole = _decoded(item.path)
+            if len(whole) < wanted:
+                whole = np.tile(whole, -(-wanted // max(len(whole), 1)))
+            start = int(rng.integers(0, len(whole) - wanted + 1))
+            piece = whole[start : start + wanted]
+            if level_db(piece) > best_db:
+                best, best_db, name = piece, level_db(piece), item.path.name
+            if best_db > level_db(whole) - 15:
+                break
+        if rate_hz != SPEECH_RATE_HZ:
+            best = np.asarray(soxr.resample(best, SPEECH_RATE_HZ, rate_hz))
+        return best[:samples], name
+
+    def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
+        """Mix several talkers at uneven levels; see ``noises.Recordings``."""
+        wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
+        total = np.zeros(wanted)
+        for _ in range(talkers):
+            talker = self._talkers[str(rng.choice(self._names))]
+            piece = _decoded(talker[int(rng.integers(len(talker)))].path)
+            piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
+            level = active_level_db(piece, SPEECH_RATE_HZ)
+            total += piece * 10 ** ((-26 - level + rng.normal(0, 3)) / 20)
+        if rate_hz != SPEECH_RATE_HZ:
+            total = np.asarray(soxr.resample(total, SPEECH_RATE_HZ, rate_hz))
+        return total[:samples]
+
+
+def trimmed(signal: Signal, margin_s: float = 0.15) -> Signal:
+    """Cut leading and trailing pauses down to ``margin_s``."""
+    size = int(0.016 * SPEECH_RATE_HZ)
+    count = len(signal) // size
+    if count < 4:
+        return signal[:0]
+    powers = np.mean(signal[: count * size].reshape(count, size) ** 2, axis=1)
+    loud = np.flatnonzero(powers > np.max(powers) * 1e-3)
+    margin = int(margin_s * SPEECH_RATE_HZ)
+    return signal[max(0, loud[0] * size - margin) : (loud[-1] + 1) * size + margin]
