@@ -1,0 +1,145 @@
+"""Frozen option objects: every one checks itself, and none needs more than the standard library."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from mtqscore.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+MAX_THREADS = 1024
+
+
+# --- assess ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AssessConfig:
+    """How recordings are scored.
+
+    Args:
+        model: name of a bundled model, or the path of an ONNX file; None is the default bundled model.
+        device: ``auto`` (CUDA where it works, else CPU), ``cpu``, or ``cuda`` (strict: no CUDA is an error).
+        channels: ``mean`` (one mixdown), ``each`` (one row a channel), or a channel number counted from 1.
+        threads: threads for decoding and for the model; None is every core that this process may use.
+        batch_s: seconds of audio, padding included, that the model gets at once.
+        frames: also keep the scores of every frame.
+
+    Raises:
+        UsageError: a value is outside what is allowed.
+
+    Example:
+        >>> AssessConfig(channels="each").device
+        'auto'
+    """
+
+    model: str | None = None
+    device: str = "auto"
+    channels: str = "mean"
+    threads: int | None = None
+    batch_s: float = 40.0
+    frames: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise UsageError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
+        if self.channels not in ("mean", "each") and self.channel_number is None:
+            raise UsageError(f"channels {self.channels!r} is neither mean, each, nor a channel number from 1")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise UsageError(f"threads {self.threads} is outside 1 to {MAX_THREADS}")
+        if not math.isfinite(self.batch_s) or not 1 <= self.batch_s <= 86_400:
+            raise UsageError(f"batch seconds {self.batch_s:g} is outside 1 to 86400")
+
+    @property
+    def channel_number(self) -> int | None:
+        """The one channel that is asked for, counted from 1; None for ``mean`` and ``each``."""
+        if self.channels.isascii() and self.channels.isdigit() and len(self.channels) <= 4 and int(self.channels) > 0:
+            return int(self.channels)
+        return None
+
+
+# --- train ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and constants of the compact MTQ-Net.
+
+    Args:
+        conv_channels: channels of the convolution blocks, first to last.
+        conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
+        conv_strides: step of each block along frequency; the first block also halves the frame rate.
+        squeeze_units: size of a frame before the recurrent layer.
+        lstm_units: units a direction.
+        dense_units: size of a frame before the heads.
+        dropout: share of those units dropped in training.
+        floor_db: power a bin below which nothing is heard, relative to white noise at the active level.
+        feature_mean_db: typical power a bin, subtracted.
+        feature_spread_db: typical spread of the power a bin, divided by.
+    """
+
+    conv_channels: tuple[int, ...] = (16, 24, 40, 64)
+    conv_widths: tuple[int, ...] = (5, 5, 3, 3)
+    conv_strides: tuple[int, ...] = (2, 3, 3, 3)
+    squeeze_units: int = 96
+    lstm_units: int = 64
+    dense_units: int = 64
+    dropout: float = 0.2
+    floor_db: float = -80.0
+    feature_mean_db: float = -35.0
+    feature_spread_db: float = 18.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the result of a training run, besides the data.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: recordings a step.
+        lr: highest learning rate; it warms up to this and falls to zero along a half cosine.
+        warmup_epochs: epochs of linear warm-up, fractions allowed.
+        weight_decay: AdamW's decoupled weight decay, for matrices and kernels only.
+        grad_clip: largest norm of the gradient.
+        ema: decay a step of the averaged weights, which are validated and kept; 0 for none.
+        patience: stop after so many epochs without a better validation; 0 for never.
+        seed: source of the initial weights, the order and the augmentation.
+        alpha: weight of the frame loss against the utterance loss.
+        delta: error, on a scale of 0 to 4, where the Huber loss turns from square to line; by target name, or for
+            all other targets under ``default``.
+        task_weights: weight by target name; 1 where absent.
+        semi_weight: weight of the pseudo-label tasks (PESQ, STOI, SDI) against the supervised ones.
+        monitor: targets whose mean validation LCC chooses the best epoch.
+        max_offset_samples: up to so many samples are cut from the front, drawn anew each time.
+        random_polarity: turn the sign of half of the recordings.
+        recolour_db: largest gain of the random smooth equaliser on the spectrum; 0 for none.
+        max_clip_s: longer recordings are cut to a random stretch of this length in training.
+        bfloat16: compute convolutions and matrix products in bfloat16; None: where the processor has it.
+        threads: processor threads; 0 for all.
+        memory_limit_gb: decode a split once into memory when it needs no more than this; else at every use.
+        network: sizes and constants of the network.
+    """
+
+    epochs: int = 40
+    batch_size: int = 32
+    lr: float = 2e-3
+    warmup_epochs: float = 1.0
+    weight_decay: float = 1e-2
+    grad_clip: float = 1.0
+    ema: float = 0.999
+    patience: int = 0
+    seed: int = 0
+    alpha: float = 1.0
+    delta: dict[str, float] = field(default_factory=lambda: {"default": 1.0})
+    task_weights: dict[str, float] = field(default_factory=dict)
+    semi_weight: float = 1.0
+    monitor: tuple[str, ...] = ("s_mos", "n_mos", "g_mos")
+    max_offset_samples: int = 400
+    random_polarity: bool = True
+    recolour_db: float = 4.0
+    max_clip_s: float = 10.0
+    bfloat16: bool | None = None
+    threads: int = 0
+    memory_limit_gb: float = 6.0
+    network: NetworkConfig = field(default_factory=NetworkConfig)

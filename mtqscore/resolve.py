@@ -1,0 +1,98 @@
+"""How a configuration is settled: flag over file over default, with plain values for JSON and TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mtqscore.errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def resolve(kind: type[Config], file: Path | None, flags: Mapping[str, object]) -> Config:
+    """Build a configuration: flag over file over default.
+
+    Args:
+        kind: the configuration's class.
+        file: a TOML file with the same names, nested configurations as tables.
+        flags: values from the command line; None where the user gave none.
+
+    Returns:
+        The resolved configuration.
+
+    Raises:
+        UsageError: the file cannot be read, or a name or a type is wrong.
+    """
+    values: dict[str, object] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"{file}: cannot read the configuration: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: not a TOML file: {error}") from error
+    values |= {name: value for name, value in flags.items() if value is not None}
+    return from_plain(kind, values, str(file) if file is not None else "the options")
+
+
+def from_plain(kind: type[Config], values: Mapping[str, object], where: str) -> Config:
+    """Build a configuration from plain values, as JSON and TOML hold them.
+
+    Args:
+        kind: the configuration's class.
+        values: name to value; nested configurations are mappings.
+        where: named in messages.
+
+    Returns:
+        The configuration, with defaults for what is absent.
+
+    Raises:
+        UsageError: a name is unknown or a value has the wrong type.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(hints)}")
+    return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """Turn a configuration (a dataclass) into plain values for JSON; tuples become lists, paths text."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return str(value) if isinstance(value, Path) else value
+
+    return {name: plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _convert(hint: Any, value: object, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(kind for kind in arguments if kind is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_plain(typing.cast("type[Any]", hint), value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, where) for key, item in value.items()}
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    # Python's bool is an int, and an int will do where a float is asked for; nothing else is bent into shape.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number:
+        return float(typing.cast("float", value))
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is not int or number):
+        return value
+    raise UsageError(f"{where}: {value!r} is not of the expected kind ({getattr(hint, '__name__', hint)})")

@@ -1,0 +1,1 @@
+"""Ring 2b: networks, data, training and export; needs the ``train`` extra."""

@@ -1,0 +1,166 @@
+"""Checkpoints: one safetensors file each, with its own description in the header; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mtqscore.config import TrainConfig
+from mtqscore.errors import InputError, UsageError
+from mtqscore.resolve import from_plain, to_plain
+from mtqscore.spec import TARGETS
+from mtqscore.training.network import MtqNet
+
+LAST_FILE = "last.safetensors"
+"""Everything that is needed to go on: weights, averaged weights, optimiser, history."""
+
+BEST_FILE = "best.safetensors"
+"""The averaged weights of the best epoch: what is exported."""
+
+FORMAT = "mtqscore-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Args:
+        path: the file.
+        config: the configuration of the run that wrote it.
+        tensors: name to tensor; the names start with ``model.``, ``average.`` or ``optimizer.``.
+        state: epoch, history and whatever else the run noted.
+    """
+
+    path: Path
+    config: TrainConfig
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Give the tensors under one prefix, without it."""
+        return {
+            name.removeprefix(prefix + "."): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(prefix + ".")
+        }
+
+
+def write_checkpoint(
+    path: Path, config: TrainConfig, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint so that a crash leaves the old one or the new one, never half of one.
+
+    Args:
+        path: the file to make or replace.
+        config: the run's configuration.
+        parts: prefix to named tensors.
+        state: anything that JSON can hold.
+    """
+    tensors = {
+        f"{prefix}.{name}": tensor.detach().contiguous().clone()
+        for prefix, part in parts.items()
+        for name, tensor in part.items()
+    }
+    header = {"format": FORMAT, "config": json.dumps(to_plain(config)), "state": json.dumps(dict(state))}
+    partial = path.with_name(path.name + ".partial")
+    safetensors.torch.save_file(tensors, partial, header)
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: the file, or a run folder, of which the best epoch is taken.
+
+    Raises:
+        InputError: there is no such file, or it is no checkpoint of this program.
+    """
+    if path.is_dir():
+        path = path / BEST_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a checkpoint: {error}") from error
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of mtqscore (format {header.get('format')!r}, not {FORMAT!r})")
+    config = from_plain(TrainConfig, json.loads(header["config"]), str(path))
+    return Checkpoint(path, config, tensors, json.loads(header["state"]))
+
+
+def load_network(checkpoint: Checkpoint) -> MtqNet:
+    """Build the network of a checkpoint with its averaged weights, in evaluation mode.
+
+    Raises:
+        InputError: the tensors do not fit the configuration beside them.
+    """
+    network = MtqNet(checkpoint.config.network, TARGETS)
+    load_weights(network, checkpoint)
+    return network.eval()
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy the averaged weights of a checkpoint into a network.
+
+    Raises:
+        InputError: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(checkpoint.part("average"))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{checkpoint.path}: the weights do not fit the network: {reason}") from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """Give an optimiser's state as named tensors: ``<parameter>/<quantity>``."""
+    return {
+        f"{names[parameter]}/{quantity}": torch.as_tensor(value)
+        for parameter, values in optimizer.state.items()
+        for quantity, value in values.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` gave, in the parameters' own memory layout, so that sums round alike."""
+    parameters = {name: parameter for parameter, name in names.items()}
+    for key, tensor in tensors.items():
+        name, quantity = key.split("/")
+        parameter = parameters[name]
+        same_shape = tensor.shape == parameter.shape
+        value = torch.empty_like(parameter).copy_(tensor) if same_shape else tensor.clone()
+        optimizer.state[parameter][quantity] = value.detach()
+
+
+def check_same_config(stored: TrainConfig, asked: TrainConfig, where: Path, free: frozenset[str]) -> None:
+    """Refuse to go on with a run under other settings.
+
+    Args:
+        stored: the configuration in the checkpoint.
+        asked: the configuration of this call.
+        where: the run folder, named in the message.
+        free: settings that may differ, since they change no result.
+
+    Raises:
+        UsageError: a setting differs.
+    """
+    old, new = to_plain(stored), to_plain(asked)
+    changed = [f"{name} {old[name]} → {new[name]}" for name in old if name not in free and old[name] != new[name]]
+    if changed:
+        raise UsageError(
+            f"{where}: holds a run with other settings ({'; '.join(changed)}); use them again or choose another --out"
+        )

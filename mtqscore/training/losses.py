@@ -1,0 +1,103 @@
+"""The multi-task pseudo-label (MPL) objective of MTQ-Net: Huber at utterance and frame level, a term a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mtqscore.config import TrainConfig
+from mtqscore.errors import UsageError
+from mtqscore.spec import PSEUDO, TARGETS, Target
+from mtqscore.training.features import frame_mask
+
+COMMON_SPAN = 4.0
+"""Every target is brought to a scale of this length, that of a MOS from 1 to 5, so that tasks weigh alike."""
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """The loss of one batch.
+
+    Args:
+        total: what is minimised, float32 ().
+        utterance: unweighted utterance loss a task, float32 (targets,); NaN for a task without labels here.
+        frame: unweighted frame loss a task, float32 (targets,); NaN as above.
+    """
+
+    total: Tensor
+    utterance: Tensor
+    frame: Tensor
+
+
+class MplLoss:
+    """Equations 1 to 3 of arXiv 2308.09262.
+
+    O = sum over tasks of w_task (L_utt + alpha L_frame), where L_utt is the mean over utterances of Huber(S - Ŝ),
+    and L_frame the mean over utterances of the mean over their valid frames of Huber(S - ŝ_f): the frame target is
+    the utterance label. A missing label (NaN) drops its utterance from that task's means.
+
+    Args:
+        config: alpha, delta and weights.
+        targets: the tasks in the order of the network's output.
+
+    Raises:
+        UsageError: delta or a weight is named after no target.
+    """
+
+    def __init__(self, config: TrainConfig, targets: tuple[Target, ...] = TARGETS) -> None:
+        names = {target.name for target in targets}
+        strangers = (set(config.delta) - names - {"default"}) | (set(config.task_weights) - names)
+        if strangers:
+            raise UsageError(f"no target is called {', '.join(sorted(strangers))}; targets are {', '.join(sorted(names))}")
+        default = config.delta.get("default", 1.0)
+        self.alpha = config.alpha
+        self.low = torch.tensor([target.low for target in targets])
+        self.gain = torch.tensor([COMMON_SPAN / (target.high - target.low) for target in targets])
+        self.delta = [config.delta.get(target.name, default) for target in targets]
+        self.weight = torch.tensor(
+            [
+                config.task_weights.get(target.name, 1.0) * (config.semi_weight if target in PSEUDO else 1.0)
+                for target in targets
+            ]
+        )
+
+    def __call__(self, scores: Tensor, frame_scores: Tensor, labels: Tensor, counts: Tensor) -> LossParts:
+        """Compute the loss of a batch.
+
+        Args:
+            scores: float32 (batch, targets) in each target's own unit.
+            frame_scores: float32 (batch, frames, targets).
+            labels: float32 (batch, targets); NaN where missing.
+            counts: valid frames an item, int64 (batch,).
+
+        Returns:
+            The total and its parts.
+        """
+        known = ~labels.isnan()
+        truth = ((torch.where(known, labels, self.low) - self.low) * self.gain).to(scores.dtype)
+        utterance = self._huber((scores - self.low) * self.gain, truth)
+        frames = self._huber((frame_scores - self.low) * self.gain, truth[:, None].expand_as(frame_scores))
+        mask = frame_mask(counts, frame_scores.shape[1])[:, :, None].to(frames.dtype)
+        frame = (frames * mask).sum(dim=1) / counts[:, None]
+        share = known.to(scores.dtype)
+        present = share.sum(dim=0)
+        divisor = present.clamp(min=1.0)
+        utterance_loss = (utterance * share).sum(dim=0) / divisor
+        frame_loss = (frame * share).sum(dim=0) / divisor
+        total = (self.weight * (utterance_loss + self.alpha * frame_loss)).sum()
+        absent = present == 0
+        return LossParts(
+            total,
+            utterance_loss.detach().masked_fill(absent, torch.nan),
+            frame_loss.detach().masked_fill(absent, torch.nan),
+        )
+
+    def _huber(self, estimate: Tensor, truth: Tensor) -> Tensor:
+        parts = [
+            functional.huber_loss(estimate[..., task], truth[..., task], reduction="none", delta=delta)
+            for task, delta in enumerate(self.delta)
+        ]
+        return torch.stack(parts, dim=-1)
