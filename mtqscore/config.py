@@ -11,7 +11,7 @@ DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = 1024
 
 
-# --- assess ---------------------------------------------------------------------------------------------------
+# --- assess -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,12 @@ class AssessConfig:
     @property
     def channel_number(self) -> int | None:
         """The one channel that is asked for, counted from 1; None for ``mean`` and ``each``."""
-        if self.channels.isascii() and self.channels.isdigit() and len(self.channels) <= 4 and int(self.channels) > 0:
+        if (
+            self.channels.isascii()
+            and self.channels.isdigit()
+            and len(self.channels) <= 4
+            and int(self.channels) > 0
+        ):
             return int(self.channels)
         return None
 

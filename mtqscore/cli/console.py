@@ -1,17 +1,124 @@
-"""What goes to stderr, and how: messages, one-line refusals, progress on a terminal only."""
+"""What goes to stderr, and how: messages, one-line refusals, progress on a terminal; and clean endings."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from mtqscore.errors import MtqscoreError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+CLOSED_PIPE_EXIT = 141
+"""What a shell reports for a program that its reader no longer wants: 128 + SIGPIPE."""
+
+PROGRESS_AFTER_S = 1.0
+"""Shorter work shows no progress, and does not wait for its library either."""
 
 
 def say(text: str) -> None:
     """Write one message to stderr; stdout carries data only."""
-    print(text, file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # nobody listens, and nobody needs to
+        print(text, file=sys.stderr, flush=True)
 
 
 def fail(error: MtqscoreError) -> None:
     """Write the one line that a refused command ends with."""
     say(f"mtqscore: {error}")
+
+
+@contextmanager
+def clean_endings() -> Iterator[None]:
+    """End quietly when the reader of stdout has gone, and in one line on Ctrl-C."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would fail once more when the interpreter ends.
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
+        sys.exit(CLOSED_PIPE_EXIT)
+    except KeyboardInterrupt:
+        say("mtqscore: interrupted")
+        sys.exit(130)
+
+
+@contextmanager
+def without_native_noise() -> Iterator[None]:
+    """Keep what C libraries print away from the terminal; Python's own stderr goes on as before."""
+    try:
+        own = sys.stderr
+        own.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # no stderr at all: nothing to keep clean
+        yield
+        return
+    with os.fdopen(kept, "w", encoding=own.encoding, errors="backslashreplace", buffering=1) as stream:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                stream.flush()
+            sys.stderr = own
+            os.dup2(stream.fileno(), 2)
+
+
+class Advance(Protocol):
+    """Takes the state of the work; may be called as often as one likes."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show that so many of so many are done, and a word on how it goes."""
+
+
+@contextmanager
+def progress_bar(title: str, unit: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """Show progress on stderr, if that is a terminal, once the work takes longer than a moment.
+
+    Args:
+        title: what is being done.
+        unit: what is counted, in the plural.
+        quiet: show nothing.
+
+    Yields:
+        A callable for the state of the work.
+    """
+    started_s = time.monotonic()
+    shown = not quiet and sys.stderr.isatty()
+    with ExitStack() as stack:
+        bar: Progress | None = None
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            nonlocal bar
+            if not shown or time.monotonic() - started_s < PROGRESS_AFTER_S:
+                return
+            if bar is None:
+                bar = stack.enter_context(_make_bar())
+                bar.add_task(title, total=total, unit=unit, note=note)
+            bar.update(bar.task_ids[0], completed=done, total=total, note=note)
+
+        yield advance
+
+
+def _make_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}  {task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )

@@ -34,7 +34,7 @@ def simulate(
         from mtqscore.simulation.corpus import SimulationConfig, simulate_corpus
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore simulate", "train", error.name or "?") from error
-    from mtqscore.config import usable_cores
+    from mtqscore.cores import usable_cores
 
     config = SimulationConfig(
         clips=clips,

@@ -1,0 +1,308 @@
+"""The pipeline: recordings in, assessments out, in the same order, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtqscore.audio import ArraySource, UnscorableError
+from mtqscore.config import AssessConfig
+from mtqscore.cores import usable_cores
+from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
+from mtqscore.errors import UsageError
+from mtqscore.inputs import Input
+from mtqscore.model_store import load_model
+from mtqscore.runtime import Scorer
+from mtqscore.scores import Assessment, FrameScores, Scores, Status
+from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.windows import join_frames, pool_scores, valid_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+RECORDINGS_AHEAD = 32
+"""Recordings that are read before they are wanted; with short ones, that many windows wait in memory."""
+
+BATCHES_POOLED = 4
+"""Windows for so many batches are collected and sorted by length, so that little of a batch is padding."""
+
+
+class _Row:
+    """One recording whose windows are not all scored yet."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.heard: list[Heard] | None = None
+        self.lengths: dict[int, list[int]] = {}
+        self.scores: dict[int, dict[int, NDArray[np.float32]]] = {}
+        self.frames: dict[int, dict[int, NDArray[np.float32]]] = {}
+        self.waiting = 0
+
+    def add(self, window: Window) -> tuple[_Row, int, int]:
+        """Note a window and return its place."""
+        lengths = self.lengths.setdefault(window.voice, [])
+        lengths.append(len(window.samples))
+        return self, window.voice, len(lengths) - 1
+
+
+class Assessor:
+    """Scores recordings with one model; hold it to score many without loading the model again.
+
+    Args:
+        config: the options; None is all defaults.
+
+    Raises:
+        UsageError: the model is unknown or not a model of mtqscore.
+        EnvironmentProblemError: the device does not work, or a bundled model is damaged.
+
+    Example:
+        >>> import numpy as np
+        >>> assessor = Assessor()
+        >>> noise = np.random.default_rng(0).standard_normal(32_000) * 0.05
+        >>> result = assessor.assess_array(noise, 16_000)
+        >>> result.status
+        <Status.OK: 'ok'>
+        >>> result.scores.n_mos < 3
+        True
+    """
+
+    def __init__(self, config: AssessConfig | None = None) -> None:
+        self.config = config or AssessConfig()
+        self._threads = self.config.threads or usable_cores()
+        self._scorer = Scorer(load_model(self.config.model), self.config.device, self._threads)
+        info = self._scorer.info
+        self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
+
+    @property
+    def model(self) -> str:
+        """name@version of the model."""
+        return self._scorer.info.label
+
+    @property
+    def model_sha256(self) -> str:
+        """Checksum of the model's file, hexadecimal."""
+        return self._scorer.sha256
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return self._scorer.provider
+
+    @property
+    def device_note(self) -> str:
+        """Why ``auto`` left a GPU idle; empty when it did not."""
+        return self._scorer.device_note
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return self._scorer.info.targets
+
+    def assess_file(self, path: str | os.PathLike[str]) -> Assessment:
+        """Score one file.
+
+        Args:
+            path: any format, rate, channel count and length that libsndfile reads.
+
+        Returns:
+            Its assessment. A file that cannot be scored has a status other than ``ok``; it raises nothing.
+
+        Raises:
+            UsageError: the channels are ``each``, which gives several results; use ``assess_files``.
+        """
+        self._refuse_each()
+        return next(self.assess_files([path]))
+
+    def assess_array(self, samples: NDArray[Any], sample_rate_hz: int) -> Assessment:
+        """Score samples in memory; the result is that of a file with the same samples.
+
+        Args:
+            samples: (samples,) or (samples, channels), floats at full scale ±1 or signed integers.
+            sample_rate_hz: their rate.
+
+        Returns:
+            Its assessment, without a path.
+
+        Raises:
+            UsageError: the channels are ``each``, or the array is not audio.
+        """
+        self._refuse_each()
+        try:
+            source = ArraySource(samples, sample_rate_hz)
+        except UnscorableError as error:
+            raise UsageError(error.reason) from error
+        return next(self._assess([source]))
+
+    def assess_files(
+        self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        """Score many files in batches; files are read ahead, rows come in the order of the paths.
+
+        Args:
+            paths: files, or what ``find_inputs`` returned for folders and patterns.
+            progress: called from time to time with the seconds of audio that were scored since the last call.
+
+        Yields:
+            One assessment a file, or one a channel with channels ``each``.
+
+        Raises:
+            EnvironmentProblemError: the model failed while it ran.
+        """
+        items = (item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths)
+        yield from self._assess(items, progress)
+
+    def _refuse_each(self) -> None:
+        if self.config.channels == "each":
+            raise UsageError("channels 'each' gives one result a channel; use assess_files")
+
+    def _assess(
+        self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        rows: deque[_Row] = deque()
+        pool: list[tuple[_Row, int, int, NDArray[np.float32]]] = []
+        pooled = 0
+        enough = BATCHES_POOLED * self.config.batch_s * SAMPLE_RATE_HZ
+        with DecodeAhead(self._plan, self._threads, RECORDINGS_AHEAD) as ahead:
+            for recording in ahead.recordings(items):
+                row = _Row(recording)
+                rows.append(row)
+                for item in recording.take():
+                    if isinstance(item, list):
+                        row.heard = item
+                    else:
+                        place = row.add(item)
+                        if item.sound:
+                            row.waiting += 1
+                            pool.append((*place, item.samples))
+                            pooled += len(item.samples)
+                    if pooled >= enough:
+                        self._score(pool)
+                        if progress is not None:
+                            progress(pooled / SAMPLE_RATE_HZ)
+                        pool, pooled = [], 0
+                    while rows and rows[0].heard is not None and not rows[0].waiting:
+                        yield from self._finish(rows.popleft())
+            self._score(pool)
+            for row in rows:
+                yield from self._finish(row)
+
+    def _score(self, pool: list[tuple[_Row, int, int, NDArray[np.float32]]]) -> None:
+        """Score the windows of the pool, like lengths together."""
+        limit = self.config.batch_s * SAMPLE_RATE_HZ
+        batch: list[tuple[_Row, int, int, NDArray[np.float32]]] = []
+        for entry in sorted(pool, key=lambda entry: -len(entry[3])):
+            if batch and (len(batch) + 1) * len(batch[0][3]) > limit:
+                self._score_batch(batch)
+                batch = []
+            batch.append(entry)
+        if batch:
+            self._score_batch(batch)
+
+    def _score_batch(self, batch: list[tuple[_Row, int, int, NDArray[np.float32]]]) -> None:
+        lengths = np.array([len(samples) for *_, samples in batch], dtype=np.int64)
+        waveform = np.zeros((len(batch), int(lengths.max())), dtype=np.float32)
+        for line, (*_, samples) in zip(waveform, batch, strict=True):
+            line[: len(samples)] = samples
+        scores, frames = self._scorer.score(waveform, lengths)
+        hop = self._plan.hop_samples
+        for index, (row, voice, position, samples) in enumerate(batch):
+            row.scores.setdefault(voice, {})[position] = scores[index]
+            row.waiting -= 1
+            if self.config.frames:
+                # A copy, since a view would keep the whole batch in memory.
+                own = frames[index, : valid_frames(len(samples), hop)].copy()
+                row.frames.setdefault(voice, {})[position] = own
+
+    def _finish(self, row: _Row) -> Iterator[Assessment]:
+        for voice, heard in enumerate(row.heard or []):
+            status, reason, scores, frames = heard.status, heard.reason, None, None
+            if status is Status.OK:
+                lengths, scored = row.lengths[voice], row.scores[voice]
+                pooled = pool_scores([scored[at] for at in scored], [lengths[at] for at in scored])
+                if np.isfinite(pooled).all():
+                    scores = self._name_scores(pooled)
+                    frames = self._join(row, voice) if self.config.frames else None
+                else:
+                    status, reason = Status.NON_FINITE, "the model found no finite score for it"
+            yield Assessment(
+                path=row.recording.path,
+                channel=heard.channel,
+                duration_s=heard.duration_s,
+                sample_rate_hz=heard.sample_rate_hz,
+                status=status,
+                reason=reason,
+                flags=heard.flags,
+                scores=scores,
+                frames=frames,
+                model=self.model,
+                model_sha256=self.model_sha256,
+                provider=self.provider,
+                options=self.config,
+            )
+
+    def _name_scores(self, pooled: NDArray[np.float64]) -> Scores:
+        named = {name: float(value) for name, value in zip(self.targets, pooled, strict=True)}
+        return Scores(named.pop("s_mos"), named.pop("n_mos"), named.pop("g_mos"), named)
+
+    def _join(self, row: _Row, voice: int) -> FrameScores:
+        lengths, hop = row.lengths[voice], self._plan.hop_samples
+        known = row.frames.get(voice, {})
+        values = join_frames([known.get(at) for at in range(len(lengths))], lengths, hop, len(self.targets))
+        return FrameScores(hop / SAMPLE_RATE_HZ, self.targets, values)
+
+
+@lru_cache(maxsize=2)
+def _assessor(config: AssessConfig) -> Assessor:
+    return Assessor(config)
+
+
+def assess_file(path: str | os.PathLike[str], config: AssessConfig | None = None) -> Assessment:
+    """Score one file; the model stays loaded for the next call with the same options.
+
+    Args:
+        path: any format, rate, channel count and length that libsndfile reads.
+        config: the options; None is all defaults.
+
+    Returns:
+        Its assessment. A file that cannot be scored has a status other than ``ok``; it raises nothing.
+
+    Raises:
+        UsageError: the model is unknown, or the channels are ``each``.
+        EnvironmentProblemError: the device or the model does not work.
+
+    Example:
+        >>> assess_file("no-such-file.wav").status
+        <Status.NOT_FOUND: 'not_found'>
+    """
+    return _assessor(config or AssessConfig()).assess_file(path)
+
+
+def assess_array(
+    samples: NDArray[Any], sample_rate_hz: int, config: AssessConfig | None = None
+) -> Assessment:
+    """Score samples in memory; the model stays loaded for the next call with the same options.
+
+    Args:
+        samples: (samples,) or (samples, channels), floats at full scale ±1 or signed integers.
+        sample_rate_hz: their rate.
+        config: the options; None is all defaults.
+
+    Returns:
+        Its assessment, without a path.
+
+    Raises:
+        UsageError: the array is not audio, the model is unknown, or the channels are ``each``.
+        EnvironmentProblemError: the device or the model does not work.
+
+    Example:
+        >>> import numpy as np
+        >>> assess_array(np.zeros(16_000, dtype=np.int16), 16_000).status
+        <Status.SILENT: 'silent'>
+    """
+    return _assessor(config or AssessConfig()).assess_array(samples, sample_rate_hz)

@@ -1,0 +1,303 @@
+"""From recordings to windows for a model: read, judge, mix, resample, cut; many files ahead, in threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtqscore.audio import ArraySource, FileSource, Resampler, Source, UnscorableError
+from mtqscore.inputs import Input
+from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound
+from mtqscore.scores import Flag, Status
+from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.windows import Windower
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VOICES_AT_ONCE = 16
+"""Channels that are followed in one pass over a file; more take more passes, not more memory."""
+
+WINDOWS_AHEAD = 3
+"""Windows of one recording that may wait for the model; 2 MB at 10 s a window."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decoding needs to know of the model and the options.
+
+    Args:
+        channels: mean, each, or a number from 1.
+        window_samples: longest window, at the model's rate.
+        hop_samples: step between the model's frames.
+        min_samples: shortest recording that the model judges, at the model's rate.
+    """
+
+    channels: str
+    window_samples: int
+    hop_samples: int
+    min_samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A piece of one voice.
+
+    Args:
+        voice: index of the voice in its recording, in the order of the result.
+        samples: float32 (samples,) at the model's rate.
+        sound: whether there is anything to judge.
+    """
+
+    voice: int
+    samples: NDArray[np.float32]
+    sound: bool
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of one voice of a recording after it was read to its end.
+
+    Args:
+        channel: ``mean``, a channel number from 1, or empty.
+        duration_s: length of what was read.
+        sample_rate_hz: the recording's own rate.
+        status: ``ok`` if its windows can be scored.
+        reason: the fault in words.
+        flags: see ``Flag``.
+    """
+
+    channel: str
+    duration_s: float | None = None
+    sample_rate_hz: int | None = None
+    status: Status = Status.OK
+    reason: str = ""
+    flags: tuple[Flag, ...] = ()
+
+
+Emit = Callable[[Window], None]
+
+
+class _Voice:
+    """One row in the making: a mixdown or a single channel, from raw blocks to windows."""
+
+    def __init__(
+        self, index: int, channel: str, columns: list[int] | None, source: Source, plan: Plan
+    ) -> None:
+        self._index = index
+        self._channel = channel
+        self._columns = columns
+        self._rate_hz = source.sample_rate_hz
+        self._min_samples = plan.min_samples
+        self._raw = RawJudge(source.sample_rate_hz, source.full_scale)
+        self._band = BandJudge()
+        self._resampler = Resampler(source.sample_rate_hz)
+        self._windower = Windower(plan.window_samples, plan.hop_samples)
+        self._windows = [0, 0]  # without and with sound
+        self.problem: UnscorableError | None = None
+
+    def push(self, block: NDArray[np.float32], emit: Emit) -> None:
+        chosen = block if self._columns is None else block[:, self._columns]
+        try:
+            self._raw.hear(chosen)
+        except UnscorableError as error:
+            self.problem = error
+            return
+        mono = np.ascontiguousarray(chosen[:, 0]) if chosen.shape[1] == 1 else chosen.mean(axis=1)
+        for window in self._windower.push(self._resampler.push(mono)):
+            self._hand_on(window, emit)
+
+    def finish(self, emit: Emit) -> None:
+        rest = self._resampler.push(np.empty(0, np.float32), last=True)
+        windows = [*self._windower.push(rest), *self._windower.finish()]
+        if self._windower.total_samples >= self._min_samples:
+            for window in windows:
+                self._hand_on(window, emit)
+
+    def _hand_on(self, window: NDArray[np.float32], emit: Emit) -> None:
+        sound = has_sound(window)
+        self._windows[sound] += 1
+        if sound:
+            self._band.hear(window)
+        emit(Window(self._index, window, sound))
+
+    def verdict(self, *, truncated: bool) -> Heard:
+        frames = self._raw.frames
+        status, reason = self._fault(frames)
+        flags = [
+            (Flag.UPSAMPLED, self._rate_hz < SAMPLE_RATE_HZ),
+            (
+                Flag.NARROWBAND,
+                status is Status.OK and (self._rate_hz <= NARROWBAND_RATE_HZ or self._band.narrowband),
+            ),
+            (Flag.CLIPPED, self._raw.clipped),
+            (Flag.TRUNCATED, truncated),
+            (Flag.SILENT_PARTS, status is Status.OK and self._windows[False] > 0),
+        ]
+        present = tuple(flag for flag, holds in flags if holds)
+        return Heard(self._channel, frames / self._rate_hz, self._rate_hz, status, reason, present)
+
+    def _fault(self, frames: int) -> tuple[Status, str]:
+        if self.problem is not None:
+            return self.problem.status, self.problem.reason
+        if frames == 0:
+            return Status.EMPTY, "no samples"
+        if self._windower.total_samples < self._min_samples:
+            length_s, least_s = frames / self._rate_hz, self._min_samples / SAMPLE_RATE_HZ
+            return (
+                Status.TOO_SHORT,
+                f"{length_s:.3g} s is shorter than the {least_s:.3g} s that the model needs",
+            )
+        if not self._windows[True]:
+            return Status.SILENT, "no sound above -80 dBFS"
+        return Status.OK, ""
+
+
+def decode(source: Source, plan: Plan, emit: Emit, stopped: Callable[[], bool]) -> list[Heard]:
+    """Read one recording to its end.
+
+    Args:
+        source: the samples.
+        plan: how to cut them.
+        emit: takes each window; may wait.
+        stopped: asked between blocks whether nobody wants the rest.
+
+    Returns:
+        One verdict a voice, in the order of the result.
+    """
+    voices = _choose_voices(source, plan)
+    heard: list[Heard] = []
+    for start in range(0, len(voices), VOICES_AT_ONCE):
+        group = [
+            _Voice(start + offset, channel, columns, source, plan)
+            for offset, (channel, columns) in enumerate(voices[start : start + VOICES_AT_ONCE])
+        ]
+        try:
+            for block in source.blocks():
+                active = [voice for voice in group if voice.problem is None]
+                if stopped() or not active:
+                    break
+                for voice in active:
+                    voice.push(block, emit)
+        except UnscorableError as error:
+            for voice in group:
+                voice.problem = voice.problem or error
+        for voice in group:
+            if voice.problem is None and not stopped():
+                voice.finish(emit)
+        heard += [voice.verdict(truncated=source.truncated) for voice in group]
+    return heard
+
+
+def _choose_voices(source: Source, plan: Plan) -> list[tuple[str, list[int] | None]]:
+    if plan.channels == "mean":
+        return [("mean", None)]
+    if plan.channels == "each":
+        return [(str(column + 1), [column]) for column in range(source.channels)]
+    number = int(plan.channels)
+    if number > source.channels:
+        counted = "1 channel" if source.channels == 1 else f"{source.channels} channels"
+        raise UnscorableError(
+            Status.NO_CHANNEL, f"channel {number} was asked for, the recording has {counted}"
+        )
+    return [(plan.channels, [number - 1])]
+
+
+class Recording:
+    """One recording on its way: its windows can be taken while it is still being read.
+
+    Args:
+        item: the file, or the array with its rate.
+        plan: how to cut it.
+        stop: set when nobody wants the rest.
+    """
+
+    def __init__(self, item: Input | ArraySource, plan: Plan, stop: threading.Event) -> None:
+        self.path = item.path if isinstance(item, Input) else None
+        self._item = item
+        self._plan = plan
+        self._stop = stop
+        self._queue: queue.Queue[Window | list[Heard]] = queue.Queue(WINDOWS_AHEAD)
+
+    def read(self) -> None:
+        """Read it to its end; runs in a thread and never raises."""
+        try:
+            heard = self._read()
+        except UnscorableError as error:
+            heard = [Heard(self._channel(), status=error.status, reason=error.reason)]
+        except Exception as error:  # one bad recording must not cost the others their rows
+            reason = f"cannot be read ({type(error).__name__}: {error})"
+            heard = [Heard(self._channel(), status=Status.UNREADABLE, reason=reason)]
+        self._put(heard)
+
+    def take(self) -> Iterator[Window | list[Heard]]:
+        """Yield its windows as they come, and at the end the verdicts."""
+        while True:
+            item = self._queue.get()
+            yield item
+            if isinstance(item, list):
+                return
+
+    def _read(self) -> list[Heard]:
+        if isinstance(self._item, ArraySource):
+            return decode(self._item, self._plan, self._put, self._stop.is_set)
+        if self._item.status is not Status.OK:
+            raise UnscorableError(self._item.status, self._item.reason)
+        with FileSource(self._item.path) as source:
+            heard = decode(source, self._plan, self._put, self._stop.is_set)
+            if source.changed:
+                raise UnscorableError(
+                    Status.CHANGED, "the file was written to while it was read; score it again"
+                )
+            return heard
+
+    def _channel(self) -> str:
+        return "" if self._plan.channels == "each" else self._plan.channels
+
+    def _put(self, item: Window | list[Heard]) -> None:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+
+class DecodeAhead(AbstractContextManager["DecodeAhead"]):
+    """Reads recordings in threads, a bounded number ahead, and hands them out in order.
+
+    Args:
+        plan: how to cut them.
+        threads: recordings that are read at the same time.
+        ahead: recordings that may be started or finished before they are wanted.
+    """
+
+    def __init__(self, plan: Plan, threads: int, ahead: int) -> None:
+        self._plan = plan
+        self._ahead = ahead
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def recordings(self, items: Iterable[Input | ArraySource]) -> Iterator[Recording]:
+        """Yield the recordings in order; the first are being read already."""
+        waiting: deque[Recording] = deque()
+        for item in items:
+            recording = Recording(item, self._plan, self._stop)
+            # Threads take them in this order, so the one that is wanted is never stuck behind a full queue.
+            self._pool.submit(recording.read)
+            waiting.append(recording)
+            if len(waiting) > self._ahead:
+                yield waiting.popleft()
+        yield from waiting

@@ -1,0 +1,135 @@
+"""The table on stdout: for a person on a terminal, and legible without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, TextIO
+
+from mtqscore.report.writer import Run, Summary, named_scores
+from mtqscore.scores import FLAG_MEANING, Flag
+from mtqscore.spec import SUPERVISED
+
+if TYPE_CHECKING:
+    from mtqscore.scores import Assessment
+
+TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
+GAP = "  "
+
+
+class TableWriter:
+    """Collects rows and shows them at the end, with a legend and a summary line.
+
+    Args:
+        stream: where to; on a terminal the table is drawn to its width, else in plain columns of any width.
+        run: what all rows have in common.
+        legend: whether to explain the columns below.
+    """
+
+    line_by_line: ClassVar[bool] = False
+
+    def __init__(self, stream: TextIO, run: Run, *, legend: bool = True) -> None:
+        self._stream = stream
+        self._run = run
+        self._legend = legend
+        self._rows: list[tuple[list[str], bool]] = []
+        self._with_channel = run.options.channels != "mean"
+
+    def begin(self) -> None:
+        """Nothing is shown before the last row is known."""
+
+    def write(self, assessment: Assessment) -> None:
+        """Take one row."""
+        scores = named_scores(assessment)
+        cells = [printable(assessment.path or "(array)")]
+        if self._with_channel:
+            cells.append(assessment.channel)
+        cells.append("" if assessment.duration_s is None else clock(assessment.duration_s))
+        cells += [f"{scores[target]:.2f}" if target in scores else "–" for target in self._run.targets]
+        note = ", ".join(str(flag) for flag in assessment.flags)
+        if not assessment.ok:
+            note = f"{assessment.status}: {printable(assessment.reason)}" + (f" ({note})" if note else "")
+        cells.append(note)
+        self._rows.append((cells, assessment.ok))
+
+    def finish(self, summary: Summary) -> None:
+        """Show the table, the legend and the summary line."""
+        titles = ["recording", *(["channel"] if self._with_channel else []), "length"]
+        titles += [TITLES.get(target, target) for target in self._run.targets] + ["notes"]
+        if self._stream.isatty():
+            self._draw(titles)
+        else:
+            self._print_plain(titles)
+        lines = ["", *(legend(self._run, summary) if self._legend else []), summary_line(summary)]
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()
+
+    def _draw(self, titles: list[str]) -> None:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, highlight=False)
+        for index, title in enumerate(titles):
+            is_text = index in (0, len(titles) - 1)
+            table.add_column(
+                title,
+                justify="left" if is_text else "right",
+                overflow="fold",
+                no_wrap=not is_text,
+                ratio=None,
+            )
+        for cells, ok in self._rows:
+            table.add_row(*(Text(cell) for cell in cells), style=None if ok else "yellow")
+        Console(file=self._stream, highlight=False).print(table)
+
+    def _print_plain(self, titles: list[str]) -> None:
+        rows = [titles, *(cells for cells, _ in self._rows)]
+        widths = [max(len(row[index]) for row in rows) for index in range(len(titles) - 1)]
+        for row in rows:
+            first = row[0].ljust(widths[0])
+            middle = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
+            self._stream.write(GAP.join([first, *middle, row[-1]]).rstrip() + "\n")
+
+
+def legend(run: Run, summary: Summary) -> list[str]:
+    """Say what the columns and the flags that occur mean."""
+    meanings = {target.name: target.meaning for target in SUPERVISED}
+    lines = [f"{TITLES[name]}  {meaning}" for name, meaning in meanings.items() if name in run.targets]
+    return lines + [f"{flag}: {FLAG_MEANING[Flag(flag)]}" for flag in sorted(summary.flags)] + [""]
+
+
+def summary_line(summary: Summary) -> str:
+    """Counts and means in one line."""
+    counted = "1 recording" if summary.rows == 1 else f"{summary.rows} rows"
+    failed = [f"{count} {status}" for status, count in sorted(summary.statuses.items()) if status != "ok"]
+    parts = [f"{counted}: " + ", ".join([f"{summary.scored} scored", *failed])]
+    if summary.scored:
+        means = [f"{TITLES.get(name, name)} {value:.2f}" for name, value in summary.means.items()]
+        parts.append("mean " + ", ".join(means))
+    return " · ".join(parts)
+
+
+def printable(text: str) -> str:
+    r"""Text on one line that no terminal acts upon: control and other invisible characters as escapes.
+
+    Example:
+        >>> printable("a\nb")
+        'a\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def clock(duration_s: float) -> str:
+    """Length as people read it.
+
+    Example:
+        >>> clock(4.25), clock(75), clock(36_000)
+        ('4.2 s', '1:15', '10:00:00')
+    """
+    if duration_s < 59.95:
+        return f"{duration_s:.1f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

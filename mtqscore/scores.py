@@ -1,0 +1,143 @@
+"""What comes out of an assessment: frozen, self-describing, and the same for files and arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mtqscore.config import AssessConfig
+
+
+class Status(StrEnum):
+    """Whether a recording was scored, and if not, what kind of fault stands in the way."""
+
+    OK = "ok"
+    NOT_FOUND = "not_found"
+    NO_PERMISSION = "no_permission"
+    NOT_A_FILE = "not_a_file"
+    NO_AUDIO = "no_audio"
+    UNREADABLE = "unreadable"
+    EMPTY = "empty"
+    NO_CHANNEL = "no_channel"
+    TOO_SHORT = "too_short"
+    SILENT = "silent"
+    NON_FINITE = "non_finite"
+    CHANGED = "changed"
+
+
+class Flag(StrEnum):
+    """Something that a reader of a score should know about its recording."""
+
+    UPSAMPLED = "upsampled"
+    NARROWBAND = "narrowband"
+    CLIPPED = "clipped"
+    TRUNCATED = "truncated"
+    SILENT_PARTS = "silent_parts"
+
+
+STATUS_MEANING: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.OK: "scored",
+        Status.NOT_FOUND: "no such file, or a pattern that matches nothing",
+        Status.NO_PERMISSION: "the system does not let this user read it",
+        Status.NOT_A_FILE: "a pipe, a device or a socket, not a recording",
+        Status.NO_AUDIO: "a folder without any recording",
+        Status.UNREADABLE: "not an audio file that can be decoded",
+        Status.EMPTY: "no samples at all",
+        Status.NO_CHANNEL: "the channel that was asked for does not exist",
+        Status.TOO_SHORT: "shorter than what the model can judge",
+        Status.SILENT: "no sound above -80 dBFS",
+        Status.NON_FINITE: "holds NaN or infinite samples",
+        Status.CHANGED: "was written to while it was read",
+    }
+)
+
+FLAG_MEANING: Mapping[Flag, str] = MappingProxyType(
+    {
+        Flag.UPSAMPLED: "recorded below 16 kHz",
+        Flag.NARROWBAND: "no content above 4 kHz: the scores are on the scale of telephone-band speech",
+        Flag.CLIPPED: "samples stand at full scale",
+        Flag.TRUNCATED: "the file ends early: what is there was scored",
+        Flag.SILENT_PARTS: "long stretches without any sound were left out of the scores",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Estimates on the ITU-T P.835 scales, 1 to 5, higher is better.
+
+    Args:
+        s_mos: quality of the speech itself.
+        n_mos: (un)intrusiveness of the background noise.
+        g_mos: overall quality.
+        extra: further targets of the model by name.
+    """
+
+    s_mos: float
+    n_mos: float
+    g_mos: float
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameScores:
+    """Scores along time.
+
+    Args:
+        hop_s: seconds from one frame to the next; frame i stands at i × hop_s.
+        targets: names of the columns.
+        values: float32 (frames, targets); NaN where a long stretch had no sound.
+    """
+
+    hop_s: float
+    targets: tuple[str, ...]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One recording, or one channel of it: its scores, or why there are none.
+
+    Args:
+        path: the file as it was named, None for an array.
+        channel: ``mean`` for a mixdown, else its number from 1; empty where the file could not be opened.
+        duration_s: length of the audio that was read, in seconds; None when none could be read.
+        sample_rate_hz: rate of the recording; None when it could not be opened.
+        status: ``ok``, or the kind of fault.
+        reason: the fault in words; empty when scored.
+        flags: what a reader of the scores should know.
+        scores: None unless the status is ``ok``.
+        frames: scores along time, when asked for.
+        model: name@version of the model.
+        model_sha256: its checksum, hexadecimal.
+        provider: the execution provider that really ran it.
+        options: the options of this assessment.
+    """
+
+    path: str | None
+    channel: str
+    duration_s: float | None
+    sample_rate_hz: int | None
+    status: Status
+    reason: str
+    flags: tuple[Flag, ...]
+    scores: Scores | None
+    frames: FrameScores | None
+    model: str
+    model_sha256: str
+    provider: str
+    options: AssessConfig
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are scores."""
+        return self.status is Status.OK

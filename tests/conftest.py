@@ -1,0 +1,43 @@
+"""Recordings, and a tiny scorer that keeps the ONNX contract, for tests that need no trained model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_model import write_fake_model
+
+Process = subprocess.CompletedProcess[bytes]
+Run = Callable[..., Process]
+
+
+@pytest.fixture(scope="session")
+def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of an ONNX file whose scores follow the level of the signal."""
+    return str(write_fake_model(tmp_path_factory.mktemp("model") / "fake.onnx"))
+
+
+@pytest.fixture
+def run(fake_model: str, tmp_path: Path) -> Run:
+    """Run the command line as a process in a folder of its own; `assess` gets the small model."""
+
+    def call(*arguments: str | bytes, model: str | None = fake_model, **options: Any) -> Process:
+        command: list[str | bytes] = [sys.executable, "-m", "mtqscore", *arguments]
+        if model is not None and arguments and arguments[0] == "assess":
+            command[4:4] = ["--model", model]
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": "error"}
+        environment |= options.pop("env", {})
+        settings = {"cwd": tmp_path, "capture_output": True, "timeout": 60, "env": environment, **options}
+        result: Process = subprocess.run(command, check=False, **settings)
+        assert b"Traceback" not in result.stderr, result.stderr.decode(errors="replace")
+        return result
+
+    return call

@@ -1,0 +1,27 @@
+"""Signals that tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+RATE_HZ = 16_000
+
+
+def speechlike(seconds: float = 2.0, rate_hz: int = RATE_HZ, seed: int = 0, channels: int = 1) -> NDArray[np.float32]:
+    """Noise in syllables, (samples, channels), peak about 0.3."""
+    generator = np.random.default_rng(seed)
+    count = round(seconds * rate_hz)
+    envelope = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(count) / rate_hz)
+    noise = generator.standard_normal((count, channels)) * 0.08
+    return (noise * envelope[:, np.newaxis]).clip(-0.9, 0.9).astype(np.float32)
+
+
+def write(path: Path, samples: NDArray[Any], rate_hz: int = RATE_HZ, **options: str) -> Path:
+    """Write a recording and return its path."""
+    soundfile.write(path, samples, rate_hz, **options)
+    return path
