@@ -5,24 +5,35 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 import typer
 
 from mtqscore.cli.console import fail
+from mtqscore.cli.plain import PlainGroup
 from mtqscore.errors import MtqscoreError
 
 COMMANDS = ("assess", "simulate", "label", "train", "export")
 """Modules of this package, each with ``register(app)``, in the order of the help page."""
 
-app = typer.Typer(
-    name="mtqscore",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for command in COMMANDS:
-    if importlib.util.find_spec(f"{__name__}.{command}") is not None:
+
+def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Make the command line.
+
+    Args:
+        commands: those that it shall know; to build one that is not wanted only takes time.
+    """
+    app = typer.Typer(
+        name="mtqscore",
+        cls=PlainGroup,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(options)
+    for command in commands:
         importlib.import_module(f"{__name__}.{command}").register(app)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -33,10 +44,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     """Score speech without a reference: S-MOS (speech), N-MOS (background noise), G-MOS (overall)."""
@@ -44,8 +54,10 @@ def options(
 
 def main() -> None:
     """Run the command line; every expected failure ends in one line on stderr and its exit code."""
+    present = [name for name in COMMANDS if importlib.util.find_spec(f"{__name__}.{name}") is not None]
+    named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        app()
+        build_app([named] if named in present else present)()
     except MtqscoreError as error:
         fail(error)
         sys.exit(error.exit_code)

@@ -21,6 +21,7 @@ from mtqscore.cli.options import (
     Quiet,
     Threads,
 )
+from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
     from mtqscore.assess import Assessor
@@ -34,7 +35,7 @@ SOME_FAILED_EXIT = 3
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("assess")(assess)
+    app.command("assess", cls=PlainCommand)(assess)
 
 
 def assess(

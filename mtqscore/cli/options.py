@@ -9,7 +9,7 @@ import typer
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="PATH…",
+        metavar="PATH",
         help="Files, folders (to any depth), quoted patterns ('rec/**/*.wav'), or - for a list on stdin.",
         show_default=False,
     ),
