@@ -72,7 +72,8 @@ class NetworkConfig:
     """Sizes and constants of the compact MTQ-Net.
 
     Args:
-        conv_channels: channels of the convolution blocks, first to last.
+        conv_channels: channels of the convolution blocks, first to last. One below a multiple of 16 is fastest: the
+            exported graph adds one channel that marks padding.
         conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
         conv_strides: step of each block along frequency; the first block also halves the frame rate.
         squeeze_units: size of a frame before the recurrent layer.
@@ -84,7 +85,7 @@ class NetworkConfig:
         feature_spread_db: typical spread of the power a bin, divided by.
     """
 
-    conv_channels: tuple[int, ...] = (16, 24, 40, 64)
+    conv_channels: tuple[int, ...] = (15, 31, 47, 63)
     conv_widths: tuple[int, ...] = (5, 5, 3, 3)
     conv_strides: tuple[int, ...] = (2, 3, 3, 3)
     squeeze_units: int = 96
@@ -94,6 +95,14 @@ class NetworkConfig:
     floor_db: float = -80.0
     feature_mean_db: float = -35.0
     feature_spread_db: float = 18.0
+
+    def __post_init__(self) -> None:
+        if not len(self.conv_channels) == len(self.conv_widths) == len(self.conv_strides) > 0:
+            raise UsageError("conv_channels, conv_widths and conv_strides must be of one length, and not empty")
+        if self.conv_strides[0] != 2:
+            raise UsageError("the first of conv_strides must be 2: even and odd bins are two channels of its input")
+        if any(width % 2 == 0 for width in self.conv_widths):
+            raise UsageError("conv_widths must be odd, so that a kernel has a middle")
 
 
 @dataclass(frozen=True)

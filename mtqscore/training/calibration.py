@@ -1,0 +1,120 @@
+"""A monotone map a target from raw to published scores, which undoes the shrinkage of regression."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mtqscore.errors import InputError
+from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED, Target
+
+Floats = NDArray[np.float64]
+MIN_PAIRS = 10
+MIN_SLOPE = 0.05
+"""Least rise of a score for a point of the raw score: a better recording is never scored worse."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Piecewise linear maps y = base + sum_i slope_i * max(0, x - knot_i), one a target.
+
+    Args:
+        targets: names in the order of the rows.
+        knots: where the slope changes, float64 (targets, knots); the first lies at the low end of the scale.
+        slopes: changes of the slope, float64 (targets, knots).
+        base: score at the first knot, float64 (targets,).
+    """
+
+    targets: tuple[str, ...]
+    knots: Floats
+    slopes: Floats
+    base: Floats
+
+    def ordered(self, targets: Sequence[Target]) -> Calibration:
+        """Give the rows for some targets in their order."""
+        rows = [self.targets.index(target.name) for target in targets]
+        return Calibration(
+            tuple(target.name for target in targets), self.knots[rows], self.slopes[rows], self.base[rows]
+        )
+
+    def __call__(self, scores: ArrayLike) -> Floats:
+        """Map raw scores (..., targets) to published ones, within the limits of the scale."""
+        raw = np.asarray(scores, dtype=np.float64)[..., None]
+        mapped = self.base + (self.slopes * np.maximum(raw - self.knots, 0.0)).sum(axis=-1)
+        return np.clip(mapped, MOS_LOW, MOS_HIGH)
+
+
+def from_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> Calibration:
+    """Build the maps from corner points; a target without points keeps its scores.
+
+    Args:
+        points: target name to (raw, published) pairs with rising raw scores, at least two; outside, the first and
+            the last slope go on.
+
+    Raises:
+        InputError: a target is unknown, or its points do not rise.
+    """
+    names = [target.name for target in SUPERVISED]
+    strangers = sorted(set(points) - set(names))
+    if strangers:
+        raise InputError(f"calibration: unknown target {', '.join(strangers)}; known are {', '.join(names)}")
+    size = max([2, *(len(corners) for corners in points.values())]) - 1
+    knots = np.full((len(names), size), MOS_LOW)
+    slopes = np.zeros((len(names), size))
+    base = np.full(len(names), MOS_LOW)
+    for row, name in enumerate(names):
+        corners = np.array(points.get(name, [(MOS_LOW, MOS_LOW), (MOS_HIGH, MOS_HIGH)]), dtype=np.float64)
+        if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2 or not np.isfinite(corners).all():
+            raise InputError(f"calibration: {name} needs two or more pairs of numbers")
+        raw, published = corners.T
+        if (np.diff(raw) <= 0).any() or (np.diff(published) < 0).any():
+            raise InputError(f"calibration: the points of {name} do not rise")
+        steepness = np.diff(published) / np.diff(raw)
+        knots[row, : len(steepness)] = raw[:-1]
+        slopes[row, : len(steepness)] = np.diff(steepness, prepend=0.0)
+        # The first stretch goes on down to the end of the scale.
+        base[row] = published[0] - steepness[0] * (raw[0] - MOS_LOW)
+        knots[row, 0] = MOS_LOW
+    return Calibration(tuple(names), knots, slopes, base)
+
+
+def fit_line(raw: ArrayLike, truth: ArrayLike) -> list[tuple[float, float]]:
+    """Fit the line that makes the mean and the spread of the scores those of the labels.
+
+    Least squares would leave the spread too small by the correlation; matching it undoes the shrinkage.
+
+    Args:
+        raw: raw scores, (pairs,).
+        truth: labels, (pairs,); pairs with a NaN are left out.
+
+    Returns:
+        Two corner points; the identity for fewer than ten pairs or constant scores.
+    """
+    x, y = np.asarray(raw, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    known = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[known], y[known]
+    if len(x) < MIN_PAIRS or np.ptp(x) == 0:
+        return [(MOS_LOW, MOS_LOW), (MOS_HIGH, MOS_HIGH)]
+    slope = max(MIN_SLOPE, float(y.std() / x.std()))
+    middle = float(y.mean() - slope * x.mean())
+    return [(end, middle + slope * end) for end in (MOS_LOW, MOS_HIGH)]
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read the corner points from a JSON object: target name to a list of (raw, published) pairs.
+
+    Raises:
+        InputError: the file is missing or faulty.
+    """
+    try:
+        points = json.loads(path.read_text(encoding="utf-8"))
+        return from_points({name: [(float(x), float(y)) for x, y in pairs] for name, pairs in points.items()})
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the calibration: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a calibration: {error}") from error
