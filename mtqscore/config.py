@@ -94,7 +94,7 @@ class NetworkConfig:
     dropout: float = 0.2
     floor_db: float = -80.0
     feature_mean_db: float = -35.0
-    feature_spread_db: float = 18.0
+    feature_spread_db: float = 22.0
 
     def __post_init__(self) -> None:
         if not len(self.conv_channels) == len(self.conv_widths) == len(self.conv_strides) > 0:
