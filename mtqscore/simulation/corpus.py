@@ -18,6 +18,7 @@ from mtqscore.manifest import write_manifest
 from mtqscore.simulation.colour import Recolour
 from mtqscore.simulation.external import check_command
 from mtqscore.simulation.labels import floor_ratio_db, label_parts
+from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.recipe import draw_plan
 from mtqscore.simulation.scene import Scene, describe, start_scene
 from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
@@ -210,7 +211,7 @@ def make_clip(
     if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
         return None
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ) if faint else 140.0
-    scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
+    scene = start_scene(_with_pauses(clean, rng), SPEECH_RATE_HZ).at_rate(rate_hz)
     plan = draw_plan(rng, sources, rate_hz, commands=config.enhancers)
     steps = (Recolour.draw(rng, rate_hz), *plan.steps)
     for step in steps:
@@ -236,6 +237,14 @@ def make_clip(
         "chain": json.dumps(chain),
         **labels.as_record(),
     }
+
+
+def _with_pauses(clean: Signal, rng: np.random.Generator) -> Signal:
+    """Put a pause before and after the speech of every other recording, where noise is heard alone."""
+    if rng.random() < 0.5:
+        return clean
+    before, after = (int(seconds * SPEECH_RATE_HZ) for seconds in rng.uniform(0, 1.2, size=2))
+    return np.pad(clean, (before, after))
 
 
 def _at_random_level(scene: Scene, rng: np.random.Generator) -> tuple[Scene, float]:

@@ -32,7 +32,7 @@ class Mapping:
 
     Args:
         s_slope, s_offset: line from the raw P.862 value of the speech part to S.
-        s_softness: width of the bend where that line meets the ceiling.
+        s_softness: width of the bend where that line meets the ceiling; at the low end it is twice as wide.
         ceiling: S of undistorted speech, and N without noise.
         noise_on_s: how much of S is lost for each point of N below the ceiling.
         n_points: A-weighted speech-to-noise ratio in dB and the N that goes with it.
@@ -172,12 +172,12 @@ def _n_mos(ratio_db: float, mapping: Mapping) -> float:
 def _s_of(raw: float, mapping: Mapping) -> float:
     line = mapping.s_offset + mapping.s_slope * raw
     soft = mapping.s_softness
-    return float(mapping.ceiling - soft * np.logaddexp(0.0, (mapping.ceiling - line) / soft))
+    below_ceiling = mapping.ceiling - soft * np.logaddexp(0.0, (mapping.ceiling - line) / soft)
+    # At the low end the line meets the end of the scale in a wider bend, so that bad and worse stay apart.
+    return float(1 + 2 * soft * np.logaddexp(0.0, (below_ceiling - 1) / (2 * soft)))
 
 
-def scores_from_measures(
-    raw: float, ratio_db: float, musical: float, mapping: Mapping
-) -> tuple[float, float, float]:
+def scores_from_measures(raw: float, ratio_db: float, musical: float, mapping: Mapping) -> tuple[float, float, float]:
     """Return S, N and G from the measures of one recording.
 
     Args:
@@ -186,7 +186,7 @@ def scores_from_measures(
         musical: 0 to 1.
         mapping: the constants for its bandwidth.
     """
-    undisturbed_s = max(_s_of(raw, mapping), 1.0)
+    undisturbed_s = _s_of(raw, mapping)
     bare_n = _n_mos(ratio_db, mapping) - mapping.musical_on_n * musical
     s_mos = 1 + (undisturbed_s - 1) * (1 - mapping.noise_on_s * (mapping.ceiling - bare_n))
     share, limit = mapping.distortion_on_n
@@ -195,6 +195,17 @@ def scores_from_measures(
     offset, by_s, by_n, by_worse = mapping.g_weights
     g_mos = offset + by_s * s_mos + by_n * n_mos + by_worse * min(s_mos, n_mos)
     return tuple(float(min(max(score, 1.0), 5.0)) for score in (s_mos, n_mos, g_mos))  # type: ignore[return-value]
+
+
+def _masked_raw_pesq(clean: Signal, speech: Signal, noise: Signal, rate_hz: int) -> float | None:
+    """Raw P.862 value of the speech part with the residual noise on both sides, at the same distance."""
+    gain = 10 ** ((active_level_db(speech, rate_hz) - active_level_db(clean, rate_hz)) / 20)
+    # P.862 finds no utterance in a reference that drowns in steady noise; then less of the noise masks.
+    for masking in (1.0, 0.5, 0.25, 0.125, 0.0):
+        value = raw_pesq(gain * clean + masking * noise, speech + masking * noise, rate_hz)
+        if value is not None:
+            return value
+    return None
 
 
 def label_parts(
@@ -221,18 +232,16 @@ def label_parts(
     """
     bandwidth = bandwidth_of(clean, rate_hz)
     mapping = MAPPINGS[bandwidth]
-    # The reference is heard through the same residual noise, at the same distance, as the speech part is.
-    gain = 10 ** ((active_level_db(speech, rate_hz) - active_level_db(clean, rate_hz)) / 20)
-    masked_raw = raw_pesq(gain * clean + noise, speech + noise, rate_hz)
+    if not active_frames(speech, rate_hz).any() or not active_frames(clean, rate_hz).any():
+        return None
+    masked_raw = _masked_raw_pesq(clean, speech, noise, rate_hz)
     plain_raw = raw_pesq(clean, speech + noise, rate_hz)
     understood = intelligibility(clean, speech + noise, rate_hz)
-    if masked_raw is None or plain_raw is None or understood is None or not active_frames(speech, rate_hz).any():
+    if masked_raw is None or plain_raw is None or understood is None:
         return None
     ratio_db = noise_ratio_db(speech, noise, rate_hz)
     ratio_db = -power_db(10 ** (-ratio_db / 10) + 10 ** (-floor_db / 10))
     musical = musicality(noise, raw_noise, rate_hz) if raw_noise is not None else 0.0
     s_mos, n_mos, g_mos = scores_from_measures(masked_raw, ratio_db, musical, mapping)
     index = distortion_index(clean, speech + noise)
-    return Labels(
-        s_mos, n_mos, g_mos, plain_raw, understood, index, bandwidth, masked_raw, float(ratio_db), musical
-    )
+    return Labels(s_mos, n_mos, g_mos, plain_raw, understood, index, bandwidth, masked_raw, float(ratio_db), musical)

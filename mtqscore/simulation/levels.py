@@ -63,9 +63,7 @@ def level_db(signal: Signal) -> float:
 def a_weighting(frequency_hz: Signal) -> Signal:
     """Return the amplitude factor of the A curve (IEC 61672-1) at each frequency, 1 at 1 kHz."""
     f2 = frequency_hz**2
-    response = (12194.0**2 * f2**2) / (
-        (f2 + 20.6**2) * np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2)) * (f2 + 12194.0**2)
-    )
+    response = (12194.0**2 * f2**2) / ((f2 + 20.6**2) * np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2)) * (f2 + 12194.0**2))
     return np.asarray(response * 10 ** (2.0 / 20))
 
 
@@ -85,7 +83,9 @@ def shaped(signal: Signal, rate_hz: int, frequency_hz: list[float], gain_db: lis
         frequency_hz: rising frequencies above 0.
         gain_db: the gain at each of them; held constant outside.
     """
-    size = next_fast_len(len(signal) + rate_hz // 8, real=True)  # room for the response to ring out instead of wrapping round
+    size = next_fast_len(
+        len(signal) + rate_hz // 8, real=True
+    )  # room for the response to ring out instead of wrapping round
     grid = np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 1.0)
     gain = np.interp(np.log2(grid), np.log2(frequency_hz), gain_db)
     return np.asarray(np.fft.irfft(np.fft.rfft(signal, size) * 10 ** (gain / 20), size)[: len(signal)])

@@ -85,7 +85,7 @@ class Mask:
         turned = gain.astype(np.complex128)
         if self.phase_error:
             turned = gain * np.exp(1j * self.phase_error * rng.standard_normal(shape))
-        return with_gain(scene, turned, window, hop)  # type: ignore[arg-type]  # a complex gain is one too
+        return with_gain(scene, turned, window, hop)
 
     def _patches(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Signal:
         field = uniform_filter1d(uniform_filter1d(rng.standard_normal(shape), 12, axis=0), 16, axis=1)

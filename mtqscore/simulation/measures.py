@@ -36,8 +36,11 @@ def raw_pesq(reference: Signal, degraded: Signal, rate_hz: int) -> float | None:
     if rate_hz != PESQ_RATE_HZ:
         reference = soxr.resample(reference, rate_hz, PESQ_RATE_HZ)
         degraded = soxr.resample(degraded, rate_hz, PESQ_RATE_HZ)
+    peaks = [float(np.max(np.abs(part))) for part in (reference, degraded)]
+    if min(peaks) < 1e-9:
+        return None
     # The library reads 16-bit integers; an even level keeps quiet recordings from being rounded away.
-    parts = [part * (0.5 / max(float(np.max(np.abs(part))), 1e-9)) for part in (reference, degraded)]
+    parts = [part * (0.5 / peak) for part, peak in zip((reference, degraded), peaks, strict=True)]
     try:
         lqo = float(pesq(PESQ_RATE_HZ, parts[0].astype(np.float32), parts[1].astype(np.float32), "wb"))
     except PesqError:

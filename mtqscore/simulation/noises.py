@@ -50,7 +50,7 @@ def hum(rng: np.random.Generator, samples: int, rate_hz: int) -> Signal:
     mains_hz = float(rng.choice([50.0, 60.0])) * float(rng.uniform(0.998, 1.002))
     time_s = np.arange(samples) / rate_hz
     decay_db = float(rng.uniform(0.3, 3))
-    count = int(min(rng.integers(2, 40), 0.45 * rate_hz / mains_hz))
+    count = min(int(rng.integers(2, 40)), int(0.45 * rate_hz / mains_hz))
     out = 10 ** (-rng.uniform(15, 45) / 20) * rng.standard_normal(samples)
     for harmonic in range(1, count + 1):
         amplitude = 10 ** ((-decay_db * harmonic + rng.normal(0, 5)) / 20)

@@ -55,8 +55,14 @@ class Scene:
         def resampled(signal: Signal) -> Signal:
             return np.asarray(soxr.resample(signal, self.rate_hz, rate_hz), dtype=np.float64)
 
-        parts = {name: resampled(getattr(self, name)) for name in ("clean", "speech", "noise", "raw_noise")}
-        return replace(self, rate_hz=rate_hz, **parts)
+        return replace(
+            self,
+            rate_hz=rate_hz,
+            clean=resampled(self.clean),
+            speech=resampled(self.speech),
+            noise=resampled(self.noise),
+            raw_noise=resampled(self.raw_noise),
+        )
 
 
 def start_scene(clean: Signal, rate_hz: int) -> Scene:

@@ -1,0 +1,79 @@
+"""``mtqscore label``: S, N and G of recordings whose clean reference is at hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtqscore.cli.console import progress_bar, say
+from mtqscore.errors import InputError, MissingExtraError, MtqscoreError, UsageError
+
+
+def label(
+    processed: Annotated[
+        Path, typer.Argument(help="Recording, folder of recordings, or CSV: path, clean, unprocessed.")
+    ],
+    clean: Annotated[Path | None, typer.Argument(help="Its clean reference, or folder of the same names.")] = None,
+    unprocessed: Annotated[
+        Path | None, typer.Argument(help="The recording before processing, or folder; none if it was not processed.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--csv", help="Where the table goes; - for stdout.")] = Path("-"),
+    bandwidth: Annotated[str, typer.Option(help="auto, wide or narrow: the listeners' yardstick.")] = "auto",
+    composites: Annotated[bool, typer.Option("--composites", help="Add CSIG, CBAK and COVL.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
+) -> None:
+    """Judge recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI."""
+    try:
+        from mtqscore.simulation.judge import BANDWIDTHS, find_trios, judge_files
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("mtqscore label", "train", error.name or "?") from error
+    if bandwidth not in BANDWIDTHS:
+        raise UsageError(f"--bandwidth {bandwidth}: choose one of {', '.join(BANDWIDTHS)}")
+    trios = find_trios(processed, clean, unprocessed)
+    if not trios:
+        raise UsageError(f"{processed}: nothing to label")
+    records: list[dict[str, object]] = []
+    failures = 0
+    with progress_bar("labelling", "files") as advance:
+        for done, trio in enumerate(trios, start=1):
+            try:
+                judgement = judge_files(trio, bandwidth=bandwidth, with_composites=composites)
+                records.append({**judgement.as_record(), "status": "ok"})
+            except InputError as error:
+                failures += 1
+                records.append({"path": str(trio.processed), "status": str(error)})
+            advance(done, len(trios))
+    _write(records, out, as_json)
+    narrow = sum(record.get("bandwidth") == "narrow" for record in records)
+    if narrow:
+        say(f"{narrow} of {len(records)} recordings hold nothing above 4 kHz and were judged as telephone speech")
+    if failures:
+        raise InputError(f"{failures} of {len(records)} recordings could not be labelled; see their status")
+
+
+def _write(records: list[dict[str, object]], out: Path, as_json: bool) -> None:
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    try:
+        stream = sys.stdout if str(out) == "-" else out.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise MtqscoreError(f"{out}: cannot be written: {error.strerror}") from error
+    try:
+        if as_json:
+            stream.writelines(json.dumps(record) + "\n" for record in records)
+        else:
+            writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records)
+    finally:
+        if stream is not sys.stdout:
+            stream.close()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command()(label)
