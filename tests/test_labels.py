@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_clean_speech_is_at_the_top(speech: Signal) -> None:
 
 def test_noise_lowers_n_first(speech: Signal) -> None:
     rows = [labelled(speech, speech, white(speech, snr_db)) for snr_db in (40, 25, 10, -5)]
-    for better, worse in zip(rows, rows[1:], strict=False):
+    for better, worse in pairwise(rows):
         assert better.n_mos > worse.n_mos + 0.3
         assert better.s_mos > worse.s_mos
         assert better.g_mos > worse.g_mos
@@ -62,7 +63,7 @@ def test_distortion_lowers_s_first(speech: Signal) -> None:
     for q_db in (40, 30, 20, 10):
         distorted = Mnru(q_db, RATE_HZ).apply(start_scene(speech, RATE_HZ), np.random.default_rng(0)).speech
         rows.append(labelled(speech, distorted, np.zeros_like(speech)))
-    for better, worse in zip(rows, rows[1:], strict=False):
+    for better, worse in pairwise(rows):
         assert better.s_mos > worse.s_mos
         assert better.g_mos > worse.g_mos
     assert rows[-1].n_mos > 4.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +216,7 @@ def test_recolouring_is_the_reference_and_costs_nothing(scene: Scene) -> None:
 def test_send_filters_are_tables_of_rising_frequencies(name: str) -> None:
     frequency_hz, gain_db = SEND_FILTERS[name]
     assert len(frequency_hz) == len(gain_db)
-    assert all(low < high for low, high in zip(frequency_hz, frequency_hz[1:], strict=False))
+    assert all(low < high for low, high in pairwise(frequency_hz))
 
 
 def test_a_wrapped_command_is_an_enhancer(scene: Scene, tmp_path: Path) -> None:

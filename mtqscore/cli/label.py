@@ -15,9 +15,7 @@ from mtqscore.errors import InputError, MissingExtraError, MtqscoreError, UsageE
 
 
 def label(
-    processed: Annotated[
-        Path, typer.Argument(help="Recording, folder of recordings, or CSV: path, clean, unprocessed.")
-    ],
+    processed: Annotated[Path, typer.Argument(help="Recording, folder, or CSV: path, clean, unprocessed.")],
     clean: Annotated[Path | None, typer.Argument(help="Its clean reference, or folder of the same names.")] = None,
     unprocessed: Annotated[
         Path | None, typer.Argument(help="The recording before processing, or folder; none if it was not processed.")

@@ -17,8 +17,8 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the corpus; an interrupted one is finished.")],
     clips: Annotated[int, typer.Option(min=1, help="Number of recordings.")] = 8000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 1,
-    val_share: Annotated[float, typer.Option(min=0, max=0.5, help="Share of recordings for validation.")] = 0.08,
-    test_share: Annotated[float, typer.Option(min=0, max=0.5, help="Share of recordings for the test.")] = 0.12,
+    val_share: Annotated[float, typer.Option(min=0, max=1, help="Share of recordings for validation.")] = 0.08,
+    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of recordings for the test.")] = 0.12,
     narrow_share: Annotated[float, typer.Option(min=0, max=1, help="Share of narrowband recordings.")] = 0.4,
     min_s: Annotated[float, typer.Option(min=1, help="Shortest recording in seconds.")] = 3.0,
     max_s: Annotated[float, typer.Option(min=1, help="Longest recording in seconds.")] = 7.0,
@@ -30,6 +30,8 @@ def simulate(
     """Degrade clean speech in known ways and label what comes out: S, N, G, PESQ, STOI, SDI."""
     if max_s < min_s:
         raise UsageError(f"--max-s {max_s:g} is below --min-s {min_s:g}")
+    if val_share + test_share > 1:
+        raise UsageError("--val-share and --test-share add up to more than 1")
     try:
         from mtqscore.simulation.corpus import SimulationConfig, simulate_corpus
     except ModuleNotFoundError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
@@ -60,7 +62,7 @@ def level_db(signal: Signal) -> float:
     return power_db(float(np.mean(signal**2)) if len(signal) else 0.0)
 
 
-def a_weighting(frequency_hz: Signal) -> Signal:
+def a_weighting(frequency_hz: NDArray[np.floating[Any]]) -> Signal:
     """Return the amplitude factor of the A curve (IEC 61672-1) at each frequency, 1 at 1 kHz."""
     f2 = frequency_hz**2
     response = (12194.0**2 * f2**2) / ((f2 + 20.6**2) * np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2)) * (f2 + 12194.0**2))

@@ -16,12 +16,12 @@ from scipy.special import exp1
 
 from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.scene import Scene
-from mtqscore.simulation.spectral import forward, inverse, root_hann
+from mtqscore.simulation.spectral import Spectrum, forward, inverse, root_hann
 
 RULES = ("spectral_subtraction", "wiener", "mmse_lsa")
 
 
-def with_gain(scene: Scene, gain: Signal, window: Signal, hop: int) -> Scene:
+def with_gain(scene: Scene, gain: Signal | Spectrum, window: Signal, hop: int) -> Scene:
     """Multiply short-time spectra of speech and noise with one gain, shape (frames, bins), real or complex."""
 
     def filtered(part: Signal) -> Signal:
