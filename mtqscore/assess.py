@@ -206,9 +206,10 @@ class Assessor:
 
     def _score_batch(self, batch: list[tuple[_Row, int, int, NDArray[np.float32]]]) -> None:
         lengths = np.array([len(samples) for *_, samples in batch], dtype=np.int64)
-        waveform = np.zeros((len(batch), int(lengths.max())), dtype=np.float32)
+        waveform = np.empty((len(batch), int(lengths.max())), dtype=np.float32)
         for line, (*_, samples) in zip(waveform, batch, strict=True):
             line[: len(samples)] = samples
+            line[len(samples) :] = 0
         scores, frames = self._scorer.score(waveform, lengths)
         hop = self._plan.hop_samples
         for index, (row, voice, position, samples) in enumerate(batch):

@@ -170,5 +170,12 @@ def _search(folder: str) -> Iterator[Input]:
         waiting += [os.path.join(path, entry) for entry in reversed(wanted)]
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def _is_audio_name(path: str) -> bool:
     return os.path.splitext(path)[1][1:].lower() in audio_extensions()

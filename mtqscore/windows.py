@@ -31,6 +31,7 @@ class Windower:
     """
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:
+        self._longest_samples = window_samples
         self._window_samples = max(1, window_samples // hop_samples) * hop_samples
         self._hop_samples = hop_samples
         self._parts: list[NDArray[np.float32]] = []
@@ -57,7 +58,7 @@ class Windower:
     def finish(self) -> Iterator[NDArray[np.float32]]:
         """Yield the one or two windows that are left."""
         held = self._take()
-        if len(held) <= self._window_samples:
+        if len(held) <= self._longest_samples:
             if len(held):
                 yield held
             return

@@ -30,7 +30,7 @@ def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.callback()(options)
+    app.callback()(_start)
     for command in commands:
         importlib.import_module(f"{__name__}.{command}").register(app)
     return app
@@ -44,7 +44,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def options(
+def _start(
     version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
