@@ -77,22 +77,24 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in {types.UnionType, typing.Union}:
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(next(kind for kind in arguments if kind is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return from_plain(typing.cast("type[Any]", hint), value, where)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(arguments[0], item, where) for item in value)
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _convert(arguments[1], item, where) for key, item in value.items()}
-    if hint is Path and isinstance(value, str):
-        return Path(value)
     # Python's bool is an int, and an int will do where a float is asked for; nothing else is bent into shape.
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number:
-        return float(typing.cast("float", value))
-    if isinstance(hint, type) and isinstance(value, hint) and (hint is not int or number):
-        return value
-    raise UsageError(f"{where}: {value!r} is not of the expected kind ({getattr(hint, '__name__', hint)})")
+    if origin in {types.UnionType, typing.Union} and value is None and type(None) in arguments:
+        settled: Any = None
+    elif origin in {types.UnionType, typing.Union}:
+        settled = _convert(next(kind for kind in arguments if kind is not type(None)), value, where)
+    elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        settled = from_plain(typing.cast("type[Any]", hint), value, where)
+    elif origin is tuple and isinstance(value, list | tuple):
+        settled = tuple(_convert(arguments[0], item, where) for item in value)
+    elif origin is dict and isinstance(value, Mapping):
+        settled = {key: _convert(arguments[1], item, where) for key, item in value.items()}
+    elif hint is Path and isinstance(value, str):
+        settled = Path(value)
+    elif hint is float and number:
+        settled = float(typing.cast("float", value))
+    elif isinstance(hint, type) and isinstance(value, hint) and (hint is not int or number):
+        settled = value
+    else:
+        raise UsageError(f"{where}: {value!r} is not of the expected kind ({getattr(hint, '__name__', hint)})")
+    return settled

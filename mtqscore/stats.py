@@ -94,7 +94,7 @@ class Interval:
     level: float
 
 
-def bootstrap(  # noqa: PLR0913 - the resampling is described by its arguments; a config object would hide them
+def bootstrap(
     metric: Metric, truth: ArrayLike, estimate: ArrayLike, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Compute a percentile bootstrap interval by drawing pairs with replacement.

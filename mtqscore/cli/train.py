@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import say
+from mtqscore.cli.console import progress_bar, say
 from mtqscore.config import TrainConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.resolve import resolve
@@ -18,7 +17,7 @@ from mtqscore.resolve import resolve
 EXIT_INTERRUPTED = 130
 
 
-def train(  # noqa: PLR0913 - one parameter an option
+def train(
     data: Annotated[Path, typer.Option("--data", help="Folder with manifest.csv, or the label table itself.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-OF-DATA if not given.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any setting; options win over it.")] = None,
@@ -33,7 +32,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Huber threshold on a scale of 0 to 4: a number, or TARGET=NUMBER; can be repeated."),
     ] = None,
     recolour_db: Annotated[float | None, typer.Option(min=0.0, help="Largest gain of the random equaliser.")] = None,
-    patience: Annotated[int | None, typer.Option(min=0, help="Epochs without progress to stop after; 0: never.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, help="Stop after so many epochs without progress; 0: never.")
+    ] = None,
     bfloat16: Annotated[
         bool | None,
         typer.Option("--bfloat16/--float32", help="Arithmetic; bfloat16 if the processor has it, unless given."),
@@ -63,7 +64,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     folder = out or Path("runs") / data.resolve().with_suffix("").name
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        train_run(data, folder, settings, Watch(_show_step, _show_message), init)
+        with progress_bar("training", "steps") as advance:
+            train_run(data, folder, settings, Watch(advance, say), init)
     except KeyboardInterrupt:
         say(f"interrupted; finished epochs are kept in {folder}, and the same command goes on from there")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -92,14 +94,3 @@ def _deltas(texts: list[str]) -> dict[str, float]:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _show_step(epoch: int, step: int, steps: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[Kepoch {epoch}: {step} of {steps} steps", end="", file=sys.stderr, flush=True)
-
-
-def _show_message(line: str) -> None:
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
-    say(line)

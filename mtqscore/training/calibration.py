@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,8 @@ class Calibration:
         """Map raw scores (..., targets) to published ones, within the limits of the scale."""
         raw = np.asarray(scores, dtype=np.float64)[..., None]
         mapped = self.base + (self.slopes * np.maximum(raw - self.knots, 0.0)).sum(axis=-1)
-        return np.clip(mapped, MOS_LOW, MOS_HIGH)
+        limited: Floats = np.clip(mapped, MOS_LOW, MOS_HIGH)
+        return limited
 
 
 def from_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> Calibration:
@@ -103,6 +106,32 @@ def fit_line(raw: ArrayLike, truth: ArrayLike) -> list[tuple[float, float]]:
     slope = max(MIN_SLOPE, float(y.std() / x.std()))
     middle = float(y.mean() - slope * x.mean())
     return [(end, middle + slope * end) for end in (MOS_LOW, MOS_HIGH)]
+
+
+def fit_from_predictions(table: Path) -> Calibration:
+    """Fit one line a target from the table of validation estimates that a training run leaves behind.
+
+    Args:
+        table: ``predictions_val.csv`` of a run.
+
+    Raises:
+        InputError: the table is missing or faulty.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            records = list(csv.DictReader(stream))
+        columns = {
+            name: [float(record[name] or math.nan) for record in records]
+            for target in SUPERVISED
+            for name in (target.name, f"label_{target.name}")
+        }
+    except OSError as error:
+        raise InputError(f"{table}: cannot read the estimates: {error.strerror or error}") from error
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
+    return from_points(
+        {target.name: fit_line(columns[target.name], columns[f"label_{target.name}"]) for target in SUPERVISED}
+    )
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -71,7 +71,8 @@ def write_checkpoint(
     }
     header = {"format": FORMAT, "config": json.dumps(to_plain(config)), "state": json.dumps(dict(state))}
     partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(tensors, partial, header)
+    # Written through Python, so that the file gets the usual permissions and not those of a private one.
+    partial.write_bytes(safetensors.torch.save(tensors, header))
     partial.replace(path)
 
 
@@ -124,17 +125,17 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
         raise InputError(f"{checkpoint.path}: the weights do not fit the network: {reason}") from error
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """Give an optimiser's state as named tensors: ``<parameter>/<quantity>``."""
     return {
-        f"{names[parameter]}/{quantity}": torch.as_tensor(value)
-        for parameter, values in optimizer.state.items()
-        for quantity, value in values.items()
+        f"{name}/{quantity}": torch.as_tensor(value)
+        for parameter, name in names.items()
+        for quantity, value in optimizer.state[parameter].items()
     }
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor]
 ) -> None:
     """Put back what `optimizer_tensors` gave, in the parameters' own memory layout, so that sums round alike."""
     parameters = {name: parameter for parameter, name in names.items()}

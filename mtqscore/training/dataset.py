@@ -63,7 +63,8 @@ def decode(path: Path) -> NDArray[np.int16]:
         raise InputError(f"{path}: {len(mono)} samples at 16 kHz are too few to train on; {MIN_SAMPLES} are needed")
     # The network does not hear level, and at full scale rounding to 16 bits is not heard either.
     peak = max(float(np.max(np.abs(mono))), 1e-9)
-    return np.rint(mono * (FULL_SCALE / peak)).astype(np.int16)
+    samples: NDArray[np.int16] = np.rint(mono * (FULL_SCALE / peak)).astype(np.int16)
+    return samples
 
 
 def duration_samples(path: Path) -> int:

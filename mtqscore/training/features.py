@@ -45,9 +45,9 @@ def active_power(waveform: Tensor, lengths: Tensor) -> Tensor:
         Power in squared sample units, float32 (batch, 1); it scales with the square of the gain.
     """
     padding = -waveform.shape[1] % STFT_SAMPLES
-    blocks = functional.pad(waveform, (0, padding)).unflatten(1, (-1, STFT_SAMPLES))
+    blocks = functional.pad(waveform, (0, padding)).reshape(len(waveform), -1, STFT_SAMPLES)
     power = blocks.square().mean(dim=2)
-    level = power.sum(dim=1, keepdim=True) * STFT_SAMPLES / lengths[:, None]
+    level: Tensor = power.sum(dim=1, keepdim=True) * STFT_SAMPLES / lengths[:, None]
     # Long pauses pull the first mean down; the mean of the frames near it forgets them, as in ITU-T P.56.
     for _ in range(LEVEL_PASSES):
         active = (power > ACTIVE_SHARE * level).to(power.dtype)

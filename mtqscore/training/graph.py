@@ -13,73 +13,24 @@ The graph computes what `MtqNet` computes in evaluation mode, with these exact r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from mtqscore.spec import BINS, HOP_SAMPLES, MOS_HIGH, MOS_LOW, STFT_SAMPLES
+from mtqscore.spec import MOS_HIGH, MOS_LOW
 from mtqscore.training.calibration import Calibration
-from mtqscore.training.features import ACTIVE_SHARE, TINY_POWER
-from mtqscore.training.network import FRAME_HOP_SAMPLES, MASKED_SCORE, TIME_STRIDE, ConvBlock, MtqNet, TaskHead
-
-HALF_BINS = (BINS + 1) // 2
-"""Even bins of the power spectrum, and odd ones with one column of padding."""
+from mtqscore.training.graph_builder import GraphBuilder
+from mtqscore.training.graph_features import Masks, cut_blocks, log_power, make_masks
+from mtqscore.training.network import MASKED_SCORE, ConvBlock, MtqNet, TaskHead
 
 OPSET = 20
 IR_VERSION = 10
 SILENCER = -1e6
 """Weight that drives any activation below zero; far above what a convolution can sum to, far below overflow."""
-
-Array = NDArray[np.float32] | NDArray[np.int64]
-
-
-class GraphBuilder:
-    """Collects nodes and constants under readable names."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def add(self, operator: str, *inputs: str, name: str, **attributes: object) -> str:
-        """Append a node with one output, and give the output's name."""
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
-
-    def floats(self, name: str, value: object) -> str:
-        """Store a float32 constant, and give its name."""
-        return self._store(name, np.asarray(value, dtype=np.float32))
-
-    def ints(self, name: str, value: int | Sequence[int]) -> str:
-        """Store an int64 constant, and give its name."""
-        return self._store(name, np.asarray(value, dtype=np.int64))
-
-    def _store(self, name: str, value: Array) -> str:
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-
-@dataclass(frozen=True)
-class Masks:
-    """Names of what tells valid frames from padding.
-
-    Args:
-        counts: valid score frames an item, int64 (batch,).
-        valid: 1 for valid score frames, float32 (batch, frames).
-        beyond: 1 for spectrum frames beyond the end, float32 (batch, 1, spectrum frames, 1).
-        within: the contrary as bool (batch, spectrum frames, 1).
-    """
-
-    counts: str
-    valid: str
-    beyond: str
-    within: str
 
 
 def build_graph(network: MtqNet, calibration: Calibration, name: str) -> onnx.ModelProto:
@@ -95,9 +46,9 @@ def build_graph(network: MtqNet, calibration: Calibration, name: str) -> onnx.Mo
         (batch, targets) and ``frame_scores`` float32 (batch, frames, targets), zero beyond an item's frames.
     """
     graph = GraphBuilder()
-    blocks, spectrum_frames = _blocks(graph)
-    masks = _masks(graph, spectrum_frames)
-    features = _features(graph, network, blocks, masks)
+    blocks, spectrum_frames = cut_blocks(graph)
+    masks = make_masks(graph, spectrum_frames)
+    features = log_power(graph, network, blocks, masks)
     frames = _convolutions(graph, network, features)
     frames = _recurrent(graph, network, frames, masks)
     raw = _heads(graph, network, frames, masks)
@@ -122,130 +73,6 @@ def build_graph(network: MtqNet, calibration: Calibration, name: str) -> onnx.Mo
     )
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _blocks(graph: GraphBuilder) -> tuple[str, str]:
-    """Silence what lies beyond the lengths, pad, and cut into blocks of one hop: (batch, frames + 1, hop)."""
-    samples = graph.add("Shape", "waveform", name="samples", start=1, end=2)
-    count = graph.add("Squeeze", samples, name="sample_count")
-    zero, one = graph.ints("zero", 0), graph.ints("one", 1)
-    hop = graph.ints("hop", [HOP_SAMPLES])
-    index = graph.add("Range", zero, count, one, name="sample_index")
-    ends = graph.add("Unsqueeze", "lengths", graph.ints("axis_1", [1]), name="ends")
-    inside = graph.add("Less", index, ends, name="inside")
-    audio = graph.add("Where", inside, "waveform", graph.floats("silence", 0.0), name="audio")
-    whole = graph.add("Div", samples, hop, name="whole_hops")
-    frames = graph.add("Add", whole, graph.ints("one_1d", [1]), name="spectrum_frames")
-    covered = graph.add("Mul", frames, hop, name="covered_samples")
-    after = graph.add("Sub", covered, samples, name="samples_after")
-    zero_1d = graph.ints("zero_1d", [0])
-    pads = graph.add("Concat", zero_1d, hop, zero_1d, after, name="pads", axis=0)
-    padded = graph.add("Pad", audio, pads, name="padded")
-    blocks = graph.add("Reshape", padded, graph.ints("block_shape", [0, -1, HOP_SAMPLES]), name="blocks")
-    return blocks, graph.add("Squeeze", frames, name="spectrum_frame_count")
-
-
-def _masks(graph: GraphBuilder, spectrum_frames: str) -> Masks:
-    index = graph.add("Range", "zero", spectrum_frames, "one", name="spectrum_index")
-    last = graph.add("Div", "lengths", "hop", name="last_spectrum_frame")
-    last = graph.add("Unsqueeze", last, "axis_1", name="last_spectrum_frame_2d")
-    within = graph.add("LessOrEqual", index, last, name="within")
-    within = graph.add("Unsqueeze", within, graph.ints("axis_2", [2]), name="within_3d")
-    outside = graph.add("Not", within, name="outside")
-    outside = graph.add("Cast", outside, name="outside_float", to=TensorProto.FLOAT)
-    beyond = graph.add("Unsqueeze", outside, "axis_1", name="beyond")
-    # ceil(spectrum frames / 2) score frames; an item owns floor(length / 512) + 1 of them.
-    sooner = graph.add("Add", spectrum_frames, "one", name="spectrum_frames_up")
-    frames = graph.add("Div", sooner, graph.ints("two", TIME_STRIDE), name="frame_count")
-    frame_index = graph.add("Range", "zero", frames, "one", name="frame_index")
-    whole = graph.add("Div", "lengths", graph.ints("frame_hop", [FRAME_HOP_SAMPLES]), name="whole_frame_hops")
-    counts = graph.add("Add", whole, "one_1d", name="counts")
-    counts_2d = graph.add("Unsqueeze", counts, "axis_1", name="counts_2d")
-    own = graph.add("Less", frame_index, counts_2d, name="own")
-    return Masks(counts, graph.add("Cast", own, name="valid", to=TensorProto.FLOAT), beyond, within)
-
-
-def _level(graph: GraphBuilder, blocks: str) -> str:
-    """Power of the active frames (see `features.active_power`), float32 (batch, 1)."""
-    energy = graph.add("ReduceSumSquare", blocks, "axis_2", name="block_energy", keepdims=0)
-    # The first block is the padding in front; two blocks are a level frame.
-    begin, end = graph.ints("one_1d", [1]), graph.ints("very_end", [2**62])
-    energy = graph.add("Slice", energy, begin, end, "axis_1", name="own_block_energy")
-    blocks_own = graph.add("Shape", energy, name="own_blocks", start=1, end=2)
-    odd = graph.add("Mod", blocks_own, graph.ints("two_1d", [2]), name="odd_blocks")
-    pads = graph.add("Concat", graph.ints("three_zeros", [0, 0, 0]), odd, name="block_pads", axis=0)
-    energy = graph.add("Pad", energy, pads, name="even_block_energy")
-    energy = graph.add("Reshape", energy, graph.ints("pair_shape", [0, -1, 2]), name="block_pairs")
-    energy = graph.add("ReduceSum", energy, "axis_2", name="frame_energy", keepdims=0)
-    total = graph.add("ReduceSum", energy, "axis_1", name="total_energy", keepdims=1)
-    samples = graph.add("Cast", "ends", name="valid_samples", to=TensorProto.FLOAT)
-    samples = graph.add("Max", samples, graph.floats("one_float", 1.0), name="valid_samples_positive")
-    mean = graph.add("Div", total, samples, name="mean_power")
-    limit = graph.add("Mul", mean, graph.floats("active_limit", ACTIVE_SHARE * STFT_SAMPLES), name="least_energy")
-    active = graph.add("Greater", energy, limit, name="active")
-    active = graph.add("Cast", active, name="active_float", to=TensorProto.FLOAT)
-    kept = graph.add("Mul", energy, active, name="active_energy")
-    kept = graph.add("ReduceSum", kept, "axis_1", name="active_energy_sum", keepdims=1)
-    number = graph.add("ReduceSum", active, "axis_1", name="active_count", keepdims=1)
-    number = graph.add("Max", number, "one_float", name="active_count_positive")
-    energy = graph.add("Div", kept, number, name="active_frame_energy")
-    power = graph.add("Mul", energy, graph.floats("per_sample", 1.0 / STFT_SAMPLES), name="active_power")
-    return graph.add("Add", power, graph.floats("tiny_power", TINY_POWER), name="level")
-
-
-def _dft(network: MtqNet, odd: bool) -> NDArray[np.float64]:
-    """DFT at the even or the odd bins from one hop of samples, cosines then sines: (hop, 2 * half bins).
-
-    For even bins the two halves of a frame see the same waves, for odd bins the same with the opposite sign; so a
-    frame enters as the sum or the difference of its halves. The odd bins get one more column of zeros, to be as many.
-    """
-    bins = np.arange(odd, BINS + odd, 2)
-    angle = 2.0 * math.pi * np.arange(HOP_SAMPLES)[:, None] * bins[None, :] / STFT_SAMPLES
-    # The offset of the standardisation as a gain, so that the logarithm comes out centred.
-    gain = 10.0 ** (-network.spectrum.offset / 2.0) * (bins < BINS)
-    return np.concatenate((gain * np.cos(angle), gain * np.sin(angle)), axis=1)
-
-
-def _half_spectrum(graph: GraphBuilder, network: MtqNet, samples: str, odd: bool) -> str:
-    """Logarithm of the power at every other bin, float32 (batch, frames, half bins)."""
-    name = "odd" if odd else "even"
-    both = graph.add("MatMul", samples, graph.floats(f"dft_{name}", _dft(network, odd)), name=f"{name}_spectrum")
-    squares = graph.add("Mul", both, both, name=f"{name}_squares")
-    sizes = graph.ints("half_bins", [HALF_BINS, HALF_BINS])
-    parts = [f"{name}_real_power", f"{name}_imaginary_power"]
-    graph.nodes.append(helper.make_node("Split", [squares, sizes], parts, name=f"{name}_parts", axis=2))
-    power = graph.add("Add", *parts, name=f"{name}_power")
-    floor = np.full(HALF_BINS, network.spectrum.floor * 10.0**-network.spectrum.offset)
-    if odd:
-        floor[-1] = 1.0  # the column that is no bin: its logarithm is zero, like any padding
-    audible = graph.add("Add", power, graph.floats(f"{name}_floor", floor), name=f"{name}_audible_power")
-    return graph.add("Log", audible, name=f"{name}_log_power")
-
-
-def _features(graph: GraphBuilder, network: MtqNet, blocks: str, masks: Masks) -> str:
-    """Logarithm of the normalised power, not yet scaled, even and odd bins apart, and the mark of padding.
-
-    Gives float32 (batch, 3, frames, half bins).
-    """
-    level = _level(graph, blocks)
-    gain = graph.add("Reciprocal", graph.add("Sqrt", level, name="level_root"), name="level_gain")
-    gain = graph.add("Unsqueeze", gain, "axis_2", name="level_gain_3d")
-    blocks = graph.add("Mul", blocks, gain, name="level_blocks")
-    window = network.spectrum.window.numpy().reshape(2, HOP_SAMPLES)
-    minus_one = graph.ints("minus_one", [-1])
-    first = graph.add("Slice", blocks, "zero_1d", minus_one, "axis_1", name="first_half")
-    first = graph.add("Mul", first, graph.floats("window_rise", window[0]), name="windowed_first_half")
-    second = graph.add("Slice", blocks, "one_1d", "very_end", "axis_1", name="second_half")
-    second = graph.add("Mul", second, graph.floats("window_fall", window[1]), name="windowed_second_half")
-    halves = []
-    for operator, name, odd in (("Add", "even", False), ("Sub", "odd", True)):
-        samples = graph.add(operator, first, second, name=f"{name}_samples")
-        half = _half_spectrum(graph, network, samples, odd)
-        half = graph.add("Where", masks.within, half, "silence", name=f"{name}_features")
-        halves.append(graph.add("Unsqueeze", half, "axis_1", name=f"{name}_features_4d"))
-    shape = graph.add("Shape", halves[0], name="half_shape")
-    marker = graph.add("Expand", masks.beyond, shape, name="marker")
-    return graph.add("Concat", *halves, marker, name="features", axis=1)
 
 
 def _polyphase(kernel: Tensor) -> Tensor:
@@ -324,14 +151,12 @@ def _gates(tensor: Tensor) -> NDArray[np.float32]:
 def _recurrent(graph: GraphBuilder, network: MtqNet, frames: str, masks: Masks) -> str:
     """Squeeze, BLSTM and dense layer: (frames, batch, inputs) to (batch, frames, units)."""
     x = graph.add("Relu", _linear(graph, frames, network.squeeze, "squeeze"), name="squeeze_relu")
-    both = (network.recurrent.forwards, network.recurrent.backwards)
+    both = [dict(lstm.named_parameters()) for lstm in (network.recurrent.forwards, network.recurrent.backwards)]
+    biases = [np.concatenate((_gates(lstm["bias_ih_l0"]), _gates(lstm["bias_hh_l0"]))) for lstm in both]
     weights = (
-        graph.floats("lstm_weight", np.stack([_gates(lstm.weight_ih_l0) for lstm in both])),
-        graph.floats("lstm_recurrence", np.stack([_gates(lstm.weight_hh_l0) for lstm in both])),
-        graph.floats(
-            "lstm_bias",
-            np.stack([np.concatenate((_gates(lstm.bias_ih_l0), _gates(lstm.bias_hh_l0))) for lstm in both]),
-        ),
+        graph.floats("lstm_weight", np.stack([_gates(lstm["weight_ih_l0"]) for lstm in both])),
+        graph.floats("lstm_recurrence", np.stack([_gates(lstm["weight_hh_l0"]) for lstm in both])),
+        graph.floats("lstm_bias", np.stack(biases)),
     )
     lengths = graph.add("Cast", masks.counts, name="counts_int32", to=TensorProto.INT32)
     x = graph.add(

@@ -41,11 +41,11 @@ class Watch:
     """Who is told how the run goes.
 
     Args:
-        step: called after each step with epoch, step and steps of the epoch.
+        step: called after each step with the steps done, those planned, and a word on where that is.
         message: called with one line after each epoch and for notes.
     """
 
-    step: Callable[[int, int, int], None]
+    step: Callable[[int, int, str], None]
     message: Callable[[str], None]
 
 
@@ -191,7 +191,9 @@ class Trainer:
             for name, value in values.items():
                 if not math.isnan(value):
                     sums.setdefault(name, []).append(value)
-            self.watch.step(self.epoch + 1, step + 1, self.steps_per_epoch)
+            done = self.epoch * self.steps_per_epoch + step + 1
+            planned = self.config.epochs * self.steps_per_epoch
+            self.watch.step(done, planned, f"epoch {self.epoch + 1}")
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
     def _train_step(self, batch: Batch, step: int) -> dict[str, float]:
@@ -205,7 +207,7 @@ class Trainer:
         if not math.isfinite(total):
             raise MtqscoreError(f"the loss is {total} in epoch {self.epoch + 1}; try a lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
-        parts.total.backward()
+        parts.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip)
         self.optimizer.step()
         decay = min(self.config.ema, (1 + step) / (EMA_WARMUP + step))

@@ -51,7 +51,8 @@ class MplLoss:
         names = {target.name for target in targets}
         strangers = (set(config.delta) - names - {"default"}) | (set(config.task_weights) - names)
         if strangers:
-            raise UsageError(f"no target is called {', '.join(sorted(strangers))}; targets are {', '.join(sorted(names))}")
+            wrong, right = ", ".join(sorted(strangers)), ", ".join(target.name for target in targets)
+            raise UsageError(f"no target is called {wrong}; targets are {right}")
         default = config.delta.get("default", 1.0)
         self.alpha = config.alpha
         self.low = torch.tensor([target.low for target in targets])

@@ -71,8 +71,9 @@ def train_run(
         evaluation = evaluate_split(network, held, config)
         results[name] = evaluation.agreement()
         write_predictions(folder / f"predictions_{name}.csv", folder, held.rows, evaluation.scores)
-        watch.message(f"{name}: " + ", ".join(f"{key} LCC {value['lcc']:.3f} RMSE {value['rmse']:.3f}" for key, value
-                                              in results[name].items()))
+        agreement = results[name].items()
+        parts = [f"{target} LCC {found['lcc']:.3f} RMSE {found['rmse']:.3f}" for target, found in agreement]
+        watch.message(f"{name}: {', '.join(parts)}")
     write_json(folder / "results.json", results)
     watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
     return results
@@ -94,7 +95,8 @@ def _load(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
     start = time.perf_counter()
     data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads())
     size = data.memory_bytes / GIGABYTE
-    how = "held in memory" if data.held is not None else f"over the limit of {config.memory_limit_gb:g} GB, read at each use"
+    over = f"over the limit of {config.memory_limit_gb:g} GB, so decoded at each use"
+    how = "held in memory" if data.held is not None else over
     split = rows[0].split
     watch.message(f"{split}: {len(rows)} recordings, {size:.2f} GB {how} ({time.perf_counter() - start:.0f} s)")
     return data
