@@ -107,16 +107,12 @@ class FileSource:
             sound = soundfile.SoundFile(self._path if by_path else self._handle, closefd=False)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.rstrip(".")
-            raise UnscorableError(
-                Status.UNREADABLE, f"no audio format that can be decoded ({detail})"
-            ) from error
+            raise UnscorableError(Status.UNREADABLE, f"no audio format that can be decoded ({detail})") from error
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise UnscorableError(Status.UNREADABLE, f"cannot be decoded ({error})") from error
         if not LOWEST_RATE_HZ <= sound.samplerate <= HIGHEST_RATE_HZ:
             sound.close()
-            raise UnscorableError(
-                Status.UNREADABLE, f"its header claims a sample rate of {sound.samplerate} Hz"
-            )
+            raise UnscorableError(Status.UNREADABLE, f"its header claims a sample rate of {sound.samplerate} Hz")
         return sound
 
     def __enter__(self) -> Self:
@@ -244,9 +240,7 @@ class Resampler:
         if sample_rate_hz != target_rate_hz:
             import soxr
 
-            self._stream = soxr.ResampleStream(
-                sample_rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ"
-            )
+            self._stream = soxr.ResampleStream(sample_rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
 
     def push(self, samples: NDArray[np.float32], *, last: bool = False) -> NDArray[np.float32]:
         """Return what is ready, float32 (samples,), after more samples (samples,) came in."""
@@ -282,9 +276,7 @@ def _refuse_irregular(status: os.stat_result) -> None:
         stat.S_IFBLK: "a device",
         stat.S_IFSOCK: "a socket",
     }
-    kind = kinds.get(
-        stat.S_IFMT(status.st_mode), "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-    )
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     raise UnscorableError(Status.NOT_A_FILE, f"{kind}, not a recording")
 
 

@@ -89,9 +89,7 @@ Emit = Callable[[Window], None]
 class _Voice:
     """One row in the making: a mixdown or a single channel, from raw blocks to windows."""
 
-    def __init__(
-        self, index: int, channel: str, columns: list[int] | None, source: Source, plan: Plan
-    ) -> None:
+    def __init__(self, index: int, channel: str, columns: list[int] | None, source: Source, plan: Plan) -> None:
         self._index = index
         self._channel = channel
         self._columns = columns
@@ -205,9 +203,7 @@ def _choose_voices(source: Source, plan: Plan) -> list[tuple[str, list[int] | No
     number = int(plan.channels)
     if number > source.channels:
         counted = "1 channel" if source.channels == 1 else f"{source.channels} channels"
-        raise UnscorableError(
-            Status.NO_CHANNEL, f"channel {number} was asked for, the recording has {counted}"
-        )
+        raise UnscorableError(Status.NO_CHANNEL, f"channel {number} was asked for, the recording has {counted}")
     return [(plan.channels, [number - 1])]
 
 
@@ -254,9 +250,7 @@ class Recording:
         with FileSource(self._item.path) as source:
             heard = decode(source, self._plan, self._put, self._stop.is_set)
             if source.changed:
-                raise UnscorableError(
-                    Status.CHANGED, "the file was written to while it was read; score it again"
-                )
+                raise UnscorableError(Status.CHANGED, "the file was written to while it was read; score it again")
             return heard
 
     def _channel(self) -> str:

@@ -81,11 +81,7 @@ def read_list(content: bytes) -> list[str]:
         ['a.wav', 'b c.wav']
     """
     content = content.removeprefix(b"\xef\xbb\xbf")
-    parts = (
-        content.split(b"\0")
-        if b"\0" in content
-        else [line.removesuffix(b"\r") for line in content.split(b"\n")]
-    )
+    parts = content.split(b"\0") if b"\0" in content else [line.removesuffix(b"\r") for line in content.split(b"\n")]
     return [os.fsdecode(part) for part in parts if part]
 
 
@@ -109,9 +105,7 @@ def find_inputs(names: Sequence[str]) -> list[Input]:
     for name in names:
         found = list(_expand(name))
         matched |= any(item.status is not Status.NO_AUDIO for item in found)
-        inputs += found or [
-            Input(name, Status.NOT_FOUND, "no such file, and as a pattern it matches nothing")
-        ]
+        inputs += found or [Input(name, Status.NOT_FOUND, "no such file, and as a pattern it matches nothing")]
     if not matched:
         shown = ", ".join(repr(name) for name in names[:MAX_SHOWN_NAMES])
         more = f" and {len(names) - MAX_SHOWN_NAMES} more" if len(names) > MAX_SHOWN_NAMES else ""
@@ -157,9 +151,7 @@ def _search(folder: str) -> Iterator[Input]:
                 continue
             seen.add(identity)
             with os.scandir(path) as entries:
-                names = sorted(
-                    (entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")
-                )
+                names = sorted((entry.name, _is_folder(entry)) for entry in entries if entry.name[0] != ".")
         except PermissionError:
             yield Input(path, Status.NO_PERMISSION, "no permission to search this folder")
             continue

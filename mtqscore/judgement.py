@@ -77,9 +77,7 @@ class RawJudge:
             at_s = (self._frames + first) / self._rate_hz
             raise UnscorableError(Status.NON_FINITE, f"NaN or infinite samples, the first at {at_s:.3f} s")
         if max(high, -low) > LARGEST_VALUE:
-            raise UnscorableError(
-                Status.UNREADABLE, f"samples as large as {max(high, -low):.2g} are no audio"
-            )
+            raise UnscorableError(Status.UNREADABLE, f"samples as large as {max(high, -low):.2g} are no audio")
         least = self._full_scale * (1 - FULL_SCALE_TOLERANCE)
         if max(high, -low) >= least:
             size = np.abs(block)

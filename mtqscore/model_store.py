@@ -97,9 +97,7 @@ def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[st
     folders = MODEL_FOLDERS if folders is None else folders
     folder = next((folder for folder in folders if (folder / REGISTRY_NAME).is_file()), None)
     if folder is None:
-        raise EnvironmentProblemError(
-            f"no bundled models: {folders[0] / REGISTRY_NAME} is missing; reinstall mtqscore"
-        )
+        raise EnvironmentProblemError(f"no bundled models: {folders[0] / REGISTRY_NAME} is missing; reinstall mtqscore")
     try:
         content: dict[str, Any] = json.loads((folder / REGISTRY_NAME).read_text(encoding="utf-8"))
         entries = [
@@ -113,9 +111,7 @@ def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[st
         ]
         return str(content["default"]), {entry.name: entry for entry in entries}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EnvironmentProblemError(
-            f"{folder / REGISTRY_NAME}: the list of models is damaged ({error})"
-        ) from error
+        raise EnvironmentProblemError(f"{folder / REGISTRY_NAME}: the list of models is damaged ({error})") from error
 
 
 def load_model(model: str | None) -> ModelFile:
@@ -183,9 +179,7 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
                 f"min_samples {info.min_samples} is more than half of window_samples {info.window_samples}"
             )
     except KeyError as error:
-        raise UsageError(
-            f"{label}: not a model of mtqscore: its metadata has no {error.args[0]!r}"
-        ) from error
+        raise UsageError(f"{label}: not a model of mtqscore: its metadata has no {error.args[0]!r}") from error
     except ValueError as error:
         raise UsageError(f"{label}: not a model of mtqscore: in its metadata, {error}") from error
     return info
@@ -208,9 +202,7 @@ def _read_bundled(entry: ModelEntry) -> ModelFile:
     try:
         content = entry.path.read_bytes()
     except OSError as error:
-        raise EnvironmentProblemError(
-            f"model {label}: cannot read {entry.path}; reinstall mtqscore"
-        ) from error
+        raise EnvironmentProblemError(f"model {label}: cannot read {entry.path}; reinstall mtqscore") from error
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise EnvironmentProblemError(

@@ -79,9 +79,7 @@ class Scorer:
             UsageError: the answer is not what the contract promises.
         """
         try:
-            scores, frames = self._session.run(
-                ["scores", "frame_scores"], {"waveform": waveform, "lengths": lengths}
-            )
+            scores, frames = self._session.run(["scores", "frame_scores"], {"waveform": waveform, "lengths": lengths})
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             text = f"model {self.label} failed on {self.provider}: {_first_line(error)}"
             raise EnvironmentProblemError(f"{text}; a smaller --batch-seconds may help") from error
@@ -147,9 +145,7 @@ def _choose_providers(device: str) -> tuple[list[Any], str]:
 def _check_signature(label: str, kind: str, found: list[Any], wanted: dict[str, tuple[str, int]]) -> None:
     have = {item.name: (item.type, len(item.shape)) for item in found}
     if have != wanted:
-        raise UsageError(
-            f"{label}: not a model of mtqscore: its {kind}s are {_spell(have)}, not {_spell(wanted)}"
-        )
+        raise UsageError(f"{label}: not a model of mtqscore: its {kind}s are {_spell(have)}, not {_spell(wanted)}")
     fixed = [
         item.name
         for item in found

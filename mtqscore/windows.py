@@ -67,11 +67,7 @@ class Windower:
         yield held[cut:]
 
     def _take(self) -> NDArray[np.float32]:
-        held = (
-            self._parts[0]
-            if len(self._parts) == 1
-            else np.concatenate(self._parts or [np.empty(0, np.float32)])
-        )
+        held = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts or [np.empty(0, np.float32)])
         self._parts, self._held = [], 0
         return held
 
@@ -86,9 +82,7 @@ def pool_scores(scores: Sequence[NDArray[np.float32]], samples: Sequence[int]) -
     Returns:
         float64 (targets,).
     """
-    return np.average(
-        np.asarray(scores, dtype=np.float64), axis=0, weights=np.asarray(samples, dtype=np.float64)
-    )
+    return np.average(np.asarray(scores, dtype=np.float64), axis=0, weights=np.asarray(samples, dtype=np.float64))
 
 
 def valid_frames(samples: int, hop_samples: int) -> int:

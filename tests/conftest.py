@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mtqscore import model_store
 from tests.fake_model import write_fake_model
 
 Process = subprocess.CompletedProcess[bytes]
@@ -21,6 +24,17 @@ Run = Callable[..., Process]
 def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of an ONNX file whose scores follow the level of the signal."""
     return str(write_fake_model(tmp_path_factory.mktemp("model") / "fake.onnx"))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> Path:
+    """A folder of bundled models with one entry."""
+    content = Path(fake_model).read_bytes()
+    (tmp_path / "m.onnx").write_bytes(content)
+    entry = {"name": "m", "version": "2", "file": "m.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+    (tmp_path / "registry.json").write_text(json.dumps({"default": "m", "models": [entry]}))
+    monkeypatch.setattr(model_store, "MODEL_FOLDERS", (tmp_path / "nowhere", tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import mtqscore
-from mtqscore import AssessConfig, Assessor, Flag, Status, UsageError
-from mtqscore.assess import Assessment
+from mtqscore import AssessConfig, Assessment, Assessor, Flag, Status, UsageError
 from tests.signals import RATE_HZ, speechlike, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 TOLERANCE = 1e-4
 WINDOW = 159_744
@@ -175,17 +179,13 @@ def test_public_names_exist() -> None:
     for name in mtqscore.__all__:
         assert getattr(mtqscore, name) is not None
     with pytest.raises(AttributeError):
-        mtqscore.no_such_name
+        _ = mtqscore.no_such_name
 
 
-def test_examples_without_a_model_run() -> None:
-    import mtqscore.config
-    import mtqscore.inputs
-    import mtqscore.report.table
-    import mtqscore.windows
-
-    for module in (mtqscore.config, mtqscore.inputs, mtqscore.report.table, mtqscore.windows):
-        names = vars(module) | {"np": np}
-        failed, attempted = doctest.testmod(module, extraglobs=names)
-        assert attempted
-        assert not failed
+@pytest.mark.usefixtures("bundle")
+@pytest.mark.parametrize("room", ["", ".assess", ".config", ".inputs", ".windows", ".report.table"])
+def test_examples_in_docstrings_run(room: str) -> None:
+    module = importlib.import_module(f"mtqscore{room}")
+    failed, attempted = doctest.testmod(module, extraglobs={"np": np})
+    assert attempted
+    assert not failed

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.conftest import Run
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import RATE_HZ, speechlike, write
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
 COLUMNS = "path,channel,duration_s,sample_rate_hz,s_mos,n_mos,g_mos,status,flags,model,reason"
@@ -39,6 +43,7 @@ def paths(result: subprocess.CompletedProcess[bytes]) -> list[str]:
 ALL = ["rec/a.flac", "rec/b.wav", "rec/sub/d.WAV", "rec/sub/deep/c.ogg"]
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("named", "expected"),
     [
@@ -53,12 +58,14 @@ ALL = ["rec/a.flac", "rec/b.wav", "rec/sub/d.WAV", "rec/sub/deep/c.ogg"]
         (["rec/sub", "rec/?.flac"], ["rec/sub/d.WAV", "rec/sub/deep/c.ogg", "rec/a.flac"]),
     ],
 )
-def test_files_folders_and_patterns(run: Run, folder: Path, named: list[str], expected: list[str]) -> None:
+def test_files_folders_and_patterns(run: Run, named: list[str], expected: list[str]) -> None:
     result = run("assess", *named, "--jsonl", "-")
     assert (paths(result), result.returncode) == (expected, 0)
 
 
-@pytest.mark.parametrize("content", [b"rec/b.wav\nrec/a.flac\n", b"rec/b.wav\r\n\r\nrec/a.flac", b"rec/b.wav\0rec/a.flac\0"])
+@pytest.mark.parametrize(
+    "content", [b"rec/b.wav\nrec/a.flac\n", b"rec/b.wav\r\n\r\nrec/a.flac", b"rec/b.wav\0rec/a.flac\0"]
+)
 def test_lists(run: Run, folder: Path, content: bytes) -> None:
     (folder / "list.txt").write_bytes(content)
     for result in (
@@ -111,7 +118,8 @@ def test_an_empty_list_on_stdin_is_2(run: Run) -> None:
     assert run("assess", "-", input=b"").returncode == 2
 
 
-def test_what_holds_nothing_beside_what_holds_something_is_a_row(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_what_holds_nothing_beside_what_holds_something_is_a_row(run: Run) -> None:
     result = run("assess", "silent", "rec/b.wav", "no/*.wav", "missing.wav", "--jsonl", "-")
     statuses = [json.loads(line)["status"] for line in result.stdout.decode().splitlines()]
     assert (statuses, result.returncode) == (["no_audio", "ok", "not_found", "not_found"], 3)
@@ -145,7 +153,8 @@ def test_all_writers_at_once(run: Run, folder: Path) -> None:
     assert not list(folder.glob("*.partial"))
 
 
-def test_one_result_on_stdout_leaves_nothing_else_there(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_one_result_on_stdout_leaves_nothing_else_there(run: Run) -> None:
     for option in ("--csv", "--json", "--jsonl"):
         result = run("assess", "rec", option, "-")
         assert result.returncode == 0
@@ -158,7 +167,8 @@ def test_one_result_on_stdout_leaves_nothing_else_there(run: Run, folder: Path) 
             assert len([json.loads(line) for line in text.splitlines()]) == 4
 
 
-def test_messages_go_to_stderr_and_quiet_is_quiet(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_messages_go_to_stderr_and_quiet_is_quiet(run: Run) -> None:
     loud, quiet = run("assess", "rec"), run("assess", "rec", "-q")
     assert b"real time" in loud.stderr
     assert b"not distorted" in loud.stdout
@@ -184,13 +194,17 @@ def test_devices_and_links_are_written_through(run: Run, folder: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_4(run: Run, folder: Path) -> None:
+def test_a_full_disk_is_4(run: Run) -> None:
     result = run("assess", "rec", "--jsonl", "/dev/full")
     assert result.returncode == 4
     assert b"No space left" in result.stderr
     with Path("/dev/full").open("wb") as full:
-        assert run("assess", "rec", "--csv", "-", capture_output=False, stdout=full, stderr=subprocess.PIPE).returncode == 4
+        assert (
+            run("assess", "rec", "--csv", "-", capture_output=False, stdout=full, stderr=subprocess.PIPE).returncode
+            == 4
+        )
 
 
 def test_module_command_and_function_agree(run: Run, folder: Path, fake_model: str) -> None:
@@ -214,22 +228,29 @@ def test_each_channel_has_its_row(run: Run, tmp_path: Path) -> None:
     assert [(row["channel"], row["status"]) for row in rows] == [("1", "ok"), ("2", "ok"), ("", "not_found")]
 
 
-def test_cuda_is_strict(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_cuda_is_strict(run: Run) -> None:
     result = run("assess", "rec/b.wav", "--device", "cuda", env={"CUDA_VISIBLE_DEVICES": "-1"})
     assert result.returncode == 4
     assert result.stdout == b""
     assert len(result.stderr.splitlines()) == 1
-    assert b"--device cpu" in result.stderr or b"pip install" in result.stderr or b"install onnxruntime-gpu" in result.stderr
+    assert (
+        b"--device cpu" in result.stderr
+        or b"pip install" in result.stderr
+        or b"install onnxruntime-gpu" in result.stderr
+    )
 
 
-def test_auto_and_cpu_are_quiet(run: Run, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_auto_and_cpu_are_quiet(run: Run) -> None:
     for device in ("auto", "cpu"):
         result = run("assess", "rec/b.wav", "--device", device, "-q", env={"CUDA_VISIBLE_DEVICES": "-1"})
         assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("targets", ["g_mos,n_mos,s_mos", "s_mos,n_mos,g_mos,loudness"])
-def test_columns_follow_the_model(run: Run, folder: Path, tmp_path: Path, targets: str) -> None:
+def test_columns_follow_the_model(run: Run, tmp_path: Path, targets: str) -> None:
     count = len(targets.split(","))
     model = write_fake_model(tmp_path / "other.onnx", metadata=METADATA | {"targets": targets}, targets=count)
     rows = list(csv.DictReader(run("assess", "rec/b.wav", "--csv", "-", model=str(model)).stdout.decode().splitlines()))
@@ -328,8 +349,10 @@ def test_the_table_on_a_terminal(fake_model: str, tmp_path: Path, no_color: str 
     os.close(ours)
     assert process.wait(30) == 3
     assert (b"\x1b[33m" in shown) is coloured
-    letters = "".join(line[:30].split(" ")[0] for line in shown.decode().splitlines())
-    assert name in letters, "a long name is folded, not cut"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    starts = [match[1] for line in plain.splitlines() if (match := re.match(r" ([-a-z.]+)", line))]
+    assert name in "".join(starts), "a long name is folded, not cut"
+    assert max(map(len, plain.split("\r\n\r\n")[0].splitlines())) <= 70
 
 
 @posix_only

@@ -51,7 +51,7 @@ def test_no_more_than_two_windows_are_held() -> None:
 
 
 def test_pooling_weighs_by_length() -> None:
-    pooled = pool_scores([np.float32([1, 5]), np.float32([4, 2])], [200, 100])
+    pooled = pool_scores([np.array([1, 5], np.float32), np.array([4, 2], np.float32)], [200, 100])
     assert pooled.dtype == np.float64
     assert pooled.tolist() == [2.0, 4.0]
 

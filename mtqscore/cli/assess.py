@@ -63,9 +63,7 @@ def assess(
         from mtqscore.config import AssessConfig
         from mtqscore.inputs import find_inputs
 
-        targets = {
-            kind: target for kind, target in (("csv", csv), ("json", json), ("jsonl", jsonl)) if target
-        }
+        targets = {kind: target for kind, target in (("csv", csv), ("json", json), ("jsonl", jsonl)) if target}
         _check_targets(targets)
         config = AssessConfig(model, device, channels, threads, batch_seconds)
         inputs = find_inputs(_named(paths or [], from_list))
@@ -143,9 +141,7 @@ def _score(assessor: Assessor, inputs: list[Input], targets: dict[str, str], *, 
     return summary
 
 
-def _watched(
-    assessor: Assessor, inputs: list[Input], started_s: float, *, quiet: bool
-) -> Iterator[Assessment]:
+def _watched(assessor: Assessor, inputs: list[Input], started_s: float, *, quiet: bool) -> Iterator[Assessment]:
     """Pass assessments on and show how far the work is."""
     import time
 

@@ -16,9 +16,7 @@ Paths = Annotated[
 ]
 FromList = Annotated[
     str | None,
-    typer.Option(
-        "--from-list", metavar="FILE", help="File with one name a line, or names ended by zero bytes."
-    ),
+    typer.Option("--from-list", metavar="FILE", help="File with one name a line, or names ended by zero bytes."),
 ]
 Model = Annotated[
     str | None,
@@ -32,16 +30,12 @@ Channels = Annotated[
     str,
     typer.Option("--channels", metavar="mean|each|N", help="Score the mixdown, every channel, or channel N."),
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", help="Threads; all usable cores if not given.")
-]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads; all usable cores if not given.")]
 BatchSeconds = Annotated[
     float, typer.Option("--batch-seconds", metavar="S", help="Seconds of audio that the model gets at once.")
 ]
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - is stdout.")]
-Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document; - is stdout.")
-]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document; - is stdout.")]
 Jsonl = Annotated[
     str | None, typer.Option("--jsonl", metavar="FILE", help="Write JSON Lines, row by row; - is stdout.")
 ]

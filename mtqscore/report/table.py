@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
 GAP = "  "
+WIDEST_NAME = 80
+"""One name longer than this does not push the figures of all others aside; it is never cut."""
 
 
 class TableWriter:
@@ -68,7 +70,7 @@ class TableWriter:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, highlight=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, highlight=False)
         for index, title in enumerate(titles):
             is_text = index in (0, len(titles) - 1)
             table.add_column(
@@ -85,6 +87,7 @@ class TableWriter:
     def _print_plain(self, titles: list[str]) -> None:
         rows = [titles, *(cells for cells, _ in self._rows)]
         widths = [max(len(row[index]) for row in rows) for index in range(len(titles) - 1)]
+        widths[0] = min(widths[0], WIDEST_NAME)
         for row in rows:
             first = row[0].ljust(widths[0])
             middle = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]

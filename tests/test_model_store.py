@@ -1,0 +1,146 @@
+"""Models: found by name or path, verified, and refused in one line when they keep no contract."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import mtqscore.model_store as store
+from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
+from mtqscore.runtime import Scorer, cuda_problem
+from tests.fake_model import METADATA, write_fake_model
+from tests.signals import speechlike, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Run
+
+
+@pytest.mark.parametrize("name", [None, "m", "m@2"])
+def test_a_bundled_model_is_found_and_verified(bundle: Path, name: str | None) -> None:
+    model = store.load_model(name)
+    assert model.content == (bundle / "m.onnx").read_bytes()
+    assert (model.label, model.sha256) == ("m@2", hashlib.sha256(model.content).hexdigest())
+
+
+@pytest.mark.usefixtures("bundle")
+@pytest.mark.parametrize("name", ["n", "m@1", "", "M"])
+def test_an_unknown_name_lists_the_known(name: str) -> None:
+    with pytest.raises(UsageError, match="m@2"):
+        store.load_model(name)
+
+
+def test_a_damaged_bundled_model_is_an_environment_problem(bundle: Path) -> None:
+    content = bytearray((bundle / "m.onnx").read_bytes())
+    content[-1] ^= 1
+    (bundle / "m.onnx").write_bytes(content)
+    with pytest.raises(EnvironmentProblemError, match="damaged"):
+        store.load_model("m")
+    (bundle / "m.onnx").unlink()
+    with pytest.raises(EnvironmentProblemError, match="reinstall"):
+        store.load_model("m")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"default": "m", "models": [{}]}', '{"default": "m", "models": 3}'])
+def test_a_damaged_list_of_models_is_an_environment_problem(bundle: Path, text: str) -> None:
+    (bundle / "registry.json").write_text(text)
+    with pytest.raises(EnvironmentProblemError, match=r"registry\.json"):
+        store.load_model(None)
+    (bundle / "registry.json").unlink()
+    with pytest.raises(EnvironmentProblemError, match="reinstall"):
+        store.load_model(None)
+
+
+def make_garbage(path: Path) -> None:
+    path.write_bytes(os.urandom(500))
+
+
+def make_foreign(path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", value[:1], value[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: None, "no model file"),
+        (lambda path: path.mkdir(), "no model file"),
+        (lambda path: path.touch(), "cannot load"),
+        (make_garbage, "cannot load"),
+        (make_foreign, "its inputs are x"),
+        (lambda path: write_fake_model(path, drop="frame_scores"), "its outputs are scores"),
+        (lambda path: write_fake_model(path, metadata={}), "its metadata has no"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"sample_rate_hz": "8000"}), "sample_rate_hz"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"window_samples": "x"}), "'x'"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"min_samples": "0"}), "min_samples"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"min_samples": "90000"}), "min_samples"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,loudness"}), "targets"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,x"}), "4 targets"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line(run: Run, tmp_path: Path, make: object, said: str) -> None:
+    path = tmp_path / "foreign.onnx"
+    make(path)  # type: ignore[operator]
+    write(tmp_path / "a.wav", speechlike(1))
+    result = run("assess", "a.wav", model="foreign.onnx")
+    assert (result.returncode, result.stdout) == (2, b"")
+    (line,) = result.stderr.decode().splitlines()
+    assert line.startswith("mtqscore: foreign.onnx: ") or said == "no model file"
+    assert said in line
+
+
+def test_the_scorer_keeps_the_batch_contract(fake_model: str) -> None:
+    scorer = Scorer(store.load_model(fake_model), "cpu", 1)
+    samples = speechlike(1)[:, 0]
+    padded = np.zeros((2, 40_000), np.float32)
+    padded[0, : len(samples)] = samples
+    padded[1] = 0.3
+    scores, frames = scorer.score(padded, np.array([len(samples), 40_000]))
+    alone, _ = scorer.score(samples[np.newaxis], np.array([len(samples)]))
+    assert np.allclose(scores[0], alone[0], atol=1e-5)
+    assert frames.shape == (2, 40_000 // 512 + 1, 3)
+
+
+def test_a_model_that_fails_is_an_environment_problem(fake_model: str) -> None:
+    scorer = Scorer(store.load_model(fake_model), "cpu", 1)
+    with pytest.raises(EnvironmentProblemError, match="batch-seconds"):
+        scorer.score(np.zeros((1, 2, 3), np.float32), np.array([3]))
+
+
+def test_a_named_device_is_strict(fake_model: str) -> None:
+    problem = cuda_problem()
+    if problem is None:
+        pytest.skip("CUDA works here")
+    with pytest.raises(EnvironmentProblemError, match="device cuda"):
+        Assessor(AssessConfig(fake_model, device="cuda"))
+    assert Assessor(AssessConfig(fake_model, device="auto")).provider == "CPUExecutionProvider"
+
+
+@pytest.mark.skipif(
+    not any((folder / "registry.json").is_file() for folder in store.MODEL_FOLDERS), reason="no release yet"
+)
+def test_the_released_models_keep_their_promises() -> None:
+    default, entries = store.read_registry()
+    assert default in entries
+    for entry in entries.values():
+        scorer = Scorer(store.load_model(entry.name), "cpu", 1)
+        assert (scorer.info.name, scorer.info.version) == (entry.name, entry.version)
+        assert len(store.load_model(entry.name).content) <= 5_000_000
+        samples = speechlike(4)[:, 0]
+        padded = np.zeros((3, 100_000), np.float32)
+        padded[1, : len(samples)] = samples
+        padded[[0, 2]] = speechlike(6.25, seed=1)[:, 0]
+        scores, _ = scorer.score(padded, np.array([100_000, len(samples), 100_000]))
+        alone, _ = scorer.score(samples[np.newaxis], np.array([len(samples)]))
+        assert np.abs(scores[1] - alone[0]).max() < 1e-4, "the batch must not matter"
+        louder, _ = scorer.score(samples[np.newaxis] * np.float32(8), np.array([len(samples)]))
+        assert np.abs(louder - alone).max() < 0.05, "the level must not matter"

@@ -1,0 +1,140 @@
+"""Writers: every row, exact names, nothing that breaks a reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from mtqscore.config import AssessConfig
+from mtqscore.report import WRITERS
+from mtqscore.report.table import TableWriter, clock, printable, summary_line
+from mtqscore.report.writer import Run, Summary
+from mtqscore.scores import FLAG_MEANING, STATUS_MEANING, Assessment, Flag, Scores, Status
+
+OPTIONS = AssessConfig()
+RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), OPTIONS)
+NAMES = ["a.wav", 'b "c", d;e.wav', "new\nline.wav", "é日.wav", "\udcff.wav", "=1+1.wav", "\x1b[2Jx.wav", "null"]
+
+
+def row(path: str, g_mos: float | None = 3.123456, **options: object) -> Assessment:
+    values: dict[str, object] = {
+        "path": path,
+        "channel": "mean",
+        "duration_s": 1.23456789,
+        "sample_rate_hz": 8_000,
+        "status": Status.OK if g_mos is not None else Status.SILENT,
+        "reason": "" if g_mos is not None else "no sound",
+        "flags": (Flag.NARROWBAND, Flag.CLIPPED),
+        "scores": None if g_mos is None else Scores(1.0, 2.0, g_mos),
+        "frames": None,
+        "model": RUN.model,
+        "model_sha256": RUN.model_sha256,
+        "provider": RUN.provider,
+        "options": OPTIONS,
+    }
+    return Assessment(**{**values, **options})  # type: ignore[arg-type]
+
+
+def written(kind: str, rows: list[Assessment]) -> bytes:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
+    writer = WRITERS[kind](stream, RUN)
+    summary = Summary()
+    writer.begin()
+    for item in rows:
+        writer.write(item)
+        summary.add(item)
+    writer.finish(summary)
+    stream.flush()
+    return raw.getvalue()
+
+
+def test_json_lines_keep_every_name_exactly() -> None:
+    lines = written("jsonl", [row(name) for name in NAMES]).decode("utf-8").splitlines()
+    assert [json.loads(line)["path"] for line in lines] == NAMES
+
+
+def test_json_is_one_document_even_without_rows() -> None:
+    for rows in ([], [row("a.wav")], [row(name, None) for name in NAMES]):
+        document = json.loads(written("json", rows))
+        assert [item["path"] for item in document["results"]] == [item.path for item in rows]
+        assert document["summary"]["rows"] == len(rows)
+        assert document["model"]["sha256"] == RUN.model_sha256
+
+
+def test_csv_quotes_what_needs_it() -> None:
+    text = written("csv", [row(name) for name in NAMES]).decode("utf-8")
+    table = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [item["path"] for item in table] == [name.replace("\udcff", "\\udcff") for name in NAMES]
+    assert table[0]["flags"] == "narrowband;clipped"
+    assert table[0]["g_mos"] == "3.1235"
+    assert table[0]["duration_s"] == "1.2346"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_a_missing_score_is_empty_not_zero(kind: str) -> None:
+    content = written(kind, [row("a.wav", None)])
+    if kind == "csv":
+        assert next(csv.DictReader(io.StringIO(content.decode())))["g_mos"] == ""
+    else:
+        record = json.loads(content)["results"][0] if kind == "json" else json.loads(content)
+        assert (record["g_mos"], record["status"], record["reason"]) == (None, "silent", "no sound")
+
+
+def test_further_targets_follow_the_three() -> None:
+    run = Run("1", "m@1", "", "", ("loudness", "g_mos", "s_mos", "n_mos"), OPTIONS)
+    stream = io.StringIO()
+    writer = WRITERS["csv"](stream, run)
+    writer.begin()
+    writer.write(row("a.wav", scores=Scores(1, 2, 3, {"loudness": 4.5})))
+    (record,) = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert list(record)[4:8] == ["s_mos", "n_mos", "g_mos", "loudness"]
+    assert record["loudness"] == "4.5"
+
+
+def test_the_table_holds_no_control_characters_and_explains_its_flags() -> None:
+    stream = io.StringIO()
+    table = TableWriter(stream, RUN)
+    summary = Summary()
+    for item in [*(row(name) for name in NAMES), row("last.wav", None)]:
+        table.write(item)
+        summary.add(item)
+    table.finish(summary)
+    text = stream.getvalue()
+    lines = text.splitlines()
+    assert len(lines[: lines.index("")]) == len(NAMES) + 2
+    assert all(line.isprintable() for line in lines)
+    assert f"narrowband: {FLAG_MEANING[Flag.NARROWBAND]}" in lines
+    assert "upsampled" not in text
+    assert "silent: no sound (narrowband, clipped)" in text
+    assert lines[-1] == "9 rows: 8 scored, 1 silent · mean S-MOS 1.00, N-MOS 2.00, G-MOS 3.12"
+
+
+def test_the_summary_counts_what_was_scored() -> None:
+    summary = Summary()
+    for item in (row("a", 2.0), row("b", 4.0), row("c", None)):
+        summary.add(item)
+    assert (summary.rows, summary.scored, summary.means["g_mos"]) == (3, 2, 3.0)
+    assert summary.audio_s == pytest.approx(2 * 1.23456789)
+    assert summary_line(Summary(rows=1)) == "1 recording: 0 scored"
+
+
+def test_every_status_and_flag_has_a_meaning() -> None:
+    assert set(STATUS_MEANING) == set(Status)
+    assert set(FLAG_MEANING) == set(Flag)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "shown"),
+    [(0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00"), (3_599.6, "1:00:00"), (36_001, "10:00:01")],
+)
+def test_lengths_are_shown_as_people_read_them(duration_s: float, shown: str) -> None:
+    assert clock(duration_s) == shown
+
+
+def test_printable_is_one_line() -> None:
+    assert printable("a b.wav") == "a b.wav"
+    assert printable("a\n\t\u202e\udcff") == "a\\n\\t\\u202e\\udcff"
