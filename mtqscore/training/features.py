@@ -17,8 +17,8 @@ ACTIVE_SHARE = 0.1
 LEVEL_PASSES = 4
 """Passes that find the active frames."""
 
-TINY_POWER = 1e-14
-"""Keeps digital silence from dividing by zero; 10 dB below the square of the smallest 24-bit step."""
+TINY_POWER = 1e-20
+"""Keeps digital silence from dividing by zero; 55 dB below the square of the smallest 24-bit step."""
 
 
 def frame_mask(counts: Tensor, frames: int) -> Tensor:

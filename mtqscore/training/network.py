@@ -156,9 +156,11 @@ class MtqNet(nn.Module):
         x = torch.relu(self.squeeze(x))
         x = self.recurrent(x, counts)
         x = self.dropout(torch.relu(self.dense(x)))
-        frame_scores = torch.stack([head(x, mask) for head in self.heads.values()], dim=2)
-        share = mask.to(frame_scores.dtype) / counts[:, None].to(frame_scores.dtype)
-        return (frame_scores * share[:, :, None]).sum(dim=1), frame_scores
+        # Each task is pooled by itself: sums over a stack would round differently with the number of tasks.
+        frame_scores = [head(x, mask) for head in self.heads.values()]
+        share = mask.float() / counts[:, None].float()
+        scores = [(frames * share).sum(dim=1) for frames in frame_scores]
+        return torch.stack(scores, dim=1), torch.stack(frame_scores, dim=2)
 
     def without_pseudo_heads(self) -> MtqNet:
         """Copy the network with the heads of S-MOS, N-MOS and G-MOS only; their scores stay the same to the bit."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import platform
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from mtqscore.config import TrainConfig
+from mtqscore.cores import usable_cores
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.manifest import Row, read_manifest
 from mtqscore.spec import TARGETS
@@ -50,7 +50,7 @@ def train_run(
     if initial is not None:
         config = dataclasses.replace(config, network=initial.config.network)
     config = resolved(config)
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.threads or usable_cores())
     rows = read_manifest(table)
     splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
     for name in ("train", "val"):

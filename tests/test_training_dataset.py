@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mtqscore.errors import InputError
+from mtqscore.manifest import Row, read_manifest
+from mtqscore.training.dataset import Recordings, decode, plain_batches, training_batches
+from tests.training_kit import paused_tone, small_config, write_corpus
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return read_manifest(write_corpus(tmp_path_factory.mktemp("corpus"), 30))
+
+
+@pytest.fixture(scope="module")
+def data(rows):
+    return Recordings(rows, 1e9, 2)
+
+
+def test_every_recording_is_drawn_once_an_epoch(data):
+    drawn = np.concatenate([batch.rows for batch in training_batches(data, small_config(), 0)])
+    assert sorted(drawn) == list(range(30))
+    plain = np.concatenate([batch.rows for batch in plain_batches(data, 4, 10**6)])
+    assert sorted(plain) == list(range(30))
+
+
+def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
+    def flat(seed: int, epoch: int) -> torch.Tensor:
+        batches = training_batches(data, small_config(seed=seed), epoch)
+        return torch.cat([batch.waveform.flatten() for batch in batches])
+
+    assert torch.equal(flat(1, 4), flat(1, 4))
+    assert flat(1, 4).shape != flat(1, 5).shape or not torch.equal(flat(1, 4), flat(1, 5))
+    assert flat(1, 4).shape != flat(2, 4).shape or not torch.equal(flat(1, 4), flat(2, 4))
+
+
+def test_similar_lengths_share_a_batch(data):
+    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in training_batches(data, small_config(), 0))
+    alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
+    assert padding < 0.4 * alone
+
+
+def test_augmentation_cuts_the_front_and_turns_the_sign(data):
+    config = small_config(recolour_db=0.0, batch_size=30)
+    (batch,) = training_batches(data, config, 0)
+    assert batch.recolour is None
+    signs = set()
+    for item, length, row in zip(batch.waveform, batch.lengths, batch.rows, strict=True):
+        original = data.audio(int(row)).astype(np.float32) / 32768
+        offset = len(original) - int(length)
+        assert 0 <= offset <= 400
+        found = item[:length].numpy()
+        sign = 1 if np.array_equal(found, original[offset:]) else -1
+        np.testing.assert_array_equal(found, sign * original[offset:])
+        assert not item[length:].any()
+        signs.add(sign)
+    assert signs == {1, -1}
+    np.testing.assert_array_equal(batch.labels.numpy(), data.labels[batch.rows])
+
+
+def test_long_recordings_are_cut_at_random_places(data):
+    config = small_config(max_clip_s=0.5, recolour_db=0.0)
+    batches = [*training_batches(data, config, 0)]
+    assert {int(length) for batch in batches for length in batch.lengths} == {8_000}
+
+
+def test_decoding_at_every_use_gives_the_same_as_holding_all(rows, data):
+    lean = Recordings(rows, 0, 1)
+    assert lean.held is None
+    assert lean.memory_bytes == data.memory_bytes == 2 * data.lengths.sum()
+    np.testing.assert_array_equal(lean.audio(3), data.audio(3))
+    np.testing.assert_array_equal(lean.lengths, data.lengths)
+
+
+def test_decode_mixes_resamples_and_keeps_the_shape(tmp_path):
+    clip = paused_tone(32_000, 0.1, 0)
+    soundfile.write(tmp_path / "stereo.wav", np.stack((clip, clip), axis=1), 32_000, subtype="FLOAT")
+    samples = decode(tmp_path / "stereo.wav")
+    assert samples.dtype == np.int16
+    assert len(samples) == 16_000
+    assert np.abs(samples).max() == 32_767
+
+
+def test_missing_labels_are_nan(data):
+    assert np.isnan(data.labels[0, 3:]).all()
+    assert np.isfinite(data.labels[1, :5]).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio at all"])
+def test_unreadable_recording_is_named(tmp_path, content):
+    (tmp_path / "bad.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.wav"):
+        Recordings([Row(tmp_path / "bad.wav")], 1e9, 1)
+
+
+def test_too_short_recording_is_named(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
+    with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
+        Recordings([Row(tmp_path / "short.wav")], 1e9, 1)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtqscore.errors import UsageError
+from mtqscore.spec import TARGETS
+from mtqscore.training.losses import MplLoss
+from tests.training_kit import small_config
+
+LABELS = torch.tensor([[3.0, 3.0, 3.0, 2.0, 0.5, 0.75]])
+
+
+def loss_of(error: float, config=None, frames: int = 4) -> torch.Tensor:
+    """The loss of one utterance whose scores are all off by the same share of their scale (in MOS points)."""
+    span = torch.tensor([(target.high - target.low) / 4 for target in TARGETS])
+    scores = LABELS + error * span
+    return MplLoss(config or small_config())(
+        scores, scores[:, None].expand(-1, frames, -1), LABELS, torch.tensor([frames])
+    ).total
+
+
+@pytest.mark.parametrize(("error", "value"), [(0.5, 0.125), (1.0, 0.5), (1.5, 1.0), (-1.5, 1.0)])
+def test_huber_below_at_and_above_delta(error, value):
+    # Six tasks on one scale, each with the utterance and the frame term.
+    assert float(loss_of(error)) == pytest.approx(6 * 2 * value, rel=1e-5)
+
+
+def test_delta_scales_as_huber_and_not_as_smooth_l1():
+    assert float(loss_of(1.0, small_config(delta={"default": 0.5}))) == pytest.approx(6 * 2 * 0.375, rel=1e-5)
+
+
+def test_delta_weights_and_alpha_are_per_task():
+    config = small_config(alpha=0.25, delta={"default": 1.0, "s_mos": 0.5}, task_weights={"n_mos": 3.0}, semi_weight=0.1)
+    expected = 1.25 * (0.375 + 3.0 * 0.5 + 0.5 + 3 * 0.1 * 0.5)
+    assert float(loss_of(1.0, config)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_frame_loss_is_the_mean_over_an_utterances_own_frames():
+    labels = LABELS.repeat(2, 1)
+    counts = torch.tensor([2, 4])
+    frames = labels[:, None].repeat(1, 4, 1)
+    frames[0, :2, 0] += 1.0  # both frames of the short one
+    frames[0, 2:, 0] = 1e6  # padding
+    frames[1, 0, 0] += 1.0  # one frame of four
+    parts = MplLoss(small_config())(labels, frames, labels, counts)
+    assert float(parts.frame[0]) == pytest.approx((0.5 + 0.5 / 4) / 2)
+    assert float(parts.utterance.sum()) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_missing_labels_add_nothing_and_give_no_gradient():
+    labels = LABELS.repeat(3, 1)
+    labels[0, 0] = torch.nan
+    labels[:, 5] = torch.nan
+    scores = (LABELS.repeat(3, 1) + 0.5).requires_grad_()
+    parts = MplLoss(small_config())(scores, scores[:, None], labels, torch.tensor([1, 1, 1]))
+    parts.total.backward()
+    assert scores.grad is not None
+    assert float(scores.grad[0, 0]) == 0.0
+    assert torch.equal(scores.grad[:, 5], torch.zeros(3))
+    assert float(scores.grad[1, 0]) == pytest.approx(2 * 0.5 / 2), "the mean is over the utterances with a label"
+    assert parts.utterance[5].isnan()
+    assert float(parts.utterance[0]) == pytest.approx(0.125)
+
+
+def test_unknown_target_is_named():
+    with pytest.raises(UsageError, match="csig"):
+        MplLoss(small_config(delta={"default": 1.0, "csig": 1.0}))
