@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtqscore.audio import ArraySource, UnscorableError
+from mtqscore.batches import Batches
 from mtqscore.config import AssessConfig
 from mtqscore.cores import usable_cores
 from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
@@ -19,7 +20,7 @@ from mtqscore.model_store import load_model
 from mtqscore.runtime import Scorer
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.windows import join_frames, pool_scores, valid_frames
+from mtqscore.windows import join_frames, pool_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 RECORDINGS_AHEAD = 32
 """Recordings that are read before they are wanted; with short ones, that many windows wait in memory."""
-
-BATCHES_POOLED = 4
-"""Windows for so many batches are collected and sorted by length, so that little of a batch is padding."""
 
 
 class _Row:
@@ -44,11 +42,21 @@ class _Row:
         self.frames: dict[int, dict[int, NDArray[np.float32]]] = {}
         self.waiting = 0
 
-    def add(self, window: Window) -> tuple[_Row, int, int]:
+    def add(self, window: Window) -> _Place:
         """Note a window and return its place."""
         lengths = self.lengths.setdefault(window.voice, [])
         lengths.append(len(window.samples))
+        self.waiting += window.sound
         return self, window.voice, len(lengths) - 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was read to its end and all its windows are scored."""
+        return self.heard is not None and not self.waiting
+
+
+_Place = tuple[_Row, int, int]
+"""Row, voice and position of a window."""
 
 
 class Assessor:
@@ -75,7 +83,8 @@ class Assessor:
     def __init__(self, config: AssessConfig | None = None) -> None:
         self.config = config or AssessConfig()
         self._threads = self.config.threads or usable_cores()
-        self._scorer = Scorer(load_model(self.config.model), self.config.device, self._threads)
+        self._scorer = Scorer(load_model(self.config.model), self.config.device)
+        self._workers = self._threads if self._scorer.on_cpu else 1
         info = self._scorer.info
         self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
 
@@ -165,10 +174,9 @@ class Assessor:
         self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
         rows: deque[_Row] = deque()
-        pool: list[tuple[_Row, int, int, NDArray[np.float32]]] = []
-        pooled = 0
-        enough = BATCHES_POOLED * self.config.batch_s * SAMPLE_RATE_HZ
-        with DecodeAhead(self._plan, self._threads, RECORDINGS_AHEAD) as ahead:
+        ahead = DecodeAhead(self._plan, self._threads, RECORDINGS_AHEAD)
+        batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, self._workers)
+        with ahead, batches:
             for recording in ahead.recordings(items):
                 row = _Row(recording)
                 rows.append(row)
@@ -178,47 +186,28 @@ class Assessor:
                     else:
                         place = row.add(item)
                         if item.sound:
-                            row.waiting += 1
-                            pool.append((*place, item.samples))
-                            pooled += len(item.samples)
-                    if pooled >= enough:
-                        self._score(pool)
-                        if progress is not None:
-                            progress(pooled / SAMPLE_RATE_HZ)
-                        pool, pooled = [], 0
-                    while rows and rows[0].heard is not None and not rows[0].waiting:
+                            batches.add(place, item.samples)
+                    self._note(batches.ready(), progress)
+                    while rows and rows[0].complete:
                         yield from self._finish(rows.popleft())
-            self._score(pool)
+            self._note(batches.drain(), progress)
             for row in rows:
                 yield from self._finish(row)
 
-    def _score(self, pool: list[tuple[_Row, int, int, NDArray[np.float32]]]) -> None:
-        """Score the windows of the pool, like lengths together."""
-        limit = self.config.batch_s * SAMPLE_RATE_HZ
-        batch: list[tuple[_Row, int, int, NDArray[np.float32]]] = []
-        for entry in sorted(pool, key=lambda entry: -len(entry[3])):
-            if batch and (len(batch) + 1) * len(batch[0][3]) > limit:
-                self._score_batch(batch)
-                batch = []
-            batch.append(entry)
-        if batch:
-            self._score_batch(batch)
-
-    def _score_batch(self, batch: list[tuple[_Row, int, int, NDArray[np.float32]]]) -> None:
-        lengths = np.array([len(samples) for *_, samples in batch], dtype=np.int64)
-        waveform = np.empty((len(batch), int(lengths.max())), dtype=np.float32)
-        for line, (*_, samples) in zip(waveform, batch, strict=True):
-            line[: len(samples)] = samples
-            line[len(samples) :] = 0
-        scores, frames = self._scorer.score(waveform, lengths)
-        hop = self._plan.hop_samples
-        for index, (row, voice, position, samples) in enumerate(batch):
-            row.scores.setdefault(voice, {})[position] = scores[index]
+    def _note(
+        self,
+        done: Iterator[tuple[_Place, NDArray[np.float32], NDArray[np.float32]]],
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        """Put scores of windows where they belong."""
+        for (row, voice, position), scores, frames in done:
+            row.scores.setdefault(voice, {})[position] = scores
             row.waiting -= 1
             if self.config.frames:
                 # A copy, since a view would keep the whole batch in memory.
-                own = frames[index, : valid_frames(len(samples), hop)].copy()
-                row.frames.setdefault(voice, {})[position] = own
+                row.frames.setdefault(voice, {})[position] = frames.copy()
+            if progress is not None:
+                progress(row.lengths[voice][position] / SAMPLE_RATE_HZ)
 
     def _finish(self, row: _Row) -> Iterator[Assessment]:
         for voice, heard in enumerate(row.heard or []):

@@ -24,29 +24,26 @@ _SILENT = 4
 
 
 class Scorer:
-    """One model in one onnxruntime session.
+    """One model in one onnxruntime session, each run in the thread that asks for it; several may ask at once.
 
     Args:
         model: the file, from ``load_model``.
         device: auto, cpu or cuda.
-        threads: threads of one run.
 
     Raises:
         UsageError: the file is not a scorer that keeps the ONNX contract.
         EnvironmentProblemError: the device was named and does not work.
     """
 
-    def __init__(self, model: ModelFile, device: str, threads: int) -> None:
+    def __init__(self, model: ModelFile, device: str) -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(_SILENT)
         providers, self.device_note = _choose_providers(device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the cores from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(model.content, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
@@ -61,6 +58,11 @@ class Scorer:
         _check_signature(model.label, "input", self._session.get_inputs(), _INPUTS)
         _check_signature(model.label, "output", self._session.get_outputs(), _OUTPUTS)
         self.info = parse_metadata(model.label, self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the processor."""
+        return self.provider == CPU
 
     def score(
         self, waveform: NDArray[np.float32], lengths: NDArray[np.int64]

@@ -99,7 +99,7 @@ def test_what_is_no_model_is_refused_in_one_line(run: Run, tmp_path: Path, make:
 
 
 def test_the_scorer_keeps_the_batch_contract(fake_model: str) -> None:
-    scorer = Scorer(store.load_model(fake_model), "cpu", 1)
+    scorer = Scorer(store.load_model(fake_model), "cpu")
     samples = speechlike(1)[:, 0]
     padded = np.zeros((2, 40_000), np.float32)
     padded[0, : len(samples)] = samples
@@ -111,7 +111,7 @@ def test_the_scorer_keeps_the_batch_contract(fake_model: str) -> None:
 
 
 def test_a_model_that_fails_is_an_environment_problem(fake_model: str) -> None:
-    scorer = Scorer(store.load_model(fake_model), "cpu", 1)
+    scorer = Scorer(store.load_model(fake_model), "cpu")
     with pytest.raises(EnvironmentProblemError, match="batch-seconds"):
         scorer.score(np.zeros((1, 2, 3), np.float32), np.array([3]))
 
@@ -132,7 +132,7 @@ def test_the_released_models_keep_their_promises() -> None:
     default, entries = store.read_registry()
     assert default in entries
     for entry in entries.values():
-        scorer = Scorer(store.load_model(entry.name), "cpu", 1)
+        scorer = Scorer(store.load_model(entry.name), "cpu")
         assert (scorer.info.name, scorer.info.version) == (entry.name, entry.version)
         assert len(store.load_model(entry.name).content) <= 5_000_000
         samples = speechlike(4)[:, 0]

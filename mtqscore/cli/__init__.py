@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -54,10 +53,9 @@ def _start(
 
 def main() -> None:
     """Run the command line; every expected failure ends in one line on stderr and its exit code."""
-    present = [name for name in COMMANDS if importlib.util.find_spec(f"{__name__}.{name}") is not None]
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        build_app([named] if named in present else present)()
+        build_app([named] if named in COMMANDS else COMMANDS)()
     except MtqscoreError as error:
         fail(error)
         sys.exit(error.exit_code)

@@ -1,0 +1,100 @@
+"""Windows of many recordings scored together: like lengths side by side, several batches at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.windows import valid_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from mtqscore.runtime import Scorer
+
+BATCHES_POOLED = 4
+"""Windows for so many batches a worker are collected and sorted by length, so that little of a batch is padding."""
+
+Ticket = TypeVar("Ticket")
+
+
+class Batches(AbstractContextManager["Batches[Ticket]"], Generic[Ticket]):
+    """Takes windows, each with a ticket, and gives back their scores, in whatever order they are ready.
+
+    Args:
+        scorer: the model; its session runs in several threads at once.
+        batch_s: seconds of audio a batch, padding included; a longer window is a batch of its own.
+        workers: batches that run at the same time. One thread a batch serves a recurrent network better than many
+            threads on one batch, since its time steps must wait for one another.
+    """
+
+    def __init__(self, scorer: Scorer, batch_s: float, workers: int) -> None:
+        self._scorer = scorer
+        self._batch_samples = batch_s * SAMPLE_RATE_HZ
+        self._workers = workers
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="score")
+        self._pool: list[tuple[Ticket, NDArray[np.float32]]] = []
+        self._pooled_samples = 0
+        self._running: deque[Future[list[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]]] = deque()
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def add(self, ticket: Ticket, samples: NDArray[np.float32]) -> None:
+        """Take one window (samples,)."""
+        self._pool.append((ticket, samples))
+        self._pooled_samples += len(samples)
+        if self._pooled_samples >= BATCHES_POOLED * self._workers * self._batch_samples:
+            self._submit()
+
+    def ready(self) -> Iterator[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield ticket, scores (targets,) and frame scores (frames, targets) of what is done.
+
+        Waits only when so much is under way that memory would grow.
+
+        Raises:
+            EnvironmentProblemError: the model failed while it ran.
+        """
+        limit = BATCHES_POOLED * self._workers
+        while self._running and (len(self._running) > limit or self._running[0].done()):
+            yield from self._running.popleft().result()
+
+    def drain(self) -> Iterator[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield all that is left, as ``ready`` does."""
+        self._submit()
+        while self._running:
+            yield from self._running.popleft().result()
+
+    def _submit(self) -> None:
+        """Cut the pool into batches of like lengths and send them off."""
+        batch: list[tuple[Ticket, NDArray[np.float32]]] = []
+        for entry in sorted(self._pool, key=lambda entry: -len(entry[1])):
+            if batch and (len(batch) + 1) * len(batch[0][1]) > self._batch_samples:
+                self._running.append(self._executor.submit(self._score, batch))
+                batch = []
+            batch.append(entry)
+        if batch:
+            self._running.append(self._executor.submit(self._score, batch))
+        self._pool, self._pooled_samples = [], 0
+
+    def _score(
+        self, batch: list[tuple[Ticket, NDArray[np.float32]]]
+    ) -> list[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]:
+        lengths = np.array([len(samples) for _, samples in batch], dtype=np.int64)
+        waveform = np.empty((len(batch), int(lengths.max())), dtype=np.float32)
+        for line, (_, samples) in zip(waveform, batch, strict=True):
+            line[: len(samples)] = samples
+            line[len(samples) :] = 0
+        scores, frames = self._scorer.score(waveform, lengths)
+        hop = self._scorer.info.frame_hop_samples
+        return [
+            (ticket, scores[index], frames[index, : valid_frames(len(samples), hop)])
+            for index, (ticket, samples) in enumerate(batch)
+        ]
