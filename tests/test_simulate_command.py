@@ -1,0 +1,147 @@
+"""``mtqscore simulate`` as users run it: the same corpus for the same seed, finished after a kill, refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mtqscore.manifest import read_manifest
+from mtqscore.spec import TARGETS
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Three talkers, two noises: enough for every split."""
+    folder = tmp_path_factory.mktemp("sources")
+    speech, rate_hz = soundfile.read(EXAMPLES / "clean.flac")
+    (folder / "noise").mkdir()
+    rows = ["path,speaker,split,grade"]
+    for number, split in enumerate(("train", "val", "test")):
+        soundfile.write(folder / f"talker{number}.wav", np.roll(speech, 4000 * number), rate_hz)
+        rows.append(f"talker{number}.wav,t{number},{split},A")
+    (folder / "speech.csv").write_text("\n".join(rows) + "\n")
+    rng = np.random.default_rng(0)
+    noises = ["path,family,split"]
+    for split in ("train", "val", "test"):
+        soundfile.write(folder / "noise" / f"{split}.wav", 0.1 * rng.standard_normal(8 * rate_hz), rate_hz)
+        noises.append(f"noise/{split}.wav,stationary,{split}")
+    (folder / "noise.csv").write_text("\n".join(noises) + "\n")
+    return folder / "speech.csv", folder / "noise.csv"
+
+
+def command(sources: tuple[Path, Path], out: Path, *more: str) -> list[str]:
+    words = ["simulate", str(sources[0]), str(sources[1]), "--out", str(out), "--seed", "5"]
+    shares = ["--val-share", "0.25", "--test-share", "0.25", "--max-s", "4"]
+    return [sys.executable, "-m", "mtqscore", *words, *shares, "--clips", str(CLIPS), *more]
+
+
+def simulate(sources: tuple[Path, Path], out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(sources, out, *more), capture_output=True, text=True, check=False, timeout=300)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [folder / "manifest.csv", *sorted((folder / "audio").iterdir())]
+    return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def corpus(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corpus") / "one"
+    done = simulate(sources, out, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_corpus_is_labelled_audio_in_three_splits(corpus: Path) -> None:
+    rows = read_manifest(corpus)
+    assert len(rows) == CLIPS
+    assert {row.split for row in rows} == {"train", "val", "test"}
+    for row in rows:
+        assert set(row.labels) == {target.name for target in TARGETS}
+        info = soundfile.info(str(row.path))
+        assert (info.samplerate, info.channels) == (16_000, 1)
+        assert info.duration == pytest.approx(float(row.extra["duration_s"]), abs=0.01)
+        chain = json.loads(row.extra["chain"])
+        assert chain[0]["name"] == "recolour"
+        assert row.extra["speaker"] == {"train": "t0", "val": "t1", "test": "t2"}[row.split]
+
+
+def test_the_same_seed_gives_the_same_corpus_for_any_number_of_processes(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    done = simulate(sources, tmp_path / "two", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "two") == content(corpus)
+
+
+def test_a_killed_run_is_finished_and_equals_a_clean_one(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(command(sources, out, "--workers", "1"), stderr=subprocess.DEVNULL)
+    log = out / "rows.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= 2):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = log.read_text().count("\n")
+    assert 2 <= finished < CLIPS, "it was to be killed in the middle"
+    with log.open("a") as stream:
+        stream.write('{"index": 7, "path": "audio/0000')  # what a kill in mid-write leaves
+    done = simulate(sources, out, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert content(out) == content(corpus)
+
+
+def test_other_settings_do_not_mix_into_a_corpus(sources: tuple[Path, Path], corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(corpus, out)
+    done = simulate(sources, out, "--seed", "6")
+    assert done.returncode == 2
+    assert "seed" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["simulate", "/no/such/folder", "/no/such/noise", "--out", "x"], 2, "no such folder"),
+        (["simulate", "SPEECH", "EMPTY", "--out", "x"], 3, "no audio files"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--min-s", "5", "--max-s", "3"], 2, "--max-s"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
+    ],
+)
+def test_wrong_use_is_refused_in_one_line(
+    sources: tuple[Path, Path], tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {
+        "SPEECH": str(sources[0]),
+        "NOISE": str(sources[1]),
+        "EMPTY": str(tmp_path / "empty"),
+        "x": str(tmp_path / "x"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "mtqscore", *(places.get(word, word) for word in words), "--workers", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
