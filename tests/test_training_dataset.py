@@ -39,7 +39,8 @@ def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
 
 
 def test_similar_lengths_share_a_batch(data):
-    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in training_batches(data, small_config(), 0))
+    batches = training_batches(data, small_config(), 0)
+    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in batches)
     alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
     assert padding < 0.4 * alone
 

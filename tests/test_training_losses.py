@@ -31,7 +31,8 @@ def test_delta_scales_as_huber_and_not_as_smooth_l1():
 
 
 def test_delta_weights_and_alpha_are_per_task():
-    config = small_config(alpha=0.25, delta={"default": 1.0, "s_mos": 0.5}, task_weights={"n_mos": 3.0}, semi_weight=0.1)
+    delta, weights = {"default": 1.0, "s_mos": 0.5}, {"n_mos": 3.0}
+    config = small_config(alpha=0.25, delta=delta, task_weights=weights, semi_weight=0.1)
     expected = 1.25 * (0.375 + 3.0 * 0.5 + 0.5 + 3 * 0.1 * 0.5)
     assert float(loss_of(1.0, config)) == pytest.approx(expected, rel=1e-5)
 

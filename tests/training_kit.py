@@ -17,7 +17,7 @@ from mtqscore.training.network import MtqNet
 
 SMALL = NetworkConfig(conv_channels=(7, 8), conv_strides=(2, 6), conv_widths=(5, 7), squeeze_units=16, lstm_units=8,
                       dense_units=12)  # fmt: skip
-QUIET = Watch(lambda done, total, note: None, lambda line: None)
+QUIET = Watch(lambda *_: None, lambda _: None)
 COLUMNS = ["path", "split", *(target.name for target in TARGETS)]
 
 
@@ -36,7 +36,7 @@ def small_network(seed: int = 0, config: NetworkConfig = SMALL) -> MtqNet:
                 tensor.uniform_(0.5, 2.0)
             elif "norm" in name and tensor.is_floating_point():
                 tensor.normal_(0.0, 0.3)
-            elif "score" in name:
+            elif "score.weight" in name or "dense.weight" in name or "squeeze.weight" in name:
                 tensor.mul_(3.0)
     return network.eval()
 

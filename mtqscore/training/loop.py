@@ -289,13 +289,22 @@ def resolved(config: TrainConfig) -> TrainConfig:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file so that a reader never sees half of one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:
     """Write the resolved configuration beside the checkpoints."""
     write_json(folder / "config.json", to_plain(config))
+
+
+def _without_nan(value: object) -> object:
+    """Turn NaN into None, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

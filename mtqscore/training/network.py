@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,28 @@ MASKED_SCORE = -1e9
 """What attention gives to frames beyond the end; the softmax makes an exact zero of it."""
 
 
+class _MaskedRelu(torch.autograd.Function):
+    """ReLU in place that also zeroes frames beyond the end: only these are touched, unlike by a product with a mask."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
+        out = torch.relu_(x)
+        for item, count in zip(out, counts, strict=True):
+            if count < item.shape[1]:
+                item[:, count:] = 0
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        # Where the output is zero nothing flows back: what the ReLU cut off, and what lies beyond the end.
+        return torch.ops.aten.threshold_backward(gradient, out, 0), None
+
+
 class ConvBlock(nn.Module):
-    """Convolution over (time, frequency), batch normalisation, ReLU; frames beyond the end are zeroed first.
+    """Convolution over (time, frequency), batch normalisation, ReLU; frames beyond the end come out as zeros.
 
     Args:
         inputs: channels in.
@@ -35,11 +56,9 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map (batch, inputs, frames, bins) to (batch, outputs, frames', bins'); mask is (batch, 1, frames, 1)."""
-        if mask is not None:
-            x = x * mask
-        out: Tensor = torch.relu_(self.norm(self.conv(x)))
+    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+        """Map (batch, inputs, frames, bins) to (batch, outputs, frames', bins'), of which counts are valid."""
+        out: Tensor = _MaskedRelu.apply(self.norm(self.conv(x)), counts)  # type: ignore[no-untyped-call]
         return out
 
 
@@ -89,8 +108,10 @@ class TaskHead(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (batch, frames, inputs) and bool (batch, frames) to frame scores (batch, frames)."""
-        energy = (self.attention(x) * self.scale) @ x.transpose(1, 2)
-        weights = torch.softmax(energy.float().masked_fill(~mask[:, None, :], MASKED_SCORE), dim=2)
+        query = self.attention(x) * self.scale
+        absent = torch.where(mask, 0.0, MASKED_SCORE)[:, None].to(query.dtype)
+        energy = torch.baddbmm(absent, query, x.transpose(1, 2).to(query.dtype))
+        weights = torch.softmax(energy.float(), dim=2)
         value = (weights @ (x @ self.score.weight.t()).float()).squeeze(2) + self.score.bias.float()
         return self.low + self.span * torch.sigmoid(value)
 
@@ -148,10 +169,9 @@ class MtqNet(nn.Module):
         counts = lengths // FRAME_HOP_SAMPLES + 1
         x = features[:, None]
         mask = frame_mask(counts, (x.shape[2] - 1) // TIME_STRIDE + 1)
-        wide = mask[:, None, :, None]
-        for layer, block in enumerate(self.blocks):
-            # The front end has zeroed its own padding already.
-            x = block(x, None if layer == 0 else wide.to(x.dtype))
+        valid = counts.tolist()
+        for block in self.blocks:
+            x = block(x, valid)
         x = x.permute(0, 2, 1, 3).flatten(2)
         x = torch.relu(self.squeeze(x))
         x = self.recurrent(x, counts)

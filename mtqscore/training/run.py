@@ -115,7 +115,7 @@ def _write_environment(folder: Path, table: Path, splits: dict[str, list[Row]], 
         folder / "environment.json",
         {
             "command": sys.argv,
-            "data": str(table),
+            "data": str(table.resolve()),
             "recordings": {name: len(rows) for name, rows in splits.items()},
             "init": str(init) if init is not None else None,
             "python": platform.python_version(),
