@@ -127,6 +127,8 @@ class TrainConfig:
         monitor: targets whose mean validation LCC chooses the best epoch.
         max_offset_samples: up to so many samples are cut from the front, drawn anew each time.
         random_polarity: turn the sign of half of the recordings.
+        silence_share: share of batches whose recordings get silence before, after or around them.
+        max_silence_s: longest such silence.
         recolour_db: largest gain of the random smooth equaliser on the spectrum; 0 for none.
         max_clip_s: longer recordings are cut to a random stretch of this length in training.
         bfloat16: compute convolutions and matrix products in bfloat16; None: where the processor has it.
@@ -151,6 +153,8 @@ class TrainConfig:
     monitor: tuple[str, ...] = ("s_mos", "n_mos", "g_mos")
     max_offset_samples: int = 400
     random_polarity: bool = True
+    silence_share: float = 0.3
+    max_silence_s: float = 3.0
     recolour_db: float = 4.0
     max_clip_s: float = 10.0
     bfloat16: bool | None = None

@@ -1,4 +1,4 @@
-"""``mtqscore simulate`` as users run it: the same corpus for the same seed, finished after a kill, refused in one line."""
+"""``mtqscore simulate`` as users run it: reproducible, finished after a kill, refused in one line."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_wrong_use_is_refused_in_one_line(
         "x": str(tmp_path / "x"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "mtqscore", *(places.get(word, word) for word in words), "--workers", "1"],
+        [sys.executable, "-m", "mtqscore", *(str(places.get(word, word)) for word in words), "--workers", "1"],
         capture_output=True,
         text=True,
         check=False,

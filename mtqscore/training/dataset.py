@@ -131,6 +131,10 @@ def training_batches(data: Recordings, config: TrainConfig, epoch: int) -> Itera
     for start in starts:
         rows = order[start : start + config.batch_size]
         clips = [_augmented(data.audio(int(row)), config, longest, rng) for row in rows]
+        # All of a batch get silence or none do, so that little is spent on padding.
+        if rng.random() < config.silence_share:
+            silence_samples = int(rng.uniform(0, config.max_silence_s) * SAMPLE_RATE_HZ)
+            clips = [_with_silence(clip, silence_samples, rng) for clip in clips]
         recolour = None
         if config.recolour_db > 0:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -177,3 +181,13 @@ def _augmented(
     clip = samples[start : start + longest]
     # The sign bit of -32768 has no positive partner, hence the limit.
     return -np.maximum(clip, -32767) if config.random_polarity and rng.integers(2) else clip
+
+
+def _with_silence(clip: NDArray[np.int16], silence_samples: int, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Put silence, digital or nearly so, before, after or around a recording: what is not there must not be scored."""
+    before = int(silence_samples * rng.choice([0.0, 1.0, rng.random()]))
+    # Half of the time a trace of noise, between rounding noise and what listeners might just hear.
+    spread = float(rng.integers(2)) * 10 ** float(rng.uniform(-0.3, 1.3))
+    made = np.rint(spread * rng.standard_normal(silence_samples + len(clip))).astype(np.int16)
+    made[before : before + len(clip)] = clip
+    return made
