@@ -46,7 +46,7 @@ def test_similar_lengths_share_a_batch(data):
 
 
 def test_augmentation_cuts_the_front_and_turns_the_sign(data):
-    config = small_config(recolour_db=0.0, batch_size=30)
+    config = small_config(recolour_db=0.0, batch_size=30, silence_share=0.0)
     (batch,) = training_batches(data, config, 0)
     assert batch.recolour is None
     signs = set()
@@ -64,9 +64,26 @@ def test_augmentation_cuts_the_front_and_turns_the_sign(data):
 
 
 def test_long_recordings_are_cut_at_random_places(data):
-    config = small_config(max_clip_s=0.5, recolour_db=0.0)
+    config = small_config(max_clip_s=0.5, recolour_db=0.0, silence_share=0.0)
     batches = [*training_batches(data, config, 0)]
     assert {int(length) for batch in batches for length in batch.lengths} == {8_000}
+
+
+def test_silence_is_put_around_whole_recordings(data):
+    config = small_config(batch_size=1, recolour_db=0.0, silence_share=1.0, max_silence_s=1.0, random_polarity=False)
+    places = set()
+    for batch in training_batches(data, config, 0):
+        found = np.rint(batch.waveform[0].numpy() * 32768).astype(np.int16)
+        original = data.audio(int(batch.rows[0]))
+        assert len(found) <= len(original) + 16_000
+        # The end of the recording is never cut, so its last samples say where it lies.
+        tail = np.ascontiguousarray(original[-2_000:])
+        end = found.tobytes().find(tail.tobytes()) // 2 + len(tail)
+        assert end >= len(tail)
+        clip_start = max(0, end - len(original) + 400)
+        np.testing.assert_array_equal(found[clip_start:end], original[clip_start - end :])
+        places.add((clip_start > 400, end < len(found)))
+    assert places == {(True, False), (False, True), (True, True)}
 
 
 def test_decoding_at_every_use_gives_the_same_as_holding_all(rows, data):
