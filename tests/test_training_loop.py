@@ -190,7 +190,8 @@ def test_bfloat16_learns_like_float32(corpus, finished, tmp_path):
 def write_toml(folder: Path) -> Path:
     file = folder / "small.toml"
     file.write_text(
-        "epochs = 400\nbatch_size = 6\nthreads = 1\nbfloat16 = false\n[network]\nconv_channels = [7, 8]\n"
+        "epochs = 400\nbatch_size = 6\nlr = 5e-3\nsilence_share = 0\nthreads = 1\nbfloat16 = false\n"
+        "[network]\nconv_channels = [7, 8]\n"
         "conv_widths = [5, 7]\nconv_strides = [2, 6]\nsqueeze_units = 16\nlstm_units = 8\ndense_units = 12\n"
     )
     return file

@@ -126,7 +126,8 @@ def fit_from_predictions(table: Path) -> Calibration:
             for name in (target.name, f"label_{target.name}")
         }
     except OSError as error:
-        raise InputError(f"{table}: cannot read the estimates: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise InputError(f"{table}: cannot read the estimates that a finished run leaves: {reason}") from error
     except (KeyError, ValueError) as error:
         raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
     return from_points(
