@@ -8,7 +8,7 @@ from mtqscore.config import NetworkConfig
 from mtqscore.errors import UsageError
 from mtqscore.spec import BINS, SUPERVISED, TARGETS
 from mtqscore.training.features import PowerSpectrum, active_power, random_recolour
-from mtqscore.training.network import MtqNet
+from mtqscore.training.network import ConvBlock, MtqNet
 from tests.training_kit import SMALL, paused_tone, small_network
 
 LENGTHS = (24_000, 16_384, 8_191, 16_385, 9_000)
@@ -153,3 +153,21 @@ def test_recolouring_keeps_the_level_and_its_limits():
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(UsageError, match="conv_"):
         NetworkConfig(**wrong)
+
+
+def test_gradient_of_a_masked_block_is_that_of_a_product_with_the_mask():
+    torch.manual_seed(0)
+    block = ConvBlock(2, 3, (3, 5), (2, 3))
+    counts = [4, 2, 3]
+    mask = (torch.arange(4)[None] < torch.tensor(counts)[:, None])[:, None, :, None]
+    x = torch.randn(3, 2, 8, 20).requires_grad_()
+    weights = torch.randn(3, 3, 4, 7)
+    found = block(x, counts)
+    expected = torch.relu(block.norm(block.conv(x))) * mask
+    torch.testing.assert_close(found, expected)
+    assert (found[:, :, 3] == 0)[1].all()
+    variables = [x, *block.parameters()]
+    gradients = [torch.autograd.grad((value * weights).sum(), variables) for value in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().max() > 0
