@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -104,6 +105,22 @@ def test_a_killed_run_is_finished_and_equals_a_clean_one(
     done = simulate(sources, out, "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert content(out) == content(corpus)
+
+
+def test_an_interrupted_run_says_that_it_can_go_on(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        command(sources, out, "--workers", "2"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    log = out / "rows.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= 1):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal reaches every process
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "goes on from there" in said
+    assert "Traceback" not in said
 
 
 def test_other_settings_do_not_mix_into_a_corpus(sources: tuple[Path, Path], corpus: Path, tmp_path: Path) -> None:

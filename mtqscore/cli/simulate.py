@@ -10,6 +10,8 @@ import typer
 from mtqscore.cli.console import progress_bar, say
 from mtqscore.errors import MissingExtraError, UsageError
 
+EXIT_INTERRUPTED = 130
+
 
 def simulate(
     speech: Annotated[Path, typer.Argument(help="Folder of clean speech, or a CSV: path, speaker, split, grade.")],
@@ -48,8 +50,12 @@ def simulate(
         narrow_share=narrow_share,
         enhancers=tuple(enhancer or ()),
     )
-    with progress_bar("simulating", "clips") as advance:
-        manifest = simulate_corpus(speech, noise, out, config, workers=workers or usable_cores(), progress=advance)
+    try:
+        with progress_bar("simulating", "clips") as advance:
+            manifest = simulate_corpus(speech, noise, out, config, workers=workers or usable_cores(), progress=advance)
+    except KeyboardInterrupt:
+        say(f"interrupted; finished recordings are kept in {out}, and the same command goes on from there")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     say(f"{clips} recordings: {manifest}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -81,6 +82,11 @@ def _start_worker(job: _Job) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     _worker["job"] = job
     _worker["sources"] = {}
+
+
+def _start_process(job: _Job) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets the clips in hand finish
+    _start_worker(job)
 
 
 def simulate_corpus(
@@ -176,7 +182,7 @@ def _made(job: _Job, missing: list[int], workers: int) -> Iterator[dict[str, Any
         _start_worker(job)
         yield from map(_make, missing)
         return
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(job,))
+    pool = ProcessPoolExecutor(workers, initializer=_start_process, initargs=(job,))
     try:
         # Bounded look-ahead, so that an interruption is answered at once.
         yield from pool.map(_make, missing, chunksize=4)
