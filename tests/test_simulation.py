@@ -37,7 +37,7 @@ RATE_HZ = 16_000
 class MadeNoise:
     """Stands in for a folder of noise and for other talkers."""
 
-    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int) -> tuple[Signal, str]:
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float = 1.0) -> tuple[Signal, str]:
         return np.cumsum(rng.standard_normal(samples)) % 1.0 - 0.5 + 0 * rate_hz, "made"
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
@@ -57,7 +57,7 @@ def scene(speech: Signal) -> Scene:
 
 
 def noisy(scene: Scene, snr_db: float = 10.0, kind: str = "white") -> Scene:
-    return AddNoise(kind, snr_db, MadeNoise()).apply(scene, np.random.default_rng(3))
+    return AddNoise(kind, snr_db, recordings=MadeNoise()).apply(scene, np.random.default_rng(3))
 
 
 def scores(scene: Scene) -> tuple[float, float, float]:

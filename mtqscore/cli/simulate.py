@@ -14,7 +14,7 @@ EXIT_INTERRUPTED = 130
 
 
 def simulate(
-    speech: Annotated[Path, typer.Argument(help="Folder of clean speech, or a CSV: path, speaker, split, grade.")],
+    speech: Annotated[Path, typer.Argument(help="Folder of clean speech, or a CSV: path, speaker, split.")],
     noise: Annotated[Path, typer.Argument(help="Folder of noise, or a CSV: path, family, split.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the corpus; an interrupted one is finished.")],
     clips: Annotated[int, typer.Option(min=1, help="Number of recordings.")] = 8000,

@@ -213,10 +213,10 @@ def make_clip(
     """
     rate_hz = 8_000 if rng.random() < config.narrow_share else SPEECH_RATE_HZ
     samples = int(rng.uniform(config.min_s, config.max_s) * SPEECH_RATE_HZ)
-    clean, talker, clean_path, faint = sources.speech(rng, samples)
+    clean, talker, clean_path = sources.speech(rng, samples)
     if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
         return None
-    floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ) if faint else 140.0
+    floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
     scene = start_scene(_with_pauses(clean, rng), SPEECH_RATE_HZ).at_rate(rate_hz)
     plan = draw_plan(rng, sources, rate_hz, commands=config.enhancers)
     steps = (Recolour.draw(rng, rate_hz), *plan.steps)

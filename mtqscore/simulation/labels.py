@@ -14,8 +14,10 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from mtqscore.simulation.levels import (
+    FRAME_S,
     Signal,
     a_weighted,
+    a_weighting,
     active_frames,
     active_level_db,
     frame_powers,
@@ -37,7 +39,7 @@ class Mapping:
         noise_on_s: how much of S is lost for each point of N below the ceiling.
         n_points: A-weighted speech-to-noise ratio in dB and the N that goes with it.
         distortion_on_n: share of a loss in S that listeners put down to the background, and its limit in points.
-        musical_on_n: points of N lost to fully musical residual noise.
+        musical_on_n: points of N lost to fully musical residual noise that is well heard.
         g_weights: offset, weight of S, of N and of the worse one.
     """
 
@@ -69,7 +71,7 @@ NARROWBAND = Mapping(
     s_softness=0.15,
     ceiling=4.38,
     noise_on_s=0.088,
-    n_points=((-5.0, 1.0), (3.0, 1.35), (13.0, 2.3), (33.0, 3.9), (45.0, 4.38)),
+    n_points=((-4.0, 1.0), (4.0, 1.35), (14.0, 2.3), (34.0, 3.9), (46.0, 4.38)),
     distortion_on_n=(0.25, 0.42),
     musical_on_n=0.4,
     g_weights=(-0.19, 0.35, 0.21, 0.46),
@@ -79,6 +81,12 @@ MAPPINGS = {"wide": WIDEBAND, "narrow": NARROWBAND}
 NARROWBAND_EDGE_HZ = 4_000
 NARROWBAND_SHARE_DB = -50.0
 """A reference with less than this share of its power above 4 kHz is narrowband speech."""
+
+UNDER_SPEECH_WEIGHT = 0.3
+"""Weight of the audible noise under speech against that in the pauses."""
+
+SHORTEST_PAUSE_S = 0.1
+"""With fewer pauses than this, noise can only be judged under the speech."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,52 @@ def bandwidth_of(reference: Signal, rate_hz: int) -> str:
 
 
 def noise_ratio_db(speech: Signal, noise: Signal, rate_hz: int) -> float:
-    """Return active speech level minus noise level, both A-weighted, in dB; 140 at most."""
-    weighted_noise_db = level_db(a_weighted(noise, rate_hz))
-    return active_level_db(a_weighted(speech, rate_hz), rate_hz) - weighted_noise_db
+    """Return active speech level minus the level of the audible noise, both A-weighted, in dB; 140 at most.
+
+    Noise is judged in the pauses, as 3QUEST does. What lies under speech counts with a weight of 0.3, and only as far
+    as speech does not mask it: in each critical band a quarter of the speech power is taken off the noise power. Noise
+    that comes and goes counts somewhat less than its mean energy. For steady noise both are nearly its level; a suppressor that leaves noise under the speech alone is not blamed for it.
+    """
+    active = active_frames(speech, rate_hz)
+    size = 2 * int(FRAME_S * rate_hz)
+    window = root_hann(size)
+    bands = _band_powers(speech, window, rate_hz), _band_powers(noise, window, rate_hz)
+    count = min(len(active), len(bands[0]))
+    active = active[:count]
+    under_speech = np.maximum(bands[1][:count] - 0.25 * bands[0][:count], 0.0).sum(axis=1)
+    powers = frame_powers(a_weighted(noise, rate_hz), rate_hz)[:count]
+    level = _typical_power(powers[~active])
+    covered = _typical_power(np.minimum(under_speech, powers)[active])
+    weight = UNDER_SPEECH_WEIGHT if (~active).sum() * FRAME_S >= SHORTEST_PAUSE_S else 1.0
+    power = (1 - weight) * level + weight * covered
+    return active_level_db(a_weighted(speech, rate_hz), rate_hz) - power_db(power)
+
+
+def _typical_power(powers: Signal) -> float:
+    """Mean of frame powers over time by the square of the mean root: between mean energy and mean loudness."""
+    return float(np.mean(np.sqrt(powers))) ** 2 if len(powers) else 0.0
+
+
+def _band_powers(signal: Signal, window: Signal, rate_hz: int) -> Signal:
+    """A-weighted power of a signal in critical bands of 1 Bark, a row for each 16 ms frame, shape (frames, bands)."""
+    hop = len(window) // 2
+    # The first frame of the padded spectrum that is centred on a 16 ms frame starts half a hop before it.
+    spectrum = np.abs(forward(np.pad(signal, (hop // 2, 0)), window, hop))[2:]
+    frequency_hz = np.fft.rfftfreq(len(window), 1 / rate_hz)
+    power = spectrum**2 * a_weighting(frequency_hz) ** 2
+    scale = np.full(len(frequency_hz), 2.0)
+    scale[[0, -1]] = 1.0
+    bark = 13 * np.arctan(0.00076 * frequency_hz) + 3.5 * np.arctan((frequency_hz / 7500) ** 2)
+    edges = np.unique(np.searchsorted(bark, np.arange(0, 25)))
+    edges = edges[edges < len(bark)]
+    return np.asarray(np.add.reduceat(power * scale, edges, axis=1) / (len(window) * float(np.sum(window**2))))
 
 
 def floor_ratio_db(reference: Signal, rate_hz: int) -> float:
     """Return active speech level minus the level of a reference's own background, both A-weighted, in dB.
 
-    The background is the mean of the quietest twentieth of the frames that are not digital silence.
+    The background is the mean of the quietest twentieth of the frames that are not digital silence, less 3 dB because
+    these frames also hold the ends of words.
     """
     weighted = a_weighted(reference, rate_hz)
     powers = np.sort(frame_powers(weighted, rate_hz))
@@ -140,7 +185,7 @@ def floor_ratio_db(reference: Signal, rate_hz: int) -> float:
     if len(powers) == 0:
         return 140.0
     floor = float(np.mean(powers[: max(1, len(powers) // 20)]))
-    return active_level_db(weighted, rate_hz) - power_db(floor)
+    return active_level_db(weighted, rate_hz) - power_db(floor) + 3.0
 
 
 def musicality(noise: Signal, raw_noise: Signal, rate_hz: int) -> float:
@@ -187,7 +232,9 @@ def scores_from_measures(raw: float, ratio_db: float, musical: float, mapping: M
         mapping: the constants for its bandwidth.
     """
     undisturbed_s = _s_of(raw, mapping)
-    bare_n = _n_mos(ratio_db, mapping) - mapping.musical_on_n * musical
+    bare_n = _n_mos(ratio_db, mapping)
+    # Speckle is heard as far as noise is.
+    bare_n -= mapping.musical_on_n * musical * min((mapping.ceiling - bare_n) / 1.5, 1.0) * min(bare_n - 1, 1.0)
     s_mos = 1 + (undisturbed_s - 1) * (1 - mapping.noise_on_s * (mapping.ceiling - bare_n))
     share, limit = mapping.distortion_on_n
     blamed = min(share * (mapping.ceiling - undisturbed_s), limit) * max(bare_n - 1, 0) / (mapping.ceiling - 1)

@@ -17,8 +17,8 @@ KINDS = ("recorded", "white", "coloured", "babble", "hum", "impulses")
 class Recordings(Protocol):
     """Where noise and other talkers come from; ``corpus.Sources`` is one."""
 
-    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int) -> tuple[Signal, str]:
-        """Return a stretch of recorded noise, shape (samples,), and its name."""
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
+        """Return a stretch of recorded noise played at a speed, shape (samples,), and its name."""
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
         """Return several talkers at once, shape (samples,)."""
@@ -86,13 +86,19 @@ class AddNoise:
     Args:
         kind: one of ``KINDS``.
         snr_db: active speech level (P.56) minus long-term noise level.
+        speed: playing speed of recorded noise, which makes another noise of it.
+        slope_db_per_octave: tilt of recorded noise about 1 kHz.
+        burst_s: mean length of bursts and gaps of recorded noise that comes and goes; 0 for none.
         recordings: where recorded noise and babble come from.
     """
 
     name: ClassVar[str] = "noise"
     kind: str
     snr_db: float
-    recordings: Recordings = field(repr=False, compare=False, metadata={"record": False})
+    speed: float = 1.0
+    slope_db_per_octave: float = 0.0
+    burst_s: float = 0.0
+    recordings: Recordings | None = field(default=None, repr=False, compare=False, metadata={"record": False})
 
     @classmethod
     def draw(
@@ -100,17 +106,28 @@ class AddNoise:
     ) -> AddNoise:
         """Draw kind and ratio; recorded noise is the most frequent."""
         kind = str(rng.choice(KINDS, p=[0.5, 0.14, 0.12, 0.12, 0.06, 0.06]))
-        return cls(kind, float(rng.uniform(*snr_db)), recordings)
+        recorded = kind == "recorded"
+        return cls(
+            kind,
+            float(rng.uniform(*snr_db)),
+            speed=float(2 ** rng.uniform(-0.8, 0.8)) if recorded and rng.random() < 0.6 else 1.0,
+            slope_db_per_octave=float(rng.uniform(-5, 5)) if recorded and rng.random() < 0.4 else 0.0,
+            burst_s=float(rng.uniform(0.1, 1.2)) if recorded and rng.random() < 0.2 else 0.0,
+            recordings=recordings,
+        )
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Add the noise; whatever was added before stays."""
         size, origin = len(scene.speech), self.kind
-        if self.kind == "recorded":
-            noise, origin = self.recordings.noise(rng, size, scene.rate_hz)
+        if self.kind in MADE:
+            noise = MADE[self.kind](rng, size, scene.rate_hz)
+        elif self.recordings is None:
+            raise ValueError(f"noise of kind {self.kind} needs recordings")
         elif self.kind == "babble":
             noise = self.recordings.babble(rng, size, scene.rate_hz, int(rng.integers(3, 12)))
         else:
-            noise = MADE[self.kind](rng, size, scene.rate_hz)
+            noise, origin = self.recordings.noise(rng, size, scene.rate_hz, self.speed)
+            noise = self._varied(noise, rng, scene.rate_hz)
         speech_db = active_level_db(scene.speech, scene.rate_hz)
         noise = noise * 10 ** ((speech_db - self.snr_db - level_db(noise)) / 20)
         return replace(
@@ -119,3 +136,16 @@ class AddNoise:
             raw_noise=scene.raw_noise + noise,
             noise_names=(*scene.noise_names, origin),
         )
+
+    def _varied(self, noise: Signal, rng: np.random.Generator, rate_hz: int) -> Signal:
+        if self.slope_db_per_octave:
+            span = self.slope_db_per_octave * np.log2(rate_hz / 2000)
+            noise = shaped(noise, rate_hz, [62.5, 1000, rate_hz / 2], [-4 * self.slope_db_per_octave, 0, float(span)])
+        if self.burst_s:
+            count = max(4, int(2 * len(noise) / rate_hz / self.burst_s))
+            gate = np.repeat(rng.random(count) < 0.5, -(-len(noise) // count))[: len(noise)].astype(np.float64)
+            if gate.any():
+                ramp = max(1, int(0.02 * rate_hz))
+                floor = 10 ** (-rng.uniform(10, 50) / 20)
+                noise = noise * (floor + (1 - floor) * np.convolve(gate, np.ones(ramp) / ramp, "same"))
+        return noise

@@ -29,13 +29,11 @@ class Recording:
         path: where it is.
         split: train, val or test; nothing crosses from one split to another.
         group: talker of speech, family of noise.
-        faint_background: the speech is not free of background (grade B of the table).
     """
 
     path: Path
     split: str
     group: str
-    faint_background: bool = False
 
 
 def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[Recording]:
@@ -43,7 +41,7 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
 
     Args:
         source: a folder, searched through, or a CSV with a column ``path`` (relative to the table) and any of
-            ``speaker`` or ``family``, ``split`` and ``grade`` (A: no audible background, B: a faint one).
+            ``speaker`` or ``family``, and ``split``.
         shares: share of each split, for sources that do not name one; whole talkers and whole noise files go to
             one split. In a folder, the name of a file's folder is its talker.
         seed: of that division.
@@ -58,18 +56,18 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
     if not found:
         raise InputError(f"{source}: no audio files found; give a folder of recordings or a CSV with a column 'path'")
     placed = []
-    for path, split, group, grade in found:
+    for path, split, group in found:
         key = group or str(path)
-        placed.append(Recording(path, split or _drawn_split(key, shares, seed), key, grade.upper() == "B"))
+        placed.append(Recording(path, split or _drawn_split(key, shares, seed), key))
     return placed
 
 
-def _from_folder(folder: Path) -> list[tuple[Path, str, str, str]]:
+def _from_folder(folder: Path) -> list[tuple[Path, str, str]]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    return [(path, "", str(path.parent) if path.parent != folder else "", "") for path in files]
+    return [(path, "", str(path.parent) if path.parent != folder else "") for path in files]
 
 
-def _from_table(table: Path) -> list[tuple[Path, str, str, str]]:
+def _from_table(table: Path) -> list[tuple[Path, str, str]]:
     with table.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         if "path" not in (reader.fieldnames or []):
@@ -83,7 +81,7 @@ def _from_table(table: Path) -> list[tuple[Path, str, str, str]]:
         if split and split not in SPLITS:
             raise InputError(f"{table}: line {line}: split {split!r} is none of {', '.join(SPLITS)}")
         # A noise family may cross splits, file by file; a talker may not.
-        found.append((path, split, record.get("speaker") or "", record.get("grade") or ""))
+        found.append((path, split, record.get("speaker") or ""))
     return found
 
 
@@ -135,16 +133,16 @@ class Sources:
         weights = np.array([len(self._talkers[name]) ** 0.5 for name in self._names])
         self._chances = weights / weights.sum()
 
-    def speech(self, rng: np.random.Generator, samples: int) -> tuple[Signal, str, Path, bool]:
+    def speech(self, rng: np.random.Generator, samples: int) -> tuple[Signal, str, Path]:
         """Draw clean speech of one talker at 16 kHz.
 
         Returns:
-            The speech, shape (about ``samples``,); the talker; the first file; whether a faint background is there.
+            The speech, shape (about ``samples``,); the talker; the first file.
         """
         talker = str(rng.choice(self._names, p=self._chances))
         files = self._talkers[talker]
         first = files[int(rng.integers(len(files)))]
-        pieces, size, faint, item = [], 0, first.faint_background, first
+        pieces, size, item = [], 0, first
         for _ in range(6):
             piece = trimmed(_decoded(item.path))
             if len(piece):
@@ -152,17 +150,17 @@ class Sources:
                 level = 10 ** ((-26 - active_level_db(piece, SPEECH_RATE_HZ)) / 20)
                 pieces += [piece * level, np.zeros(int(rng.uniform(0.1, 0.5) * SPEECH_RATE_HZ))]
                 size += len(piece)
-                faint |= item.faint_background
             if size >= samples:
                 break
             item = files[int(rng.integers(len(files)))]
         joined = np.concatenate(pieces[:-1]) if pieces else np.zeros(0)
         start = int(rng.integers(0, max(1, len(joined) - samples)))
-        return joined[start : start + samples], talker, first.path, faint
+        return joined[start : start + samples], talker, first.path
 
-    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int) -> tuple[Signal, str]:
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
         """Draw a stretch of recorded noise that is not silent; see ``noises.Recordings``."""
-        wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
+        played_hz = SPEECH_RATE_HZ * speed
+        wanted = int(samples * played_hz / rate_hz) + 64
         best, best_db, name = np.zeros(wanted), -200.0, ""
         for _ in range(4):
             item = self._noise[int(rng.integers(len(self._noise)))]
@@ -175,9 +173,9 @@ class Sources:
                 best, best_db, name = piece, level_db(piece), item.path.name
             if best_db > level_db(whole) - 15:
                 break
-        if rate_hz != SPEECH_RATE_HZ:
-            best = np.asarray(soxr.resample(best, SPEECH_RATE_HZ, rate_hz))
-        return best[:samples], name
+        if played_hz != rate_hz:
+            best = np.asarray(soxr.resample(best, played_hz, rate_hz))
+        return np.pad(best, (0, max(0, samples - len(best))), mode="wrap")[:samples], name
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
         """Mix several talkers at uneven levels; see ``noises.Recordings``."""
