@@ -14,11 +14,19 @@ import pytest
 import soundfile
 
 from mtqscore.simulation.colour import BandLimit
-from mtqscore.simulation.labels import Labels, bandwidth_of, label_parts, musicality
-from mtqscore.simulation.levels import Signal, level_db
+from mtqscore.simulation.labels import (
+    Labels,
+    bandwidth_of,
+    floor_ratio_db,
+    label_parts,
+    musicality,
+    noise_ratio_db,
+)
+from mtqscore.simulation.levels import Signal, a_weighted, active_level_db, level_db
 from mtqscore.simulation.measures import composite, distortion_index, raw_from_lqo, raw_pesq
 from mtqscore.simulation.mnru import Mnru
 from mtqscore.simulation.scene import Scene, start_scene
+from mtqscore.simulation.split import speech_activity
 from mtqscore.simulation.suppression import Suppress
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -68,6 +76,38 @@ def test_distortion_lowers_s_first(speech: Signal) -> None:
         assert better.g_mos > worse.g_mos
     assert rows[-1].n_mos > 4.0
     assert rows[-1].s_mos < 2.0
+
+
+@pytest.mark.parametrize("snr_db", [0, 15, 30])
+def test_steady_noise_counts_with_nearly_its_level(speech: Signal, snr_db: float) -> None:
+    noise = white(speech, snr_db)
+    plain = active_level_db(a_weighted(speech, RATE_HZ), RATE_HZ) - level_db(a_weighted(noise, RATE_HZ))
+    assert noise_ratio_db(speech, noise, RATE_HZ) == pytest.approx(plain, abs=2.0)
+
+
+def test_noise_that_speech_covers_counts_less_than_noise_in_the_pauses(speech: Signal) -> None:
+    paused = np.pad(speech, (RATE_HZ, RATE_HZ))
+    noise = white(paused, 15)
+    talking = speech_activity(paused, RATE_HZ)
+    under_speech, in_pauses = (
+        noise_ratio_db(paused, noise * gate, RATE_HZ) - noise_ratio_db(paused, noise, RATE_HZ)
+        for gate in (talking, 1 - talking)
+    )
+    assert under_speech > 3
+    assert in_pauses < under_speech
+
+
+def test_noise_without_pauses_is_judged_under_the_speech() -> None:
+    steady = np.random.default_rng(0).standard_normal(3 * RATE_HZ)
+    assert 0 < noise_ratio_db(steady, 0.3 * steady[::-1], RATE_HZ) < 40
+
+
+def test_a_references_own_background_is_told(speech: Signal) -> None:
+    paused = np.pad(speech, (RATE_HZ, RATE_HZ))
+    noisy = paused + white(paused, 25)
+    assert floor_ratio_db(noisy, RATE_HZ) < floor_ratio_db(speech, RATE_HZ)
+    known = active_level_db(a_weighted(paused, RATE_HZ), RATE_HZ) - level_db(a_weighted(white(paused, 25), RATE_HZ))
+    assert floor_ratio_db(noisy, RATE_HZ) == pytest.approx(known + 3, abs=3)
 
 
 def test_the_worse_scale_weighs_more(speech: Signal) -> None:

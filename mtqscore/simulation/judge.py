@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.simulation.labels import NARROWBAND_EDGE_HZ, Labels, bandwidth_of, label_parts
+from mtqscore.simulation.labels import NARROWBAND_EDGE_HZ, Labels, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.measures import composite
 from mtqscore.simulation.split import aligned, split_black_box
@@ -161,7 +161,8 @@ def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = 
     gain = float(np.dot(raw, clean)) / max(float(np.dot(clean, clean)), 1e-20)
     speech = gain * clean
     split = split_black_box(speech, raw - speech, processed, rate_hz)
-    labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech)
+    floor_db = floor_ratio_db(clean, rate_hz)
+    labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech, floor_db=floor_db)
     if labels is None:
         raise InputError(f"{trio.processed}: no measurable speech; check that {trio.clean} is its clean reference")
     composites = composite(clean, processed, rate_hz) if with_composites else {}

@@ -136,7 +136,8 @@ def noise_ratio_db(speech: Signal, noise: Signal, rate_hz: int) -> float:
 
     Noise is judged in the pauses, as 3QUEST does. What lies under speech counts with a weight of 0.3, and only as far
     as speech does not mask it: in each critical band a quarter of the speech power is taken off the noise power. Noise
-    that comes and goes counts somewhat less than its mean energy. For steady noise both are nearly its level; a suppressor that leaves noise under the speech alone is not blamed for it.
+    that comes and goes counts somewhat less than its mean energy. For steady noise both are nearly its level; a
+    suppressor that leaves noise under the speech alone is not blamed for it.
     """
     active = active_frames(speech, rate_hz)
     size = 2 * int(FRAME_S * rate_hz)
