@@ -54,12 +54,7 @@ class AssessConfig:
     @property
     def channel_number(self) -> int | None:
         """The one channel that is asked for, counted from 1; None for ``mean`` and ``each``."""
-        if (
-            self.channels.isascii()
-            and self.channels.isdigit()
-            and len(self.channels) <= 4
-            and int(self.channels) > 0
-        ):
+        if self.channels.isascii() and self.channels.isdigit() and len(self.channels) <= 4 and int(self.channels) > 0:
             return int(self.channels)
         return None
 

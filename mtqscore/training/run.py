@@ -27,9 +27,7 @@ from mtqscore.training.predictions import write_predictions
 GIGABYTE = 1e9
 
 
-def train_run(
-    table: Path, folder: Path, config: TrainConfig, watch: Watch, init: Path | None = None
-) -> dict[str, Any]:
+def train_run(table: Path, folder: Path, config: TrainConfig, watch: Watch, init: Path | None = None) -> dict[str, Any]:
     """Train a network, or go on with an interrupted run in the same folder.
 
     Args:
