@@ -47,7 +47,7 @@ def spoken(voice: str) -> Signal:
 class Voices:
     """Babble from the synthetic voices; there is no recorded noise in the examples."""
 
-    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float = 1.0) -> tuple[Signal, str]:
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
         """Not used by the examples."""
         raise NotImplementedError("the examples use made noise only")
 
@@ -74,14 +74,14 @@ SUBTRACTION = Suppress(
     "spectral_subtraction", lag_s=1.0, bias_db=3.0, floor_db=-30.0, smoothing=0.0, over=3.0, window_s=0.032
 )
 EXAMPLES = (
-    Example("clean.flac", "slt"),
+    Example("clean.flac", "awb"),
     Example("clean-telephone.wav", "rms", (), 8_000, "ALAW"),
     Example("noisy-15db.flac", "rms", (AddNoise("coloured", 15.0, recordings=Voices()),)),
     Example("babble-0db.flac", "slt", (AddNoise("babble", 0.0, recordings=Voices()),)),
     Example("enhanced-wiener.flac", "rms", (AddNoise("coloured", 8.0, recordings=Voices()), WIENER)),
     Example("enhanced-musical.flac", "awb", (AddNoise("white", 5.0, recordings=Voices()), SUBTRACTION)),
     Example("coded-gsm.wav", "slt", (Codec("gsm", 0.0, 1, -26.0),), 8_000, "GSM610"),
-    Example("distorted-mnru.flac", "awb", (Mnru(q_db=20.0, rate_hz=16_000),)),
+    Example("distorted-mnru.flac", "rms", (Mnru(q_db=20.0, rate_hz=16_000),)),
     Example("packet-loss.ogg", "slt", (PacketLoss(0.06, 1.5, 0.02, "none"),), RATE_HZ, "VORBIS"),
     Example("clipped.mp3", "awb", (Clip(0.02, soft=False),)),
 )

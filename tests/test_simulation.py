@@ -37,8 +37,8 @@ RATE_HZ = 16_000
 class MadeNoise:
     """Stands in for a folder of noise and for other talkers."""
 
-    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float = 1.0) -> tuple[Signal, str]:
-        return np.cumsum(rng.standard_normal(samples)) % 1.0 - 0.5 + 0 * rate_hz, "made"
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
+        return np.cumsum(rng.standard_normal(samples)) % 1.0 - 0.5 + 0 * rate_hz * speed, "made"
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
         return rng.standard_normal(samples) * talkers + 0 * rate_hz
