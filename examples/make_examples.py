@@ -75,7 +75,7 @@ SUBTRACTION = Suppress(
 )
 EXAMPLES = (
     Example("clean.flac", "awb"),
-    Example("clean-telephone.wav", "rms", (), 8_000, "ALAW"),
+    Example("clean-telephone.wav", "awb", (), 8_000, "ALAW"),
     Example("noisy-15db.flac", "rms", (AddNoise("coloured", 15.0, recordings=Voices()),)),
     Example("babble-0db.flac", "slt", (AddNoise("babble", 0.0, recordings=Voices()),)),
     Example("enhanced-wiener.flac", "rms", (AddNoise("coloured", 8.0, recordings=Voices()), WIENER)),

@@ -128,7 +128,10 @@ class Sources:
         self._noise = [item for item in noise if item.split == split]
         if not self._names or not self._noise:
             what = "speech" if not self._names else "noise"
-            raise InputError(f"the {split} split has no {what}: give more files, or a table with a column 'split'")
+            raise InputError(
+                f"the {split} split has no {what}: give more files, a table with a column 'split', "
+                "or a share of 0 for that split"
+            )
         # A talker with many recordings is heard more often, but not in proportion.
         weights = np.array([len(self._talkers[name]) ** 0.5 for name in self._names])
         self._chances = weights / weights.sum()

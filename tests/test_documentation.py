@@ -1,0 +1,50 @@
+"""What the documentation promises: its Python runs, its links lead somewhere, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / "models").glob("*.md"),
+]
+PYTHON = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_runs(block: str) -> None:
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    known: dict[str, str] = {}
+    for line in re.findall(r"^(?:\S+ \| )?mtqscore ([a-z]+.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        command = line.split()[0]
+        if command not in known:
+            words = [sys.executable, "-m", "mtqscore", command, "--help"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
+            assert done.returncode == 0, f"{page.name}: mtqscore {command}: {done.stderr}"
+            known[command] = done.stdout
+        for option in re.findall(r"(?<=\s)--[a-z-]+", line.split("#")[0]):
+            assert option in known[command], f"{page.name}: mtqscore {command} has no {option}"
