@@ -19,8 +19,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from mtqscore import AssessConfig, Assessor, find_inputs, stats
-from mtqscore.manifest import Row, read_manifest
+from mtqscore import AssessConfig, Assessor, find_inputs
+from mtqscore.evaluation import Agreement, evaluate
+from mtqscore.manifest import read_manifest
 from mtqscore.spec import SUPERVISED
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -30,41 +31,32 @@ Samples = NDArray[np.float32]
 
 
 def print_accuracy(assessor: Assessor, title: str, manifest: Path, split: str | None) -> None:
-    """Print LCC with a 95 % interval and RMSE of a set, then by bandwidth and by kind of degradation."""
+    """Print agreement over a set with 95 % intervals, then by bandwidth and by kind of degradation."""
     rows = [row for row in read_manifest(manifest) if split is None or row.split == split]
-    results = list(assessor.assess_files(find_inputs([str(row.path) for row in rows])))
-    kept = [(row, result.scores) for row, result in zip(rows, results, strict=True) if result.scores is not None]
-    truth = np.array([[row.labels[name] for name in NAMES] for row, _ in kept])
-    estimate = np.array([[getattr(scores, name) for name in NAMES] for _, scores in kept])
-    print(f"\n### {title}\n\n{len(kept)} recordings, {len(rows) - len(kept)} without a score.\n")
+    results = assessor.assess_files(find_inputs([str(row.path) for row in rows]))
+    estimates = {
+        row.path: {name: getattr(result.scores, name) for name in NAMES}
+        for row, result in zip(rows, results, strict=True)
+        if result.scores is not None
+    }
+    groups = [column for column in ("bandwidth", "kind") if any(column in row.extra for row in rows)]
+    found = evaluate(rows, estimates, groups)
+    print(f"\n### {title}\n\n{len(estimates)} recordings, {len(rows) - len(estimates)} without a score.\n")
     print("| scale | LCC | 95 % interval | SRCC | RMSE | mean error |\n|---|---|---|---|---|---|")
-    for scale, name in enumerate(NAMES):
-        pair = truth[:, scale], estimate[:, scale]
-        interval = stats.bootstrap(stats.lcc, *pair)
-        print(
-            f"| {name[0].upper()} | {stats.lcc(*pair):.3f} | {interval.low:.3f} to {interval.high:.3f} "
-            f"| {stats.srcc(*pair):.3f} | {stats.rmse(*pair):.2f} | {np.mean(pair[1] - pair[0]):+.2f} |"
-        )
-    for column in ("bandwidth", "kind"):
-        _print_groups(column, [row for row, _ in kept], truth, estimate)
-
-
-def _print_groups(column: str, rows: list[Row], truth: NDArray[np.float64], estimate: NDArray[np.float64]) -> None:
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        if row.extra.get(column):
-            groups[row.extra[column]].append(index)
-    if not groups:
-        return
-    print(f"\n| {column} | recordings | {HEADS} |\n|---|---|{'---|---|' * len(NAMES)}")
-    for name in sorted(groups):
-        chosen = np.array(groups[name])
-        cells = [
-            f"{stats.lcc(truth[chosen, scale], estimate[chosen, scale]):.2f} | "
-            f"{stats.rmse(truth[chosen, scale], estimate[chosen, scale]):.2f}"
-            for scale in range(len(NAMES))
-        ]
-        print(f"| {name} | {len(chosen)} | {' | '.join(cells)} |")
+    for item in found:
+        if item.group == "files" and item.lcc_interval is not None:
+            interval = f"{item.lcc_interval.low:.3f} to {item.lcc_interval.high:.3f}"
+            cells = f"{item.lcc:.3f} | {interval} | {item.srcc:.3f} | {item.rmse:.2f} | {item.bias:+.2f}"
+            print(f"| {item.target[0].upper()} | {cells} |")
+    for column in groups:
+        print(f"\n| {column} | recordings | {HEADS} |\n|---|---|{'---|---|' * len(NAMES)}")
+        table: dict[str, list[Agreement]] = defaultdict(list)
+        for item in found:
+            if item.group.startswith(f"{column} = "):
+                table[item.group.removeprefix(f"{column} = ")].append(item)
+        for name, items in table.items():
+            cells = " | ".join(f"{item.lcc:.2f} | {item.rmse:.2f}" for item in items)
+            print(f"| {name} | {items[0].pairs} | {cells} |")
 
 
 def score(assessor: Assessor, samples: Samples, rate_hz: int) -> NDArray[np.float64]:

@@ -11,13 +11,13 @@ import soundfile
 import soxr
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.simulation.labels import NARROWBAND_EDGE_HZ, Labels, bandwidth_of, floor_ratio_db, label_parts
+from mtqscore.simulation.labels import Labels, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.measures import composite
 from mtqscore.simulation.split import aligned, split_black_box
-from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.spec import NARROWBAND_HZ, SAMPLE_RATE_HZ
 
-NARROW_RATE_HZ = 2 * NARROWBAND_EDGE_HZ
+NARROW_RATE_HZ = 2 * NARROWBAND_HZ
 BANDWIDTHS = ("auto", "wide", "narrow")
 MIN_S = 1.0
 

@@ -26,6 +26,7 @@ from mtqscore.simulation.levels import (
 )
 from mtqscore.simulation.measures import distortion_index, intelligibility, raw_pesq
 from mtqscore.simulation.spectral import forward, root_hann
+from mtqscore.spec import NARROWBAND_HZ
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,6 @@ NARROWBAND = Mapping(
 )
 MAPPINGS = {"wide": WIDEBAND, "narrow": NARROWBAND}
 
-NARROWBAND_EDGE_HZ = 4_000
 NARROWBAND_SHARE_DB = -50.0
 """A reference with less than this share of its power above 4 kHz is narrowband speech."""
 
@@ -122,11 +122,11 @@ class Labels:
 
 def bandwidth_of(reference: Signal, rate_hz: int) -> str:
     """Return ``narrow`` when the reference holds nothing above 4 kHz, else ``wide``."""
-    if rate_hz <= 2 * NARROWBAND_EDGE_HZ:
+    if rate_hz <= 2 * NARROWBAND_HZ:
         return "narrow"
     size = next_fast_len(len(reference), real=True)
     power = np.abs(np.fft.rfft(reference, size)) ** 2
-    above = np.fft.rfftfreq(size, 1 / rate_hz) > NARROWBAND_EDGE_HZ
+    above = np.fft.rfftfreq(size, 1 / rate_hz) > NARROWBAND_HZ
     share_db = power_db(float(power[above].sum())) - power_db(float(power.sum()))
     return "narrow" if share_db < NARROWBAND_SHARE_DB else "wide"
 
