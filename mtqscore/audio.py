@@ -142,6 +142,7 @@ class FileSource:
         import soundfile
 
         block_frames = max(1, BLOCK_VALUES // self.channels)
+        announced = int(self._sound.frames)
         delivered = 0
         detail = ""
         try:
@@ -159,7 +160,6 @@ class FileSource:
             for block in self._rescue(delivered, block_frames):
                 delivered += len(block)
                 yield block
-        announced = int(self._sound.frames)
         if announced - delivered > MISSING_S * self.sample_rate_hz:
             self._truncated = True
         if not delivered and (detail or announced > 0):
@@ -171,14 +171,18 @@ class FileSource:
         """Yield what stands between the last whole block and the place where the stream broke."""
         import soundfile
 
+        # A decoder that has failed may refuse to go back; a fresh one stops no earlier than the fault itself.
+        self._sound.close()
+        os.lseek(self._handle, 0, os.SEEK_SET)
         try:
+            self._sound = self._open_sound()
             self._sound.seek(position)
             for _ in range(0, block_frames, RESCUE_FRAMES):
                 block = self._sound.read(RESCUE_FRAMES, dtype="float32", always_2d=True)
                 if not len(block):
                     return
                 yield block
-        except soundfile.SoundFileError:
+        except (soundfile.SoundFileError, UnscorableError):
             return
 
 

@@ -100,6 +100,7 @@ class _Voice:
         self._resampler = Resampler(source.sample_rate_hz)
         self._windower = Windower(plan.window_samples, plan.hop_samples)
         self._windows = [0, 0]  # without and with sound
+        self._cancelled = False  # whether the mixdown of sounding channels was silent somewhere
         self.problem: UnscorableError | None = None
 
     def push(self, block: NDArray[np.float32], emit: Emit) -> None:
@@ -110,6 +111,8 @@ class _Voice:
             self.problem = error
             return
         mono = np.ascontiguousarray(chosen[:, 0]) if chosen.shape[1] == 1 else chosen.mean(axis=1)
+        if not self._cancelled and chosen.shape[1] > 1:
+            self._cancelled = has_sound(chosen[:, 0]) and not has_sound(mono)
         for window in self._windower.push(self._resampler.push(mono)):
             self._hand_on(window, emit)
 
@@ -155,6 +158,8 @@ class _Voice:
                 f"{length_s:.3g} s is shorter than the {least_s:.3g} s that the model needs",
             )
         if not self._windows[True]:
+            if self._cancelled:
+                return Status.SILENT, "the channels cancel each other out; score them with --channels each"
             return Status.SILENT, "no sound above -80 dBFS"
         return Status.OK, ""
 

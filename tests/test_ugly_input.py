@@ -61,6 +61,17 @@ def cut(path: Path, share: float) -> None:
     whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
 
 
+def flip_a_bit(path: Path) -> None:
+    whole = bytearray(write(path, speechlike(6)).read_bytes())
+    whole[len(whole) * 2 // 3] ^= 0xFF
+    path.write_bytes(whole)
+
+
+def against_each_other(path: Path) -> None:
+    samples = speechlike(2)
+    write(path, np.concatenate([samples, -samples], axis=1))
+
+
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)  # looked up when it is called: not every system has it
 
@@ -81,6 +92,8 @@ CASES: dict[str, tuple[Make, str, set[str]]] = {
     "cut.wav": (lambda path: cut(path, 0.5), "ok", {"truncated"}),
     "cut.mp3": (lambda path: cut(path, 0.5), "ok", {"truncated"}),
     "cut-early.wav": (lambda path: cut(path, 0.01), "too_short", {"truncated"}),
+    "one-bad-byte.flac": (flip_a_bit, "ok", {"truncated"}),
+    "channels-that-cancel.wav": (against_each_other, "silent", set()),
     "0-samples.wav": (lambda path: write(path, speechlike(0)), "empty", set()),
     "0-samples.flac": (lambda path: write(path, speechlike(0)), "empty", set()),
     "1-sample.wav": (lambda path: write(path, speechlike(1)[:1]), "too_short", set()),
