@@ -20,7 +20,7 @@ from mtqscore.model_store import load_model
 from mtqscore.runtime import Scorer
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.windows import join_frames, pool_scores
+from mtqscore.windows import join_frames, level_weights, pool_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +38,7 @@ class _Row:
         self.recording = recording
         self.heard: list[Heard] | None = None
         self.lengths: dict[int, list[int]] = {}
+        self.levels_db: dict[int, list[float]] = {}
         self.scores: dict[int, dict[int, NDArray[np.float32]]] = {}
         self.frames: dict[int, dict[int, NDArray[np.float32]]] = {}
         self.waiting = 0
@@ -46,6 +47,7 @@ class _Row:
         """Note a window and return its place."""
         lengths = self.lengths.setdefault(window.voice, [])
         lengths.append(len(window.samples))
+        self.levels_db.setdefault(window.voice, []).append(window.level_db)
         self.waiting += window.sound
         return self, window.voice, len(lengths) - 1
 
@@ -214,7 +216,8 @@ class Assessor:
             status, reason, scores, frames = heard.status, heard.reason, None, None
             if status is Status.OK:
                 lengths, scored = row.lengths[voice], row.scores[voice]
-                pooled = pool_scores([scored[at] for at in scored], [lengths[at] for at in scored])
+                weights = np.asarray(lengths) * level_weights(row.levels_db[voice])
+                pooled = pool_scores([scored[at] for at in scored], [weights[at] for at in scored])
                 if np.isfinite(pooled).all():
                     scores = self._name_scores(pooled)
                     frames = self._join(row, voice) if self.config.frames else None

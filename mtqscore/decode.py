@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections import deque
@@ -15,10 +16,10 @@ import numpy as np
 
 from mtqscore.audio import ArraySource, FileSource, Resampler, Source, UnscorableError
 from mtqscore.inputs import Input
-from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound
+from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound, sound_level_db
 from mtqscore.scores import Flag, Status
 from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.windows import Windower
+from mtqscore.windows import Windower, level_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,12 +55,17 @@ class Window:
     Args:
         voice: index of the voice in its recording, in the order of the result.
         samples: float32 (samples,) at the model's rate.
-        sound: whether there is anything to judge.
+        level_db: level of what sounds in it, in dBFS; minus infinity when nothing does.
     """
 
     voice: int
     samples: NDArray[np.float32]
-    sound: bool
+    level_db: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is anything to judge."""
+        return math.isfinite(self.level_db)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class _Voice:
         self._band = BandJudge()
         self._resampler = Resampler(source.sample_rate_hz)
         self._windower = Windower(plan.window_samples, plan.hop_samples)
-        self._windows = [0, 0]  # without and with sound
+        self._levels_db: list[float] = []
         self._cancelled = False  # whether the mixdown of sounding channels was silent somewhere
         self.problem: UnscorableError | None = None
 
@@ -124,11 +130,11 @@ class _Voice:
                 self._hand_on(window, emit)
 
     def _hand_on(self, window: NDArray[np.float32], emit: Emit) -> None:
-        sound = has_sound(window)
-        self._windows[sound] += 1
-        if sound:
+        level_db = sound_level_db(window)
+        self._levels_db.append(level_db)
+        if math.isfinite(level_db):
             self._band.hear(window)
-        emit(Window(self._index, window, sound))
+        emit(Window(self._index, window, level_db))
 
     def verdict(self, *, truncated: bool) -> Heard:
         frames = self._raw.frames
@@ -141,7 +147,7 @@ class _Voice:
             ),
             (Flag.CLIPPED, self._raw.clipped),
             (Flag.TRUNCATED, truncated),
-            (Flag.SILENT_PARTS, status is Status.OK and self._windows[False] > 0),
+            (Flag.SILENT_PARTS, status is Status.OK and bool((level_weights(self._levels_db) == 0).any())),
         ]
         present = tuple(flag for flag, holds in flags if holds)
         return Heard(self._channel, frames / self._rate_hz, self._rate_hz, status, reason, present)
@@ -157,7 +163,7 @@ class _Voice:
                 Status.TOO_SHORT,
                 f"{length_s:.3g} s is shorter than the {least_s:.3g} s that the model needs",
             )
-        if not self._windows[True]:
+        if not any(map(math.isfinite, self._levels_db)):
             if self._cancelled:
                 return Status.SILENT, "the channels cancel each other out; score them with --channels each"
             return Status.SILENT, "no sound above -80 dBFS"

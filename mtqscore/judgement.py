@@ -32,6 +32,9 @@ SILENT_RMS = 1e-4
 LEVEL_SAMPLES = SAMPLE_RATE_HZ // 10
 """Level is taken over 100 ms, without its mean, so that an offset is not taken for sound."""
 
+LEVEL_SPREAD_DB = 16
+"""Stretches this far below the loudest one are pauses."""
+
 BAND_SAMPLES = 1_024
 """Analysis length for the bandwidth: 64 ms."""
 
@@ -129,10 +132,24 @@ class BandJudge:
         return self._speech_power > 0 and self._high_power < self._speech_power * 10 ** (NARROWBAND_DB / 10)
 
 
-def has_sound(window: NDArray[np.float32]) -> bool:
-    """Tell whether any 100 ms of a window (samples,) at the model's rate reach -80 dBFS."""
+def sound_level_db(window: NDArray[np.float32]) -> float:
+    """Level of what sounds in a window (samples,) at the model's rate, pauses left out.
+
+    Returns:
+        Mean level in dBFS of the stretches of 100 ms that are near the loudest one; minus infinity when none of them
+        reaches -80 dBFS.
+    """
     whole = len(window) // LEVEL_SAMPLES * LEVEL_SAMPLES
     parts = [window[:whole].reshape(-1, LEVEL_SAMPLES)] if whole else []
     if whole < len(window):
         parts.append(window[whole:].reshape(1, -1))
-    return any(bool((part.std(axis=1, dtype=np.float64) > SILENT_RMS).any()) for part in parts)
+    powers = np.concatenate([part.var(axis=1, dtype=np.float64) for part in parts]) if parts else np.zeros(1)
+    loudest = float(powers.max())
+    if loudest <= SILENT_RMS**2:
+        return -math.inf
+    return 10 * math.log10(float(powers[powers >= loudest * 10 ** (-LEVEL_SPREAD_DB / 10)].mean()))
+
+
+def has_sound(window: NDArray[np.float32]) -> bool:
+    """Tell whether any 100 ms of a window (samples,) at the model's rate reach -80 dBFS."""
+    return sound_level_db(window) > -math.inf

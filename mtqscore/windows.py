@@ -72,17 +72,42 @@ class Windower:
         return held
 
 
-def pool_scores(scores: Sequence[NDArray[np.float32]], samples: Sequence[int]) -> NDArray[np.float64]:
-    """Mean of window scores, weighted by the windows' lengths.
+FULL_WEIGHT_DB, NO_WEIGHT_DB = 12.0, 24.0
+"""Distances below the loudest window up to which a window counts fully, and from which on it does not."""
+
+
+def level_weights(levels_db: Sequence[float]) -> NDArray[np.float64]:
+    """Weigh windows by how loud they are beside the loudest one.
+
+    A model hears every window at an even level, so that a pause with faint noise would be judged as nothing but
+    noise. What is far quieter than the rest of a recording is left out.
+
+    Args:
+        levels_db: level of each window; minus infinity for silence.
+
+    Returns:
+        Weights from 0 to 1, float64 (windows,).
+
+    Example:
+        >>> level_weights([-20.0, -38.0, -60.0])
+        array([1. , 0.5, 0. ])
+    """
+    levels = np.asarray(levels_db, dtype=np.float64)
+    below_db = levels.max(initial=-np.inf) - np.where(np.isfinite(levels), levels, -1e3)
+    return np.asarray(np.clip((NO_WEIGHT_DB - below_db) / (NO_WEIGHT_DB - FULL_WEIGHT_DB), 0.0, 1.0))
+
+
+def pool_scores(scores: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Weighted mean of window scores.
 
     Args:
         scores: one (targets,) a window.
-        samples: length of each window.
+        weights: of each window; not all zero.
 
     Returns:
         float64 (targets,).
     """
-    return np.average(np.asarray(scores, dtype=np.float64), axis=0, weights=np.asarray(samples, dtype=np.float64))
+    return np.average(np.asarray(scores, dtype=np.float64), axis=0, weights=np.asarray(weights, dtype=np.float64))
 
 
 def valid_frames(samples: int, hop_samples: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 import soxr
 
 from mtqscore.audio import UnscorableError
-from mtqscore.judgement import BandJudge, RawJudge, has_sound
+from mtqscore.judgement import BandJudge, RawJudge, has_sound, sound_level_db
 from mtqscore.scores import Status
 from tests.signals import RATE_HZ, speechlike
 
@@ -77,3 +77,13 @@ def test_an_offset_and_hum_do_not_hide_the_high_band() -> None:
     band = BandJudge()
     band.hear((speechlike(3)[:, 0] * 1e-3 + loud).astype(np.float32))
     assert not band.narrowband
+
+
+def test_level_of_sound_leaves_pauses_out():
+    rng = np.random.default_rng(0)
+    loud = (0.1 * rng.standard_normal(32_000)).astype(np.float32)
+    faint = (0.001 * rng.standard_normal(64_000)).astype(np.float32)
+    assert sound_level_db(loud) == pytest.approx(-20, abs=0.2)
+    assert sound_level_db(np.concatenate([loud, faint])) == pytest.approx(-20, abs=0.2)
+    assert sound_level_db(loud * np.float32(0.1) + np.float32(0.3)) == pytest.approx(-40, abs=0.2)
+    assert sound_level_db(np.zeros(16_000, np.float32)) == -np.inf

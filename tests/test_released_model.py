@@ -95,3 +95,13 @@ def test_silence_around_a_recording_changes_little(
         assert result.scores is not None
         assert result.scores.s_mos == pytest.approx(scores[name].s_mos, abs=0.35), name
         assert result.scores.n_mos == pytest.approx(scores[name].n_mos, abs=0.6), name
+
+
+def test_a_long_pause_with_faint_noise_is_not_a_noisy_recording(assessor: Assessor, scores: dict[str, Scores]) -> None:
+    speech, rate_hz = soundfile.read(EXAMPLES / "clean.flac", dtype="float32")
+    talk = np.tile(speech, 4)
+    pause = (2e-4 * np.random.default_rng(0).standard_normal(30 * rate_hz)).astype(np.float32)
+    result = assessor.assess_array(np.concatenate([talk, pause]), rate_hz)
+    assert result.scores is not None
+    assert result.scores.n_mos > scores["clean.flac"].n_mos - 0.5
+    assert "silent_parts" in result.flags

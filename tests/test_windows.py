@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtqscore.windows import Windower, join_frames, pool_scores, valid_frames
+from mtqscore.windows import Windower, join_frames, level_weights, pool_scores, valid_frames
 
 WINDOW, HOP = 1_600, 100
 
@@ -63,3 +63,8 @@ def test_frames_join_on_one_time_axis() -> None:
     assert np.isnan(joined[4:8]).all()
     assert joined[8:, 1].tolist() == [3, 3, 3]
     assert len(joined) == valid_frames(1_050, HOP)
+
+
+def test_windows_far_below_the_loudest_do_not_count():
+    assert level_weights([-20.0, -30.0, -38.0, -44.0, -np.inf]).tolist() == [1.0, 1.0, 0.5, 0.0, 0.0]
+    assert level_weights([-60.0]).tolist() == [1.0]
