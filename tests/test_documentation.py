@@ -48,3 +48,12 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             known[command] = done.stdout
         for option in re.findall(r"(?<=\s)--[a-z-]+", line.split("#")[0]):
             assert option in known[command], f"{page.name}: mtqscore {command} has no {option}"
+
+
+def test_the_table_in_the_readme_is_what_assess_prints() -> None:
+    words = [sys.executable, "-m", "mtqscore", "assess", "examples/"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = re.search(r"<!-- output: score -->\n```\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    assert [line.rstrip() for line in shown[1].splitlines()] == [line.rstrip() for line in done.stdout.splitlines()]
