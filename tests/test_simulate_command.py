@@ -19,7 +19,7 @@ from mtqscore.manifest import read_manifest
 from mtqscore.spec import TARGETS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-CLIPS = 8
+CLIPS = 12
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_killed_run_is_finished_and_equals_a_clean_one(
     finished = log.read_text().count("\n")
     assert 2 <= finished < CLIPS, "it was to be killed in the middle"
     with log.open("a") as stream:
-        stream.write('{"index": 7, "path": "audio/0000')  # what a kill in mid-write leaves
+        stream.write('{"index": 11, "path": "audio/0000')  # what a kill in mid-write leaves
     done = simulate(sources, out, "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert content(out) == content(corpus)
@@ -110,7 +110,10 @@ def test_a_killed_run_is_finished_and_equals_a_clean_one(
 def test_an_interrupted_run_says_that_it_can_go_on(sources: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
     process = subprocess.Popen(
-        command(sources, out, "--workers", "2"), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(sources, out, "--workers", "2", "--clips", "400"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     log = out / "rows.jsonl"
     deadline = time.monotonic() + 120
