@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from mtqscore.manifest import read_manifest
+from mtqscore.simulation.sources import list_recordings
 from mtqscore.spec import TARGETS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -133,6 +134,22 @@ def test_other_settings_do_not_mix_into_a_corpus(sources: tuple[Path, Path], cor
     assert done.returncode == 2
     assert "seed" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None:
+    shares = {"val": 0.08, "test": 0.12}
+    divided = []
+    for place in ("here", "there/deeper"):
+        for talker in range(6):
+            folder = tmp_path / place / f"talker{talker}"
+            folder.mkdir(parents=True)
+            for number in range(3):
+                soundfile.write(folder / f"{number}.wav", np.zeros(100), 16_000)
+        found = list_recordings(tmp_path / place, shares, seed=3)
+        divided.append({item.group: item.split for item in found})
+        assert len(found) == 18
+    assert divided[0] == divided[1]
+    assert sorted(divided[0].values()) == ["test", "train", "train", "train", "train", "val"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Recording:
     Args:
         path: where it is.
         split: train, val or test; nothing crosses from one split to another.
-        group: talker of speech, family of noise.
+        group: talker of speech, or the noise itself.
     """
 
     path: Path
@@ -43,7 +43,7 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
         source: a folder, searched through, or a CSV with a column ``path`` (relative to the table) and any of
             ``speaker`` or ``family``, and ``split``.
         shares: share of each split, for sources that do not name one; whole talkers and whole noise files go to
-            one split. In a folder, the name of a file's folder is its talker.
+            one split. In a folder, files in the same subfolder are one talker, or one kind of noise.
         seed: of that division.
 
     Raises:
@@ -55,16 +55,18 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
     found = _from_folder(source) if source.is_dir() else _from_table(source)
     if not found:
         raise InputError(f"{source}: no audio files found; give a folder of recordings or a CSV with a column 'path'")
-    placed = []
-    for path, split, group in found:
-        key = group or str(path)
-        placed.append(Recording(path, split or _drawn_split(key, shares, seed), key))
-    return placed
+    drawn = _drawn_splits({group for _, split, group in found if not split}, shares, seed)
+    return [Recording(path, split or drawn[group], group) for path, split, group in found]
 
 
 def _from_folder(folder: Path) -> list[tuple[Path, str, str]]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    return [(path, "", str(path.parent) if path.parent != folder else "") for path in files]
+    places = [path.relative_to(folder) for path in files]
+    # Names inside the folder alone, so that the division does not depend on where the folder lies.
+    return [
+        (path, "", str(place if place.parent == Path() else place.parent))
+        for path, place in zip(files, places, strict=True)
+    ]
 
 
 def _from_table(table: Path) -> list[tuple[Path, str, str]]:
@@ -81,17 +83,22 @@ def _from_table(table: Path) -> list[tuple[Path, str, str]]:
         if split and split not in SPLITS:
             raise InputError(f"{table}: line {line}: split {split!r} is none of {', '.join(SPLITS)}")
         # A noise family may cross splits, file by file; a talker may not.
-        found.append((path, split, record.get("speaker") or ""))
+        found.append((path, split, record.get("speaker") or record["path"]))
     return found
 
 
-def _drawn_split(key: str, shares: dict[str, float], seed: int) -> str:
-    point = int.from_bytes(sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
+def _drawn_splits(groups: set[str], shares: dict[str, float], seed: int) -> dict[str, str]:
+    """Divide talkers or noises by their shares, in an order set by the seed; a split with a share gets at least one."""
+    order = sorted(groups, key=lambda group: sha256(f"{seed}:{group}".encode()).digest())
+    splits = dict.fromkeys(order, "train")
+    taken = 0
     for split in ("test", "val"):
-        point -= shares.get(split, 0.0)
-        if point < 0:
-            return split
-    return "train"
+        share = shares.get(split, 0.0)
+        count = max(1, round(share * len(order))) if share > 0 else 0
+        for group in order[taken : taken + count]:
+            splits[group] = split
+        taken += count
+    return splits
 
 
 @lru_cache(maxsize=64)
