@@ -8,7 +8,7 @@ How the numbers were set, and how well they fit listeners, is told in docs/label
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -66,16 +66,10 @@ WIDEBAND = Mapping(
     musical_on_n=0.4,
     g_weights=(-0.19, 0.35, 0.21, 0.46),
 )
-NARROWBAND = Mapping(
-    s_slope=1.02,
-    s_offset=0.60,
-    s_softness=0.15,
+NARROWBAND = replace(
+    WIDEBAND,
     ceiling=4.38,
-    noise_on_s=0.088,
     n_points=((-4.0, 1.0), (4.0, 1.35), (14.0, 2.3), (34.0, 3.9), (46.0, 4.38)),
-    distortion_on_n=(0.25, 0.42),
-    musical_on_n=0.4,
-    g_weights=(-0.19, 0.35, 0.21, 0.46),
 )
 MAPPINGS = {"wide": WIDEBAND, "narrow": NARROWBAND}
 
