@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,20 +52,7 @@ def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
         InputError: the table is missing, empty, or has faulty rows (up to 20 are named).
     """
     table = table / "manifest.csv" if table.is_dir() else table
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = reader.fieldnames or []
-            records = list(reader)
-    except OSError as error:
-        raise InputError(f"{table}: cannot read the manifest: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: not a CSV file in UTF-8: {error}") from error
-    if "path" not in columns:
-        raise InputError(f"{table}: the manifest has no column 'path'; its columns are {', '.join(columns) or 'none'}")
-    if not records:
-        raise InputError(f"{table}: the manifest has no rows")
-
+    records = read_table(table, ("path",))
     faults: list[str] = []
     rows: list[Row] = []
     first_line: dict[Path, int] = {}
@@ -86,11 +73,38 @@ def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
     return rows
 
 
-def write_manifest(table: Path, columns: Sequence[str], records: Iterable[dict[str, object]]) -> None:
-    """Write a label table so that a reader never sees half of one.
+def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV in UTF-8 as one mapping a row; an empty or missing cell is an empty text.
 
     Args:
-        table: the CSV file to make or replace.
+        table: the file.
+        required: columns without which it is not the table that is meant.
+
+    Raises:
+        InputError: it cannot be read, is no CSV, lacks a column or has no rows.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restval="")
+            columns = reader.fieldnames or []
+            records = list(reader)
+    except OSError as error:
+        raise InputError(f"{table}: cannot read the table: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not a CSV file in UTF-8: {error}") from error
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise InputError(f"{table}: the table has no column {missing[0]!r}; it has {', '.join(columns) or 'none'}")
+    if not records:
+        raise InputError(f"{table}: the table has no rows")
+    return records
+
+
+def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> None:
+    """Write a CSV so that a reader never sees half of one.
+
+    Args:
+        table: the file to make or replace.
         columns: the columns in their order.
         records: one mapping a row; what is missing is left empty.
     """

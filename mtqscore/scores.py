@@ -43,23 +43,6 @@ class Flag(StrEnum):
     SILENT_PARTS = "silent_parts"
 
 
-STATUS_MEANING: Mapping[Status, str] = MappingProxyType(
-    {
-        Status.OK: "scored",
-        Status.NOT_FOUND: "no such file, or a pattern that matches nothing",
-        Status.NO_PERMISSION: "the system does not let this user read it",
-        Status.NOT_A_FILE: "a pipe, a device or a socket, not a recording",
-        Status.NO_AUDIO: "a folder without any recording",
-        Status.UNREADABLE: "not an audio file that can be decoded",
-        Status.EMPTY: "no samples at all",
-        Status.NO_CHANNEL: "the channel that was asked for does not exist",
-        Status.TOO_SHORT: "shorter than what the model can judge",
-        Status.SILENT: "no sound above -80 dBFS",
-        Status.NON_FINITE: "holds NaN or infinite samples",
-        Status.CHANGED: "was written to while it was read",
-    }
-)
-
 FLAG_MEANING: Mapping[Flag, str] = MappingProxyType(
     {
         Flag.UPSAMPLED: "recorded below 16 kHz",

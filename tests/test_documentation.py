@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mtqscore.scores import Flag, Status
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
@@ -57,3 +59,9 @@ def test_the_table_in_the_readme_is_what_assess_prints() -> None:
     shown = re.search(r"<!-- output: score -->\n```\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert shown is not None
     assert [line.rstrip() for line in shown[1].splitlines()] == [line.rstrip() for line in done.stdout.splitlines()]
+
+
+def test_every_status_and_flag_is_explained() -> None:
+    page = (ROOT / "docs" / "assess.md").read_text(encoding="utf-8")
+    for name in (*Status, *Flag):
+        assert f"| `{name}` |" in page

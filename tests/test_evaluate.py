@@ -134,7 +134,7 @@ def test_unscorable_recording_is_named_and_exits_3(run, corpus, fake_model):
         (["m.csv", "--model", "x.onnx", "--predictions", "p.csv"], 2, b"not both"),
         (["m.csv", "--predictions", "none.csv"], 3, b"cannot read the estimates"),
         (["m.csv", "--predictions", "m.csv", "--by", "speaker"], 2, b"no column 'speaker'"),
-        (["none.csv"], 3, b"cannot read the manifest"),
+        (["none.csv"], 3, b"cannot read the table"),
     ],
 )
 def test_wrong_use_ends_in_one_line(run, arguments, code, message):

@@ -250,3 +250,21 @@ def test_label_command_refuses_wrong_use_in_one_line(words: list[str | Path], co
     assert done.returncode == code
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stdout == ""
+
+
+def test_label_command_ends_quietly_when_its_reader_has_gone(trio: tuple[Path, Path, Path]) -> None:
+    words = [sys.executable, "-m", "mtqscore", "label", *map(str, trio)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+
+
+def test_label_command_says_where_it_cannot_write(trio: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    done = run("label", *trio, "--csv", tmp_path / "no" / "such" / "folder.csv")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

@@ -156,6 +156,7 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
     ("words", "code", "message"),
     [
         (["simulate", "/no/such/folder", "/no/such/noise", "--out", "x"], 2, "no such folder"),
+        (["simulate", "WAV", "NOISE", "--out", "x"], 3, "not a CSV file"),
         (["simulate", "SPEECH", "EMPTY", "--out", "x"], 3, "no audio files"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--min-s", "5", "--max-s", "3"], 2, "--max-s"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
@@ -170,6 +171,7 @@ def test_wrong_use_is_refused_in_one_line(
         "SPEECH": str(sources[0]),
         "NOISE": str(sources[1]),
         "EMPTY": str(tmp_path / "empty"),
+        "WAV": str(EXAMPLES / "clean.flac"),
         "x": str(tmp_path / "x"),
     }
     done = subprocess.run(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mtqscore.errors import InputError, MtqscoreError, UsageError
-from mtqscore.manifest import write_manifest
+from mtqscore.manifest import write_table
 from mtqscore.training.checkpoint import BEST_FILE, LAST_FILE, load_network, read_checkpoint
 from mtqscore.training.loop import Watch, learning_rate, resolved
 from mtqscore.training.run import train_run
@@ -140,7 +140,7 @@ def test_patience_ends_a_run_early(corpus, tmp_path):
 
 def test_split_without_labels_is_refused(corpus, tmp_path):
     record = {"path": str(corpus / "0.flac"), "split": "train", "s_mos": 3}
-    write_manifest(tmp_path / "manifest.csv", list(record), [record])
+    write_table(tmp_path / "manifest.csv", list(record), [record])
     with pytest.raises(InputError, match="split val has no labelled recordings"):
         train_run(tmp_path, tmp_path / "run", small_config(), QUIET)
     assert not (tmp_path / "run").exists()
@@ -227,7 +227,7 @@ def test_interrupted_command_exits_130_and_keeps_its_epochs(corpus, tmp_path, nu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "none"], b"cannot read the manifest"),
+        (["--data", "none"], b"cannot read the table"),
         (["--data", "none", "--delta", "x"], b"--delta x"),
         (["--data", "none", "--config", "none.toml"], b"none.toml"),
     ],

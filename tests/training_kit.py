@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtqscore.config import NetworkConfig, TrainConfig
-from mtqscore.manifest import write_manifest
+from mtqscore.manifest import write_table
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.loop import Watch
 from mtqscore.training.network import MtqNet
@@ -66,5 +66,5 @@ def write_corpus(folder: Path, count: int, *, kind: str = "flac") -> Path:
         if index % 2:
             labels |= {"pesq": score - 0.5, "stoi": (score - 1) / 4}
         records.append(record | labels)
-    write_manifest(folder / "manifest.csv", COLUMNS, records)
+    write_table(folder / "manifest.csv", COLUMNS, records)
     return folder

@@ -15,6 +15,9 @@ from mtqscore.errors import MtqscoreError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+INTERRUPTED_EXIT = 130
+"""What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
+
 CLOSED_PIPE_EXIT = 141
 """What a shell reports for a program that its reader no longer wants: 128 + SIGPIPE."""
 
@@ -46,7 +49,7 @@ def clean_endings() -> Iterator[None]:
         sys.exit(CLOSED_PIPE_EXIT)
     except KeyboardInterrupt:
         say("mtqscore: interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED_EXIT)
 
 
 @contextmanager

@@ -85,6 +85,6 @@ def _clips(source: Path, folder: Path | None, limit: int) -> list[Clip]:
 
         rows = [row for row in read_manifest(table) if row.split == "val"][:limit]
         return read_clips([row.path for row in rows])
-    except (OSError, InputError) as error:
+    except (OSError, InputError, ValueError, KeyError) as error:
         say(f"the recordings of the run are not at hand ({error}); comparing on synthetic ones")
         return synthetic_clips(limit)

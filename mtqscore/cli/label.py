@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from mtqscore.cli.console import progress_bar, say
-from mtqscore.errors import InputError, MissingExtraError, MtqscoreError, UsageError
+from mtqscore.cli.console import clean_endings, progress_bar, say
+from mtqscore.errors import InputError, MissingExtraError, UsageError
+from mtqscore.report.output import STDOUT, Output
 
 
 def label(
@@ -20,7 +20,7 @@ def label(
     unprocessed: Annotated[
         Path | None, typer.Argument(help="The recording before processing, or folder; none if it was not processed.")
     ] = None,
-    out: Annotated[Path, typer.Option("--csv", help="Where the table goes; - for stdout.")] = Path("-"),
+    out: Annotated[str, typer.Option("--csv", help="Where the table goes; - for stdout.")] = STDOUT,
     bandwidth: Annotated[str, typer.Option(help="auto, wide or narrow: the listeners' yardstick.")] = "auto",
     composites: Annotated[bool, typer.Option("--composites", help="Add CSIG, CBAK and COVL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
@@ -37,7 +37,7 @@ def label(
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
     failures = 0
-    with progress_bar("labelling", "files") as advance:
+    with clean_endings(), Output(out, line_by_line=False) as place, progress_bar("labelling", "files") as advance:
         for done, trio in enumerate(trios, start=1):
             try:
                 judgement = judge_files(trio, bandwidth=bandwidth, with_composites=composites)
@@ -46,7 +46,8 @@ def label(
                 failures += 1
                 records.append({"path": str(trio.processed), "status": str(error)})
             advance(done, len(trios))
-    _write(records, out, as_json)
+        _write(records, place.stream, as_json)
+        place.commit()
     narrow = sum(record.get("bandwidth") == "narrow" for record in records)
     if narrow:
         say(f"{narrow} of {len(records)} recordings hold nothing above 4 kHz and were judged as telephone speech")
@@ -54,22 +55,14 @@ def label(
         raise InputError(f"{failures} of {len(records)} recordings could not be labelled; see their status")
 
 
-def _write(records: list[dict[str, object]], out: Path, as_json: bool) -> None:
+def _write(records: list[dict[str, object]], stream: TextIO, as_json: bool) -> None:
+    if as_json:
+        stream.writelines(json.dumps(record) + "\n" for record in records)
+        return
     columns = list(dict.fromkeys(key for record in records for key in record))
-    try:
-        stream = sys.stdout if str(out) == "-" else out.open("w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise MtqscoreError(f"{out}: cannot be written: {error.strerror}") from error
-    try:
-        if as_json:
-            stream.writelines(json.dumps(record) + "\n" for record in records)
-        else:
-            writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(records)
-    finally:
-        if stream is not sys.stdout:
-            stream.close()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ _NAMES = {int: "an integer", float: "a number"}
 class PlainCommand(TyperCommand):
     """Converts text, numbers and lists of text itself; everything else, and every other typer, goes the usual way.
 
-    typer 0.29 began to convert with pydantic, whose import alone takes as long as scoring a short recording.
+    typer 0.29 began to convert with pydantic, which is slow to import.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:

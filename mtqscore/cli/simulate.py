@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import progress_bar, say
+from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
 from mtqscore.errors import MissingExtraError, UsageError
-
-EXIT_INTERRUPTED = 130
 
 
 def simulate(
@@ -55,7 +53,7 @@ def simulate(
             manifest = simulate_corpus(speech, noise, out, config, workers=workers or usable_cores(), progress=advance)
     except KeyboardInterrupt:
         say(f"interrupted; finished recordings are kept in {out}, and the same command goes on from there")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED_EXIT) from None
     say(f"{clips} recordings: {manifest}")
 
 

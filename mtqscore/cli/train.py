@@ -9,12 +9,10 @@ from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import progress_bar, say
+from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
 from mtqscore.config import TrainConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.resolve import resolve
-
-EXIT_INTERRUPTED = 130
 
 
 def train(
@@ -68,7 +66,7 @@ def train(
             train_run(data, folder, settings, Watch(advance, say), init)
     except KeyboardInterrupt:
         say(f"interrupted; finished epochs are kept in {folder}, and the same command goes on from there")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED_EXIT) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 

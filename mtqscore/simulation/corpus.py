@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.manifest import write_manifest
+from mtqscore.manifest import write_table
 from mtqscore.simulation.colour import Recolour
 from mtqscore.simulation.external import check_command
 from mtqscore.simulation.labels import floor_ratio_db, label_parts
@@ -31,8 +31,6 @@ COLUMNS = (
 )  # fmt: skip
 ATTEMPTS = 6
 """A draw that leaves no measurable speech is drawn again, this often."""
-
-SPLIT_CODES = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def simulate_corpus(
                 records[record["index"]] = record
                 progress(len(records), config.clips)
         manifest = folder / "manifest.csv"
-        write_manifest(manifest, COLUMNS, (records[index] for index in sorted(records)))
+        write_table(manifest, COLUMNS, (records[index] for index in sorted(records)))
     except OSError as error:
         raise EnvironmentProblemError(f"{folder}: cannot write the corpus: {error.strerror or error}") from error
     return manifest
@@ -158,7 +156,9 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
                 f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
             )
     else:
-        note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        partial_note = note.with_suffix(".partial")
+        partial_note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        partial_note.replace(note)
     log = job.folder / "rows.jsonl"
     rows = {}
     if log.exists():

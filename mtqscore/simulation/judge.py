@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import soundfile
 import soxr
 
 from mtqscore.errors import InputError, UsageError
+from mtqscore.manifest import read_table
 from mtqscore.simulation.labels import Labels, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.measures import composite
@@ -112,12 +112,6 @@ def _escaped(name: str) -> str:
 
 
 def _from_table(table: Path) -> list[Trio]:
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "clean"} - set(reader.fieldnames or [])
-        if missing:
-            raise InputError(f"{table}: the table has no column {' and no column '.join(sorted(missing))}")
-        records = list(reader)
     folder = table.parent
     return [
         Trio(
@@ -125,7 +119,7 @@ def _from_table(table: Path) -> list[Trio]:
             folder / record["clean"],
             folder / record["unprocessed"] if record.get("unprocessed") else None,
         )
-        for record in records
+        for record in read_table(table, ("path", "clean"))
     ]
 
 

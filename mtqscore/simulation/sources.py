@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ import soundfile
 import soxr
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import SPLITS
+from mtqscore.manifest import SPLITS, read_table
 from mtqscore.simulation.levels import Signal, active_level_db, level_db
 
 SPEECH_RATE_HZ = 16_000
@@ -70,13 +69,8 @@ def _from_folder(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def _from_table(table: Path) -> list[tuple[Path, str, str]]:
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if "path" not in (reader.fieldnames or []):
-            raise InputError(f"{table}: the table has no column 'path'")
-        records = list(reader)
     found = []
-    for line, record in enumerate(records, start=2):
+    for line, record in enumerate(read_table(table, ("path",)), start=2):
         path, split = table.parent / record["path"], record.get("split") or ""
         if not path.is_file():
             raise InputError(f"{table}: line {line}: no such file: {path}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mtqscore.manifest import write_table
 from mtqscore.spec import SUPERVISED, TARGETS
 
 
@@ -16,14 +16,8 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         folder: the run folder.
         history: one mapping an epoch, all with the same names.
     """
-    table = folder / "curves.csv"
-    partial = table.with_name(table.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        for record in history:
-            writer.writerow({name: f"{value:.6g}" for name, value in record.items()})
-    partial.replace(table)
+    rounded = [{name: f"{value:.6g}" for name, value in record.items()} for record in history]
+    write_table(folder / "curves.csv", list(history[0]), rounded)
     _draw(folder / "curves.png", history)
 
 

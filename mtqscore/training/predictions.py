@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.manifest import Row
+from mtqscore.manifest import Row, write_table
 from mtqscore.spec import TARGETS
 
 
@@ -24,12 +23,10 @@ def write_predictions(table: Path, base: Path, rows: Sequence[Row], scores: NDAr
         scores: estimates float32 (recordings, targets) in the order of ``spec.TARGETS``.
     """
     names = [target.name for target in TARGETS]
-    partial = table.with_name(table.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", *names, *(f"label_{name}" for name in names)])
-        for row, estimates in zip(rows, scores, strict=True):
-            labels = [f"{row.labels[name]:.4f}" if name in row.labels else "" for name in names]
-            path = os.path.relpath(row.path, base)
-            writer.writerow([path, *(f"{value:.4f}" for value in estimates), *labels])
-    partial.replace(table)
+    records = []
+    for row, estimates in zip(rows, scores, strict=True):
+        record = {"path": os.path.relpath(row.path, base)}
+        record |= {name: f"{value:.4f}" for name, value in zip(names, estimates, strict=True)}
+        record |= {f"label_{name}": f"{value:.4f}" for name, value in row.labels.items()}
+        records.append(record)
+    write_table(table, ["path", *names, *(f"label_{name}" for name in names)], records)
