@@ -103,7 +103,7 @@ class Assessment:
         model: name@version of the model.
         model_sha256: its checksum, hexadecimal.
         provider: the execution provider that really ran it.
-        options: the options of this assessment.
+        options: the options of this assessment; None when a result file does not tell.
     """
 
     path: str | None
@@ -118,7 +118,7 @@ class Assessment:
     model: str
     model_sha256: str
     provider: str
-    options: AssessConfig
+    options: AssessConfig | None
 
     @property
     def ok(self) -> bool:

@@ -43,7 +43,7 @@ class JsonWriter:
                 "provider": run.provider,
                 "targets": run.targets,
             },
-            "options": asdict(run.options),
+            "options": None if run.options is None else asdict(run.options),
         }
         text = json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}")
         self._stream.write(f'{text},\n  "results": [')

@@ -33,7 +33,7 @@ class TableWriter:
         self._run = run
         self._legend = legend
         self._rows: list[tuple[list[str], bool]] = []
-        self._with_channel = run.options.channels != "mean"
+        self._with_channel = run.options is None or run.options.channels != "mean"
 
     def begin(self) -> None:
         """Nothing is shown before the last row is known."""

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, TextIO
 
 if TYPE_CHECKING:
+    from mtqscore.compare import Comparison
     from mtqscore.config import AssessConfig
+    from mtqscore.gate import GateReport
     from mtqscore.scores import Assessment
 
 DECIMALS = 4
@@ -24,7 +26,8 @@ class Run:
         model_sha256: checksum of its file.
         provider: the execution provider that really runs it.
         targets: names of the scores, the columns of a table.
-        options: the options of the run.
+        options: the options of the run; None when a result file does not tell.
+        frames: whether rows carry their curves along time into the files that can hold them.
     """
 
     version: str
@@ -32,12 +35,13 @@ class Run:
     model_sha256: str
     provider: str
     targets: tuple[str, ...]
-    options: AssessConfig
+    options: AssessConfig | None
+    frames: bool = False
 
 
 @dataclass
 class Summary:
-    """Counts and means, gathered row by row."""
+    """What is known at the end: counts and means, gathered row by row; gates and a comparison, when there are any."""
 
     rows: int = 0
     scored: int = 0
@@ -45,6 +49,8 @@ class Summary:
     statuses: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     sums: dict[str, float] = field(default_factory=dict)
+    gates: GateReport | None = None
+    comparison: Comparison | None = None
 
     def add(self, assessment: Assessment) -> None:
         """Count one row."""
