@@ -1,0 +1,58 @@
+"""What commands that score have in common: names become recordings, and progress is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mtqscore.assess import Assessor
+    from mtqscore.inputs import Input
+    from mtqscore.scores import Assessment
+
+
+def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
+    """Names in their order: those of the list on stdin where ``-`` stands, those of ``from_list`` last.
+
+    Raises:
+        UsageError: the list cannot be read.
+    """
+    import sys
+    from pathlib import Path
+
+    from mtqscore.errors import UsageError
+    from mtqscore.inputs import read_list
+
+    names: list[str] = []
+    for path in paths:
+        names += read_list(sys.stdin.buffer.read()) if path == "-" else [path]
+    if from_list is not None:
+        try:
+            content = sys.stdin.buffer.read() if from_list == "-" else Path(from_list).read_bytes()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read the list {from_list!r}: {error}") from error
+        names += read_list(content)
+    return names
+
+
+def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
+    """Score recordings and show how far the work is."""
+    import time
+
+    from mtqscore.cli.console import progress_bar
+
+    started_s = time.monotonic()
+    done, audio_s = 0, 0.0
+
+    def hear(more_s: float) -> None:
+        nonlocal audio_s
+        audio_s += more_s
+        note = f"{audio_s / (time.monotonic() - started_s):,.0f} × real time"
+        advance(done, len(inputs), note)
+
+    with progress_bar("scoring", "recordings", quiet=quiet) as advance:
+        for assessment in assessor.assess_files(inputs, hear):
+            yield assessment
+            # With a row for each channel, a recording is done once: with its first.
+            done += assessor.config.channels != "each" or assessment.channel in ("", "1")
