@@ -114,6 +114,11 @@ def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[st
         raise EnvironmentProblemError(f"{folder / REGISTRY_NAME}: the list of models is damaged ({error})") from error
 
 
+def is_path(model: str) -> bool:
+    """Tell whether the user means a file, not a bundled name."""
+    return model.lower().endswith(".onnx") or "/" in model or "\\" in model
+
+
 def load_model(model: str | None) -> ModelFile:
     """Find a model and read it whole, so that what is checked is what runs.
 
@@ -127,7 +132,7 @@ def load_model(model: str | None) -> ModelFile:
         UsageError: no bundled model has this name, or no file this path.
         EnvironmentProblemError: a bundled file is missing or damaged.
     """
-    if model is not None and (model.lower().endswith(".onnx") or "/" in model or "\\" in model):
+    if model is not None and is_path(model):
         return _read_file(Path(model))
     default, entries = read_registry()
     name, _, version = (default if model is None else model).partition("@")

@@ -1,0 +1,152 @@
+"""What commands that judge results share: gates from flags or settings, places for results, the exit code."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mtqscore.report.output import Output
+    from mtqscore.report.writer import Run, Summary, Writer
+    from mtqscore.scores import Assessment
+    from mtqscore.settings import GateEntry, Settings
+
+GATE_FAILED_EXIT = 1
+SOME_FAILED_EXIT = 3
+
+
+def project_settings(config: str | None, *, no_config: bool) -> Settings:
+    """Settings of ``--config``, else of the project around the current folder; none with ``--no-config``.
+
+    Raises:
+        UsageError: both flags were given, or the file is not what it should be.
+    """
+    from pathlib import Path
+
+    from mtqscore.errors import UsageError
+    from mtqscore.settings import Settings, find_settings, read_settings
+
+    if no_config:
+        if config is not None:
+            raise UsageError("give --config or --no-config, not both")
+        return Settings()
+    return find_settings() if config is None else read_settings(Path(config))
+
+
+def gate_entries(
+    fail_under: Sequence[str] | None, warn_under: Sequence[str] | None, settings: Settings, *, quiet: bool = False
+) -> tuple[GateEntry, ...]:
+    """Gates of the command line; if it has none, those of the settings.
+
+    Args:
+        fail_under: gates that fail the run, as written.
+        warn_under: gates that only warn, as written.
+        settings: of the project.
+        quiet: do not say that gates of the settings are not used.
+    """
+    from mtqscore.cli.console import say
+    from mtqscore.gate import Level
+    from mtqscore.settings import GateEntry
+
+    given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under or ()]
+    given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under or ()]
+    if not given:
+        return settings.gates
+    if settings.gates and not quiet:
+        from mtqscore.report.table import printable
+
+        say(f"the gates of {printable(str(settings.source))} are not used: the command line names its own")
+    return tuple(given)
+
+
+def exit_code(summary: Summary) -> int:
+    """Exit code of what was found: 3 if some rows have no scores, else 1 if a gate or a comparison failed, else 0."""
+    if summary.scored < summary.rows:
+        return SOME_FAILED_EXIT
+    judged = [part.passed for part in (summary.gates, summary.comparison) if part is not None]
+    return 0 if all(judged) else GATE_FAILED_EXIT
+
+
+def check_targets(targets: Mapping[str, str]) -> None:
+    """Refuse two results in one place.
+
+    Args:
+        targets: path, or ``-`` for stdout, by format.
+
+    Raises:
+        UsageError: two of them are the same.
+    """
+    import os
+
+    from mtqscore.errors import UsageError
+
+    places = ["-" if target == "-" else os.path.realpath(target) for target in targets.values()]
+    if len(set(places)) < len(places):
+        raise UsageError(f"two results cannot go to the same place: {', '.join(targets.values())}")
+
+
+class Reports:
+    """Every report of a run, open from before its first row until `finish`; see `open_reports`."""
+
+    def __init__(self, places: Sequence[tuple[Output | None, Writer]]) -> None:
+        self._places = places
+
+    def begin(self) -> None:
+        """Write what comes before the first row."""
+        for place, writer in self._places:
+            _guarded(place, writer.begin)
+
+    def write(self, assessment: Assessment) -> None:
+        """Write one row everywhere."""
+        for place, writer in self._places:
+            _guarded(place, writer.write, assessment)
+
+    def finish(self, summary: Summary) -> None:
+        """Write what comes after the last row; files that appear whole appear now."""
+        for place, writer in self._places:
+            _guarded(place, writer.finish, summary)
+            if place is not None:
+                place.commit()
+
+
+@contextmanager
+def open_reports(run: Run, targets: Mapping[str, str], table: Writer | None = None) -> Iterator[Reports]:
+    """Open every result before there is a row to write; what is not finished leaves no file behind.
+
+    Args:
+        run: what all rows have in common.
+        targets: path, or ``-`` for stdout, by name of the format in ``WRITERS``.
+        table: what stdout shows, unless a result goes there.
+
+    Yields:
+        All of them as one.
+
+    Raises:
+        UsageError: a file cannot be made there.
+        EnvironmentProblemError: no space is left.
+    """
+    from mtqscore.report import WRITERS
+    from mtqscore.report.output import STDOUT, Output
+
+    with ExitStack() as stack:
+        places: list[tuple[Output | None, Writer]] = []
+        for kind, target in targets.items():
+            place = stack.enter_context(Output(target, line_by_line=WRITERS[kind].line_by_line))
+            places.append((place, WRITERS[kind](place.stream, run)))
+        if table is not None and STDOUT not in targets.values():
+            places.append((None, table))
+        yield Reports(places)
+
+
+def _guarded(place: Output | None, call: Callable[..., None], *arguments: object) -> None:
+    """Call a writer; a disk that is full becomes one line, a reader that has gone stays what it is."""
+    try:
+        call(*arguments)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from mtqscore.report.output import write_problem
+
+        raise write_problem(place.target if place is not None else "stdout", error) from error
