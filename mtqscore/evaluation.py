@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from mtqscore import stats
 from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row
+from mtqscore.report.csv import unguarded
+from mtqscore.report.names import from_text
 from mtqscore.spec import SUPERVISED, TARGETS
 
 Floats = NDArray[np.float64]
@@ -160,7 +162,9 @@ def read_estimates(table: Path, rows: Sequence[Row], base: Path) -> dict[Path, d
     wanted = {row.path.resolve(): row.path for row in rows}
     found: dict[Path, dict[str, float]] = {}
     for line, record in enumerate(records, start=2):
-        places = (folder / record["path"] for folder in (table.parent, Path(), base))
+        # As it stands, and as the name that assess wrote so that no spreadsheet takes it for a formula.
+        names = dict.fromkeys((record["path"], from_text(unguarded(record["path"]))))
+        places = (folder / name for name in names if "\0" not in name for folder in (table.parent, Path(), base))
         path = next((wanted[place.resolve()] for place in places if place.resolve() in wanted), None)
         if path is None:
             continue

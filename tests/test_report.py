@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtqscore.config import AssessConfig
+from mtqscore.evaluation import read_estimates
+from mtqscore.manifest import Row as LabelledRow
 from mtqscore.report import WRITERS
+from mtqscore.report.csv import guarded, unguarded
+from mtqscore.report.names import as_text, from_text
 from mtqscore.report.table import TableWriter, clock, printable, summary_line
 from mtqscore.report.writer import Run, Summary
-from mtqscore.scores import FLAG_MEANING, Assessment, Flag, Scores, Status
+from mtqscore.scores import FLAG_MEANING, Assessment, Flag, FrameScores, Scores, Status
 
 OPTIONS = AssessConfig()
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), OPTIONS)
+RUN_WITH_FRAMES = replace(RUN, frames=True)
 NAMES = ["a.wav", 'b "c", d;e.wav', "new\nline.wav", "é日.wav", "\udcff.wav", "=1+1.wav", "\x1b[2Jx.wav", "null"]
+CURVES = FrameScores(0.032, RUN.targets, np.array([[1, 2, 3.00004], [np.nan] * 3, [4.99996, 1.5, 2]], np.float32))
 
 
 def row(path: str, g_mos: float | None = 3.123456, **options: object) -> Assessment:
@@ -38,10 +48,10 @@ def row(path: str, g_mos: float | None = 3.123456, **options: object) -> Assessm
     return Assessment(**{**values, **options})  # type: ignore[arg-type]
 
 
-def written(kind: str, rows: list[Assessment]) -> bytes:
+def written(kind: str, rows: list[Assessment], run: Run = RUN) -> bytes:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
-    writer = WRITERS[kind](stream, RUN)
+    writer = WRITERS[kind](stream, run)
     summary = Summary()
     writer.begin()
     for item in rows:
@@ -68,10 +78,84 @@ def test_json_is_one_document_even_without_rows() -> None:
 def test_csv_quotes_what_needs_it() -> None:
     text = written("csv", [row(name) for name in NAMES]).decode("utf-8")
     table = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert [item["path"] for item in table] == [name.replace("\udcff", "\\udcff") for name in NAMES]
+    assert [from_text(unguarded(item["path"])) for item in table] == NAMES
+    assert [item["path"] for item in table][4:6] == ["\\udcff.wav", "'=1+1.wav"]
     assert table[0]["flags"] == "narrowband;clipped"
     assert table[0]["g_mos"] == "3.1235"
     assert table[0]["duration_s"] == "1.2346"
+
+
+@pytest.mark.parametrize(
+    "start", ["", "=", "+", "-", "@", "\t", "\r", "\n", "'", "''", "＝", "a", " ", "'a", "'=", "-'"]
+)
+@pytest.mark.parametrize("rest", ["", "x", "=1", "'", "'=", "@SUM(1)"])
+def test_no_cell_begins_like_a_formula_and_every_cell_comes_back(start: str, rest: str) -> None:
+    cell = guarded(start + rest)
+    assert not cell.startswith(tuple("=+-@\t\r\n＝＋－＠"))
+    assert unguarded(cell) == start + rest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\\udcff",
+        "\udcff",
+        "\\\udcff",
+        "\\u005cudcff",
+        "\0",
+        "\\u0000",
+        "C:\\users\\udc.wav",
+        "\ud800\\",
+        "\\u005c\udc80",
+    ],
+)
+def test_any_name_is_text_and_comes_back(name: str) -> None:
+    as_text(name).encode("utf-8")
+    assert "\0" not in as_text(name)
+    assert from_text(as_text(name)) == name
+
+
+def test_two_names_never_become_one_text() -> None:
+    pieces = ["\\", "u", "dcff", "\udcff", "005c", "0000", "\0", "x"]
+    names = {"".join(parts) for count in range(5) for parts in itertools.product(pieces, repeat=count)}
+    assert len({as_text(name) for name in names}) == len(names)
+    assert all(from_text(as_text(name)) == name for name in names)
+
+
+def test_a_model_or_a_reason_is_no_formula_either() -> None:
+    content = written("csv", [row("a.wav", None, model="=m@1", reason='=HYPERLINK("x")')])
+    (record,) = csv.DictReader(io.StringIO(content.decode()))
+    assert (record["model"], record["reason"]) == ("'=m@1", '\'=HYPERLINK("x")')
+
+
+def test_estimates_are_matched_by_the_very_names(tmp_path: Path) -> None:
+    table = tmp_path / "scores.csv"
+    names = [name for name in NAMES if name != "null"] + ["'a.wav", "'=b.wav", "-c.wav"]
+    table.write_bytes(written("csv", [row(name) for name in [*names, "zero\0.wav"]]))
+    rows = [LabelledRow(tmp_path / name) for name in names]
+    assert read_estimates(table, rows, tmp_path) == {
+        item.path: {"s_mos": 1.0, "n_mos": 2.0, "g_mos": 3.1235} for item in rows
+    }
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_curves_are_written_when_the_run_has_them(kind: str) -> None:
+    def first(content: bytes) -> dict[str, object]:
+        value = json.loads(content)
+        found: dict[str, object] = value["results"][0] if kind == "json" else value
+        return found
+
+    curves = {"hop_s": 0.032, "s_mos": [1, None, 5], "n_mos": [2, None, 1.5], "g_mos": [3, None, 2]}
+    assert first(written(kind, [row("a.wav", frames=CURVES)], RUN_WITH_FRAMES))["frames"] == curves
+    assert "frames" not in first(written(kind, [row("a.wav", None)], RUN_WITH_FRAMES))
+    assert "frames" not in first(written(kind, [row("a.wav", frames=CURVES)], RUN))
+
+
+def test_json_lines_are_lines_to_every_reader() -> None:
+    text = written("jsonl", [row(f"a{end}b.wav") for end in "\n\r\x0b\x0c\x1c\x85\u2028\u2029"]).decode()
+    assert [json.loads(line)["path"] for line in text.splitlines()] == [
+        f"a{end}b.wav" for end in "\n\r\x0b\x0c\x1c\x85\u2028\u2029"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.report.writer import Run, Summary, record
+from mtqscore.report.writer import DECIMALS, Run, Summary, record
 
 if TYPE_CHECKING:
-    from mtqscore.scores import Assessment
+    from mtqscore.scores import Assessment, FrameScores
+
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""Ends of lines to some readers of text, though not to JSON; its own escapes keep one row on one line for all."""
 
 
 def row_as_json(assessment: Assessment, run: Run) -> str:
@@ -19,8 +23,20 @@ def row_as_json(assessment: Assessment, run: Run) -> str:
     row = record(assessment, run)
     row["model_sha256"] = assessment.model_sha256
     row["provider"] = assessment.provider
+    if run.frames and assessment.frames is not None:
+        row["frames"] = frames_as_dict(assessment.frames)
     # The stream writes lone surrogates as backslash escapes, which JSON reads; the rest stays legible.
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
+
+
+def frames_as_dict(frames: FrameScores) -> dict[str, object]:
+    """Scores along time as they stand in JSON: the hop, and one list a target; None where a stretch had no sound."""
+    curves = frames.values.astype("float64").round(DECIMALS).T.tolist()
+    named = {
+        target: [value if math.isfinite(value) else None for value in curve]
+        for target, curve in zip(frames.targets, curves, strict=True)
+    }
+    return {"hop_s": frames.hop_s, **named}
 
 
 class JsonLinesWriter:
