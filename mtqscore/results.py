@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import re
 import sys
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +16,9 @@ import numpy as np
 
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
+from mtqscore.report.csv import FREE_TEXT, unguarded
 from mtqscore.report.json import SCHEMA
+from mtqscore.report.names import from_text
 from mtqscore.report.writer import Run
 from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
 from mtqscore.spec import SUPERVISED, TARGETS
@@ -178,22 +179,22 @@ def _options(values: object) -> AssessConfig | None:
 
 
 def _csv_records(lines: Iterable[str]) -> Iterator[Record]:
-    from mtqscore.report.csv import unguarded
-
     reader = csv.reader(lines)
     try:
         header = next(reader)
         if "path" not in header or "status" not in header:
             raise _FaultError("this is no result of mtqscore assess: no JSON, and no table with 'path' and 'status'")
         numbers = {"duration_s", "sample_rate_hz", *_score_names(header)} & set(header)
+        texts = set(FREE_TEXT) & set(header)
         for index, cells in enumerate(filter(None, reader), start=1):
             if len(cells) != len(header):
                 raise _FaultError(f"row {index} has {len(cells)} cells, the header {len(header)}")
             record: Record = dict(zip(header, cells, strict=True))
             for name in numbers:
                 record[name] = _number(record[name])
-            record["path"] = _with_bytes(unguarded(record["path"])) or None
-            record["reason"] = _with_bytes(unguarded(record.get("reason", "")))
+            for name in texts:
+                record[name] = from_text(unguarded(record[name]))
+            record["path"] = record["path"] or None
             record["flags"] = list(filter(None, record.get("flags", "").split(";")))
             yield record
     except csv.Error as error:
@@ -208,11 +209,6 @@ def _number(cell: str) -> float | int | str | None:
         return int(cell) if cell.isdecimal() else float(cell)
     except ValueError:
         return cell
-
-
-def _with_bytes(text: str) -> str:
-    r"""Bytes that are no UTF-8, which text files hold as ``\udcNN``, as ``os.fsdecode`` makes them."""
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 def _parquet_records(content: bytes) -> Iterator[Record]:

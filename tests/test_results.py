@@ -42,6 +42,9 @@ NAMES = [
     "<script>alert(1)</script>.wav",
     "x" * 300 + "/..wav",
     "{.wav",
+    "back\\udcff.wav",
+    "=\\u005c.wav",
+    "'plain.wav",
     " ",
 ]
 FORMATS = ["csv", "json", "jsonl", "parquet"]
@@ -227,7 +230,7 @@ def test_half_a_result_is_refused(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf\n\n", "is empty"),
         (b"name,score\na,1\n", "no table with 'path' and 'status'"),
         (b"path;status;g_mos\n", "no table with 'path' and 'status'"),
-        (b"path,status\na.wav,ok\n", "row 1 has no 'channel'"),
+        (b"path,status\na.wav,ok\n", "row 1 has no 'sample_rate_hz'"),
         (b"path,status\n", "no rows"),
         (b"path,status\na,b,c\n", "row 1 has 3 cells, the header 2"),
         (b'path,status\n"a\0.wav', "r"),
