@@ -1,21 +1,37 @@
 """Gates: what scores must reach, written as one line, judged over the rows of a result.
 
 A bare metric means every recording (``g>=3.2``); else a statistic of it (``p05(n)>=2.8``, ``share(g>=3)>=0.95``).
+Scores and their statistics are judged with the decimals of result files, so that a file judged again says the same.
 """
 
 from __future__ import annotations
 
+import math
+import operator
+from array import array
+from bisect import insort
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mtqscore.errors import UsageError
+from mtqscore.patterns import matches
+from mtqscore.report.writer import DECIMALS, named_scores
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mtqscore.scores import Assessment
 
 WORST_SHOWN = 10
 """So many of the worst recordings are named."""
+
+SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
 
 
 class Level(StrEnum):
@@ -27,7 +43,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Bound:
-    """A comparison with a limit.
+    """A comparison of scores with a limit.
 
     Args:
         sign: ``>=``, ``>``, ``<=`` or ``<``.
@@ -39,11 +55,17 @@ class Bound:
 
     def holds(self, value: float) -> bool:
         """Tell whether a value keeps to the bound; values are compared as they stand in result files."""
-        raise NotImplementedError
+        return SIGNS[self.sign](round(value, DECIMALS), self.limit)
 
     def margin(self, value: float) -> float:
         """Distance to the limit, positive on the good side."""
-        raise NotImplementedError
+        distance = value - self.limit if self.lower else self.limit - value
+        return round(distance, 12)
+
+    @property
+    def lower(self) -> bool:
+        """Whether it is a lower bound."""
+        return self.sign.startswith(">")
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,28 @@ class Gate:
 
     def concerns(self, path: str | None) -> bool:
         """Tell whether a recording of this name is judged."""
-        raise NotImplementedError
+        return self.paths is None or matches(self.paths, path)
+
+    @property
+    def name(self) -> str:
+        """The gate with its pattern, as it may be written again."""
+        return self.text if self.paths is None else f"{self.text} in {self.paths}"
+
+    @property
+    def each(self) -> bool:
+        """Whether every recording is right or wrong by itself."""
+        return self.statistic in ("every", "share")
+
+    @property
+    def low_is_bad(self) -> bool:
+        """Whether the lowest scores stand in its way; else the highest."""
+        return self.bound.lower == (self.condition is None or self.condition.lower)
+
+    def offends(self, value: float) -> bool:
+        """Tell whether the score of a recording is on the wrong side by itself; never for other statistics."""
+        if self.condition is not None:
+            return self.condition.holds(value) is not self.bound.lower
+        return self.statistic == "every" and not self.bound.holds(value)
 
 
 @dataclass(frozen=True)
@@ -131,18 +174,23 @@ class GateReport:
 
 
 class GateJudge:
-    """Judges gates over rows as they come; memory grows by a name and one number a gate for each row.
+    """Judges gates over rows as they come; memory grows by one number a gate for each row.
 
     Args:
         gates: what must hold.
     """
 
     def __init__(self, gates: Sequence[Gate]) -> None:
-        raise NotImplementedError
+        self._watches = [_Watch(gate) for gate in gates]
 
     def add(self, assessment: Assessment) -> None:
         """Take one row; rows without scores count for nothing but the pattern."""
-        raise NotImplementedError
+        scores = named_scores(assessment)
+        for watch in self._watches:
+            if watch.gate.concerns(assessment.path):
+                watch.idle = False
+                if watch.gate.target in scores:
+                    watch.add(assessment, round(scores[watch.gate.target], DECIMALS))
 
     def report(self) -> GateReport:
         """Judge.
@@ -150,7 +198,81 @@ class GateJudge:
         Raises:
             UsageError: a gate's pattern matched no row at all.
         """
-        raise NotImplementedError
+        for watch in self._watches:
+            if watch.idle and watch.gate.paths is not None:
+                raise _idle(watch.gate)
+        return GateReport(tuple(watch.verdict() for watch in self._watches))
+
+
+class _Watch:
+    """What one gate has seen so far."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.idle = True
+        self._values = array("d")
+        self._failing = 0
+        self._worst: list[tuple[float, int, Worst]] = []
+
+    def add(self, row: Assessment, value: float) -> None:
+        offends = self.gate.offends(value)
+        self._failing += offends
+        if offends or not self.gate.each:
+            rank = value if self.gate.low_is_bad else -value
+            if len(self._worst) < WORST_SHOWN or rank < self._worst[-1][0]:
+                worst = Worst(row.path, row.channel, self.gate.target, value)
+                insort(self._worst, (rank, len(self._values), worst))  # the earlier row first where values are equal
+                del self._worst[WORST_SHOWN:]
+        self._values.append(value)
+
+    def verdict(self) -> Verdict:
+        gate, rows = self.gate, len(self._values)
+        worst = tuple(worst for _, _, worst in self._worst)
+        if not rows:
+            return Verdict(gate, None, None, False, rows, self._failing, worst)
+        observed = self._observe()
+        margin = gate.bound.margin(observed)
+        # A share is a quotient of whole numbers: rounded, it would let recordings of large results slip through.
+        holds = SIGNS[gate.bound.sign](observed, gate.bound.limit)
+        return Verdict(gate, observed, margin, holds, rows, self._failing, worst)
+
+    def _observe(self) -> float:
+        gate, values = self.gate, self._values
+        if gate.statistic == "share":
+            fulfilled = len(values) - self._failing if gate.bound.lower else self._failing
+            return fulfilled / len(values)
+        if gate.statistic == "mean":
+            return round(math.fsum(values) / len(values), DECIMALS)
+        if gate.statistic in ("every", "min", "max"):
+            lowest = gate.bound.lower if gate.statistic == "every" else gate.statistic == "min"
+            return min(values) if lowest else max(values)
+        import numpy as np
+
+        percent = 50.0 if gate.statistic == "median" else float(gate.statistic[1:])
+        return round(float(np.percentile(np.frombuffer(values), percent)), DECIMALS)
+
+
+def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
+    """Refuse gates that no recording of these names would meet, before anything is scored.
+
+    Args:
+        gates: what must hold.
+        paths: names of the rows to come.
+
+    Raises:
+        UsageError: a gate's pattern matches none of them.
+    """
+    limited = [gate for gate in gates if gate.paths is not None]
+    for path in paths if limited else ():
+        limited = [gate for gate in limited if not gate.concerns(path)]
+        if not limited:
+            break
+    if limited:
+        raise _idle(limited[0])
+
+
+def _idle(gate: Gate) -> UsageError:
+    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording")
 
 
 def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:
@@ -160,12 +282,18 @@ def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, pa
         text: the gate as a user wrote it.
         targets: names of the scores that the model gives.
         level: whether it fails the run or only warns.
-        paths: pattern of the recordings it is limited to, unless the text names one.
+        paths: pattern of the recordings it is limited to; None is all, or what the text says.
 
     Raises:
-        UsageError: the text is no gate, or its metric or statistic is unknown.
+        UsageError: the text is no gate, its metric or statistic is unknown, its limit makes no sense, or it has two
+            patterns.
     """
-    raise NotImplementedError
+    from mtqscore.gate_grammar import read_gate
+
+    try:
+        return read_gate(text, targets, level, paths)
+    except UsageError as error:
+        raise UsageError(f"gate {text!r}: {error}") from error
 
 
 def judge(gates: Sequence[Gate], rows: Iterable[Assessment]) -> GateReport:

@@ -46,14 +46,14 @@ def gate_entries(
         settings: of the project.
         quiet: do not say that gates of the settings are not used.
     """
+    if not fail_under and not warn_under:
+        return settings.gates
     from mtqscore.cli.console import say
     from mtqscore.gate import Level
     from mtqscore.settings import GateEntry
 
     given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under or ()]
     given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under or ()]
-    if not given:
-        return settings.gates
     if settings.gates and not quiet:
         from mtqscore.report.table import printable
 

@@ -1,0 +1,116 @@
+"""How gates are written: a metric or a statistic of it, a sign, a limit, and perhaps a pattern of names."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from mtqscore.errors import UsageError
+from mtqscore.gate import SIGNS, Bound, Gate, Level
+from mtqscore.patterns import matches
+from mtqscore.spec import MOS_HIGH, MOS_LOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+STATISTICS = ("mean", "median", "min", "max", "share", "p00 to p100")
+EXAMPLES = "'g>=3.2', 'mean(s)>=3.5', 'p05(n)>=2.8', 'share(g>=3)>=0.95', 'g>=3 in street/**'"
+
+_LIMIT = r"\s*(?P<sign>>=|>|<=|<|≥|≤)\s*(?P<limit>\S+)\s*"
+_BARE = re.compile(r"(?P<inner>[^()<>≥≤=]*)" + _LIMIT)
+_STATISTIC = re.compile(r"\s*(?P<name>[\w.]+)\s*\((?P<inner>[^()]*)\)" + _LIMIT)
+_PERCENTILE = re.compile(r"p(\d{1,3})(\.\d{1,6})?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def read_gate(text: str, targets: Sequence[str], level: Level, paths: str | None) -> Gate:
+    """Read a gate; see `mtqscore.gate.parse_gate`, which names the gate in every error.
+
+    Raises:
+        UsageError: as there.
+    """
+    demand, *found = re.split(r"\s+in(?:\s+|$)", text.strip(), maxsplit=1)
+    for pattern in found:
+        if paths is not None:
+            raise UsageError(f"it has two patterns, {pattern!r} and {paths!r}")
+        paths = pattern
+    if paths is not None:
+        matches(paths, None)  # refuses what is no pattern
+    if bare := _BARE.fullmatch(demand):
+        target, bound = _judged(bare, targets)
+        return Gate(f"{_short(target)}{_shown(bound)}", target, "every", bound, level=level, paths=paths)
+    outer = _STATISTIC.fullmatch(demand)
+    if outer is None:
+        raise UsageError(f"it cannot be understood; gates are written like {EXAMPLES}")
+    statistic = _statistic(outer["name"])
+    if statistic != "share":
+        target, bound = _judged(outer, targets)
+        shown = f"{statistic}({_short(target)}){_shown(bound)}"
+        return Gate(shown, target, statistic, bound, level=level, paths=paths)
+    inner = _BARE.fullmatch(outer["inner"])
+    if inner is None:
+        raise UsageError("share needs a condition in its brackets, as in 'share(g>=3)>=0.95'")
+    target, condition = _judged(inner, targets)
+    bound = _bound(outer, 0.0, 1.0)
+    return Gate(
+        f"share({_short(target)}{_shown(condition)}){_shown(bound)}", target, statistic, bound, condition, level, paths
+    )
+
+
+def _judged(found: re.Match[str], targets: Sequence[str]) -> tuple[str, Bound]:
+    """The metric of a match and the bound of it or of its statistic."""
+    target = _target(found["inner"].strip(), targets)
+    scale = (MOS_LOW, MOS_HIGH) if target.endswith("_mos") else (-math.inf, math.inf)
+    return target, _bound(found, *scale)
+
+
+def _target(written: str, targets: Sequence[str]) -> str:
+    known = {_folded(_short(target)): target for target in targets} | {_folded(target): target for target in targets}
+    name = _folded(written)
+    if name in known:
+        return known[name]
+    shorts = ", ".join(_short(target) for target in targets)
+    raise UsageError(f"unknown metric {written!r}; {_near(name, known)}known are {shorts}")
+
+
+def _statistic(written: str) -> str:
+    name = written.lower()
+    if name in STATISTICS:
+        return name
+    found = _PERCENTILE.fullmatch(name)
+    if found and float(name[1:]) <= 100:
+        return f"p{int(found[1]):02}" + (found[2] or "").rstrip("0").rstrip(".")
+    raise UsageError(f"unknown statistic {written!r}; {_near(name, STATISTICS)}known are {', '.join(STATISTICS)}")
+
+
+def _bound(found: re.Match[str], low: float, high: float) -> Bound:
+    """The bound of a match; refused if everything or nothing from low to high would keep to it."""
+    sign, text = found["sign"].replace("≥", ">=").replace("≤", "<="), found["limit"]
+    if not _NUMBER.fullmatch(text) or not math.isfinite(limit := float(text)):
+        raise UsageError(f"the limit {text!r} is not a number")
+    keeps = SIGNS[sign]
+    if keeps(low, limit) == keeps(high, limit):
+        what = "always holds" if keeps(low, limit) else "can never hold"
+        raise UsageError(f"{sign}{text} {what}: values are from {low:g} to {high:g}")
+    return Bound(sign, limit)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def _folded(name: str) -> str:
+    """A metric's name as it is looked up: S-MOS, s_mos and S_Mos are one."""
+    return name.lower().replace("-", "_")
+
+
+def _short(target: str) -> str:
+    return target.removesuffix("_mos")
+
+
+def _shown(bound: Bound) -> str:
+    return f"{bound.sign}{bound.limit:.12g}"
