@@ -1,8 +1,9 @@
-"""Agreement between estimates and labels: LCC, SRCC, KTAU, MSE, RMSE, and bootstrap intervals."""
+"""Agreement between estimates and labels (LCC, SRCC, KTAU, MSE, RMSE), means, and intervals of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 MIN_PAIRS = 3
 """Fewer pairs than this say nothing about agreement."""
+
+FEW_VALUES = 8
+"""With fewer values than this no bootstrap reaches 95 %, and Student's interval stands in for it."""
+
+DRAWS = 100_000_000
+"""Values drawn for one set of resampled means, at most, as long as that leaves `FEWEST_RESAMPLES`."""
+
+DRAWS_AT_ONCE = 1_000_000
+"""Values drawn at one time: bounds the memory to some 30 MB."""
+
+FEWEST_RESAMPLES = 1_000
+"""Resamples of a mean of very many values, whose distribution is all but normal; the ends move by some 4 % of the
+interval's half width from one seed to another."""
 
 Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -81,7 +95,7 @@ METRICS: dict[str, Metric] = {"lcc": lcc, "srcc": srcc, "ktau": ktau, "mse": mse
 
 @dataclass(frozen=True)
 class Interval:
-    """A bootstrap confidence interval.
+    """A confidence interval.
 
     Args:
         low: lower end; NaN when undefined.
@@ -122,6 +136,121 @@ def bootstrap(
         return Interval(float("nan"), float("nan"), level)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level)
+
+
+def mean_intervals(
+    values: ArrayLike, base: ArrayLike | None = None, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """Compute bootstrap intervals of means, or of the differences of the means of two independent samples.
+
+    Percentile intervals are too narrow for few values. These are expanded as Hesterberg proposes ("What Teachers
+    Should Know About the Bootstrap", The American Statistician 69, 2015): with Student's quantile in place of the
+    normal one, and the unbiased variance in place of that of the resamples.
+
+    Args:
+        values: (n, columns); one set of draws serves all columns.
+        base: (m, columns), whose means are subtracted; None is nothing.
+        resamples: number of draws; fewer, but at least `FEWEST_RESAMPLES`, for samples so large that more than
+            `DRAWS` values would have to be drawn.
+        level: share of such intervals that hold the true mean.
+        seed: source of the draws.
+
+    Returns:
+        One interval a column: NaN at both ends if a sample has fewer than three values; Student's (Welch's for two
+        samples) if one has fewer than `FEW_VALUES`.
+    """
+    samples = [np.asarray(sample, dtype=np.float64) for sample in (values, base) if sample is not None]
+    columns = range(samples[0].shape[1])
+    fewest = min(map(len, samples))
+    if fewest < MIN_PAIRS:
+        return [Interval(math.nan, math.nan, level) for _ in columns]
+    means = samples[0].mean(axis=0) - (samples[1].mean(axis=0) if base is not None else 0.0)
+    widths = [_width([sample[:, column] for sample in samples], level) for column in columns]
+    if fewest < FEW_VALUES:
+        return [
+            Interval(float(mean - width.margin), float(mean + width.margin), level)
+            for mean, width in zip(means, widths, strict=True)
+        ]
+    rng = np.random.default_rng(seed)
+    drawn = _resampled_means(samples[0], resamples, rng)
+    if base is not None:
+        more = _resampled_means(samples[1], resamples, rng)
+        drawn = drawn[: len(more)] - more[: len(drawn)]
+    intervals = []
+    for column, width in zip(drawn.T, widths, strict=True):
+        low, high = np.quantile(column, [width.tail, 1 - width.tail])
+        intervals.append(Interval(float(low), float(high), level))
+    return intervals
+
+
+@dataclass(frozen=True)
+class _Width:
+    """How far an interval of a mean reaches: as Student's margin, and as the share of resamples beyond each end."""
+
+    margin: float
+    tail: float
+
+
+def _width(samples: Sequence[Floats], level: float) -> _Width:
+    variances = [float(sample.var(ddof=1)) / len(sample) for sample in samples]
+    variance = sum(variances)
+    if variance == 0.0:
+        return _Width(0.0, 0.5)
+    # Welch and Satterthwaite; for one sample n - 1, which rounding must not push below itself.
+    spread = sum(part**2 / (len(sample) - 1) for part, sample in zip(variances, samples, strict=True))
+    quantile = t_quantile((1 + level) / 2, int(variance**2 / spread + 1e-6))
+    resampled = sum(part * (len(sample) - 1) / len(sample) for part, sample in zip(variances, samples, strict=True))
+    tail = math.erfc(quantile * math.sqrt(variance / resampled / 2)) / 2
+    return _Width(quantile * math.sqrt(variance), tail)
+
+
+def _resampled_means(sample: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Means of draws with replacement, (resamples, columns)."""
+    count = len(sample)
+    resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // count))
+    at_once = max(1, DRAWS_AT_ONCE // count)
+    means = np.empty((resamples, sample.shape[1]))
+    columns = [np.ascontiguousarray(column) for column in sample.T]
+    for start in range(0, resamples, at_once):
+        index = rng.integers(count, size=(min(at_once, resamples - start), count), dtype=np.int32)
+        for number, column in enumerate(columns):
+            means[start : start + len(index), number] = column[index].mean(axis=1)
+    return means
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """Compute a quantile of Student's t distribution.
+
+    The distribution function of the angle atan(t / sqrt(degrees)) is a finite series (Abramowitz and Stegun, 26.7.3
+    and 26.7.4), which is inverted by bisection.
+
+    Args:
+        probability: 0.5 or more, less than 1.
+        degrees: degrees of freedom, 1 or more; above 10,000 the quantile of 10,000 is returned, which is larger by
+            at most 2e-4 of itself at 0.975.
+
+    Returns:
+        The value that a share ``probability`` of the distribution lies below.
+    """
+    degrees = min(degrees, 10_000)
+    odd = degrees % 2
+    steps = np.arange(1, (degrees - odd) // 2)
+    factors = np.cumprod(np.concatenate([[1.0], (2 * steps - 1 + odd) / (2 * steps + odd)]))
+    powers = 2 * np.arange(len(factors)) + odd
+
+    def within(angle: float) -> float:
+        """Share of the distribution between the angle and its negative."""
+        series = math.sin(angle) * float(factors @ math.cos(angle) ** powers) if degrees > 1 else 0.0
+        return (angle + series) * 2 / math.pi if odd else series
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        if within(middle) < 2 * probability - 1:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(degrees) * math.tan(low)
 
 
 def ranks(values: ArrayLike) -> Floats:
