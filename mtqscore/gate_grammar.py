@@ -60,12 +60,21 @@ def read_gate(text: str, targets: Sequence[str], level: Level, paths: str | None
 
 def _judged(found: re.Match[str], targets: Sequence[str]) -> tuple[str, Bound]:
     """The metric of a match and the bound of it or of its statistic."""
-    target = _target(found["inner"].strip(), targets)
+    target = find_target(found["inner"].strip(), targets)
     scale = (MOS_LOW, MOS_HIGH) if target.endswith("_mos") else (-math.inf, math.inf)
     return target, _bound(found, *scale)
 
 
-def _target(written: str, targets: Sequence[str]) -> str:
+def find_target(written: str, targets: Sequence[str]) -> str:
+    """Find the score that a user names: ``g``, ``G-MOS`` and ``g_mos`` are one.
+
+    Args:
+        written: the name as a user wrote it.
+        targets: names of the scores that there are.
+
+    Raises:
+        UsageError: there is no such score; the message names those that there are.
+    """
     known = {_folded(_short(target)): target for target in targets} | {_folded(target): target for target in targets}
     name = _folded(written)
     if name in known:
