@@ -19,6 +19,7 @@ from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.csv import FREE_TEXT, unguarded
 from mtqscore.report.json import SCHEMA
 from mtqscore.report.names import from_text
+from mtqscore.report.parquet import METADATA_KEY
 from mtqscore.report.writer import Run
 from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
 from mtqscore.spec import SUPERVISED, TARGETS
@@ -104,7 +105,8 @@ def _read(source: str, stream: BinaryIO) -> Results:
     if not first:
         raise _FaultError("the file is empty")
     if first.startswith(b"PAR1"):
-        return _gather(source, _parquet_records(first + stream.read()), _Head())
+        head, records = _parquet_table(first + stream.read())
+        return _gather(source, records, head)
     text = first.decode("utf-8-sig")
     lines = chain([text], (line.decode("utf-8") for line in stream))
     if not text.lstrip().startswith("{"):
@@ -114,8 +116,8 @@ def _read(source: str, stream: BinaryIO) -> Results:
     except ValueError:  # the first of many lines of one object
         is_document = True
     if is_document:
-        head, records = _json_document("".join(lines))
-        return _gather(source, records, head)
+        head, rows = _json_document("".join(lines))
+        return _gather(source, rows, head)
     return _gather(source, _json_lines(lines), _Head())
 
 
@@ -156,19 +158,21 @@ def _json_document(text: str) -> tuple[_Head, list[Record]]:
         document = _json_object(text)
     except ValueError as error:
         raise _FaultError("the JSON is damaged or ends early: it is no complete result of mtqscore assess") from error
+    head, records = _head(document), document.get("results")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise _FaultError("the JSON lacks the results")
+    return head, records
+
+
+def _head(document: Record) -> _Head:
     if document.get("schema") != SCHEMA:
         known = f"its schema is {_quote(document['schema'])}, not {SCHEMA!r}" if "schema" in document else "no schema"
         raise _FaultError(f"this is no result of mtqscore assess that this version reads: {known}")
-    model, records = document.get("model"), document.get("results")
+    model = document.get("model")
     targets = model.get("targets") if isinstance(model, dict) else None
-    if (
-        not isinstance(targets, list)
-        or not isinstance(records, list)
-        or not all(isinstance(row, dict) for row in records)
-    ):
-        raise _FaultError("the JSON lacks the targets of its model, or the results")
-    head = _Head(str(document.get("mtqscore", "")), tuple(map(str, targets)), _options(document.get("options")))
-    return head, records
+    if not isinstance(targets, list):
+        raise _FaultError("the JSON lacks the targets of its model")
+    return _Head(str(document.get("mtqscore", "")), tuple(map(str, targets)), _options(document.get("options")))
 
 
 def _options(values: object) -> AssessConfig | None:
@@ -211,17 +215,26 @@ def _number(cell: str) -> float | int | str | None:
         return cell
 
 
-def _parquet_records(content: bytes) -> Iterator[Record]:
+def _parquet_table(content: bytes) -> tuple[_Head, Iterator[Record]]:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("reading a Parquet result", "parquet", "pyarrow") from error
     try:
-        for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches():
-            yield from batch.to_pylist()
+        table = parquet.ParquetFile(io.BytesIO(content))
     except pyarrow.ArrowException as error:
-        raise _FaultError(f"the Parquet file is damaged: {str(error).splitlines()[0]}") from error
+        raise _FaultError("the Parquet file is damaged or ends early") from error
+    metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
+    # A table that went through another tool may have lost its metadata; its columns say enough.
+    head = _Head() if metadata is None else _head(_json_object(metadata.decode()))
+
+    def records() -> Iterator[Record]:
+        for batch in table.iter_batches():
+            for record in batch.to_pylist():
+                yield {name: from_text(value) if isinstance(value, str) else value for name, value in record.items()}
+
+    return head, records()
 
 
 # --- rows: every value is checked -----------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def test_half_a_result_is_refused(tmp_path: Path) -> None:
         (b'{"schema": "other/1"}', "its schema is 'other/1'"),
         (b'{"schema": "mtqscore.assess/1"}', "lacks the targets"),
         (b'{"schema": "mtqscore.assess/1", "model": {"targets": []}, "results": []}', "no rows"),
-        (b'{"schema": "mtqscore.assess/1", "model": {"targets": []}, "results": [1]}', "lacks the targets"),
+        (b'{"schema": "mtqscore.assess/1", "model": {"targets": []}, "results": [1]}', "lacks the results"),
         (b'{"a": NaN}\n', "damaged"),
         (b'{"a": ' * 100_000, "damaged"),
         (b"{\n", "damaged"),
