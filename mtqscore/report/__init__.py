@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mtqscore.report.csv import CsvWriter
 from mtqscore.report.json import JsonWriter
 from mtqscore.report.jsonl import JsonLinesWriter
+from mtqscore.report.parquet import ParquetWriter
 
 if TYPE_CHECKING:
     from mtqscore.report.writer import Writer
@@ -15,4 +16,5 @@ WRITERS: dict[str, type[Writer]] = {
     "csv": CsvWriter,
     "json": JsonWriter,
     "jsonl": JsonLinesWriter,
+    "parquet": ParquetWriter,
 }

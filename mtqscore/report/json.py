@@ -16,6 +16,21 @@ SCHEMA = "mtqscore.assess/1"
 """Raised when a reader of the document would have to change."""
 
 
+def head_as_dict(run: Run) -> dict[str, object]:
+    """What is known before the first row, as it stands in files."""
+    return {
+        "schema": SCHEMA,
+        "mtqscore": run.version,
+        "model": {
+            "id": run.model,
+            "sha256": run.model_sha256,
+            "provider": run.provider,
+            "targets": run.targets,
+        },
+        "options": None if run.options is None else asdict(run.options),
+    }
+
+
 class JsonWriter:
     """Writes one JSON document, row by row, so that the rows need not be held in memory.
 
@@ -33,19 +48,7 @@ class JsonWriter:
 
     def begin(self) -> None:
         """Write what is known before the first row."""
-        run = self._run
-        head = {
-            "schema": SCHEMA,
-            "mtqscore": run.version,
-            "model": {
-                "id": run.model,
-                "sha256": run.model_sha256,
-                "provider": run.provider,
-                "targets": run.targets,
-            },
-            "options": None if run.options is None else asdict(run.options),
-        }
-        text = json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}")
+        text = json.dumps(head_as_dict(self._run), ensure_ascii=False, indent=2).removesuffix("\n}")
         self._stream.write(f'{text},\n  "results": [')
 
     def write(self, assessment: Assessment) -> None:

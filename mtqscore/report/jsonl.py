@@ -15,18 +15,23 @@ _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 """Ends of lines to some readers of text, though not to JSON; its own escapes keep one row on one line for all."""
 
 
-def row_as_json(assessment: Assessment, run: Run) -> str:
-    r"""One row as a JSON object on one line.
-
-    Bytes of a name that are no UTF-8 stand as lone surrogates ``\udcNN``; Python reads the very name back.
-    """
+def row_as_dict(assessment: Assessment, run: Run) -> dict[str, object]:
+    """One row by column name, with the model's checksum, the provider and, where the run has them, the curves."""
     row = record(assessment, run)
     row["model_sha256"] = assessment.model_sha256
     row["provider"] = assessment.provider
     if run.frames and assessment.frames is not None:
         row["frames"] = frames_as_dict(assessment.frames)
+    return row
+
+
+def row_as_json(assessment: Assessment, run: Run) -> str:
+    r"""One row as a JSON object on one line.
+
+    Bytes of a name that are no UTF-8 stand as lone surrogates ``\udcNN``; Python reads the very name back.
+    """
     # The stream writes lone surrogates as backslash escapes, which JSON reads; the rest stays legible.
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
+    return json.dumps(row_as_dict(assessment, run), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
 
 
 def frames_as_dict(frames: FrameScores) -> dict[str, object]:
