@@ -1,0 +1,120 @@
+"""What gates say, as text for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mtqscore.gate import WORST_SHOWN, Level
+from mtqscore.report.table import GAP, TITLES, printable
+from mtqscore.report.writer import DECIMALS
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from mtqscore.gate import Gate, GateReport, Verdict, Worst
+
+NAMED_IN_LINE = 5
+"""A sentence names so many gates."""
+
+
+def gate_lines(report: GateReport) -> list[str]:
+    """A table of the gates, and below it the worst recordings of those that failed.
+
+    Args:
+        report: what the gates say.
+
+    Returns:
+        Lines without line ends; names are safe for a terminal.
+    """
+    titles = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
+    table = [titles, *(_cells(verdict) for verdict in report.verdicts)]
+    if all(verdict.gate.paths is None for verdict in report.verdicts):
+        table = [[cell for title, cell in zip(titles, row, strict=True) if title != "where"] for row in table]
+    lines = _aligned(table, left={"gate", "where", "result"})
+    worst = _worst_recordings([verdict for verdict in report.verdicts if _failed(verdict)])
+    return [*lines, "", *worst] if worst else lines
+
+
+def verdict_line(report: GateReport) -> str:
+    """One sentence: how many gates failed or warn, and which; or that all passed."""
+    count = len(report.verdicts)
+    gates = "1 gate" if count == 1 else f"{count} gates"
+    parts = []
+    for level, verb in ((Level.ERROR, "failed"), (Level.WARN, "only warned")):
+        found = [verdict for verdict in report.verdicts if not verdict.passed and verdict.gate.level is level]
+        if found:
+            named = [f"{printable(verdict.gate.name)} ({_observed(verdict)})" for verdict in found[:NAMED_IN_LINE]]
+            more = [f"{len(found) - NAMED_IN_LINE} more"] if len(found) > NAMED_IN_LINE else []
+            parts.append(f"{len(found)} of {gates} {verb}: {', '.join(named + more)}")
+    return "; ".join(parts) or f"{gates} passed"
+
+
+def _failed(verdict: Verdict) -> bool:
+    return not verdict.passed and verdict.gate.level is Level.ERROR
+
+
+def _cells(verdict: Verdict) -> list[str]:
+    gate = verdict.gate
+    result = "ok" if verdict.passed else "FAILED" if gate.level is Level.ERROR else "warning"
+    margin = "–" if verdict.margin is None else f"{verdict.margin:+.{_decimals(verdict)}f}"
+    counted = f"{verdict.failing} of {verdict.rows} fail" if verdict.failing else str(verdict.rows)
+    where = "all" if gate.paths is None else printable(gate.paths)
+    return [gate.text, where, _observed(verdict), f"{gate.bound.limit:.12g}", margin, counted, result]
+
+
+def _observed(verdict: Verdict) -> str:
+    return "no scores" if verdict.observed is None else f"{verdict.observed:.{_decimals(verdict)}f}"
+
+
+def _decimals(verdict: Verdict) -> int:
+    """As in files; more only for a share of many recordings that would look like its limit."""
+    looks_even = verdict.observed is not None and round(verdict.observed, DECIMALS) == verdict.gate.bound.limit
+    return DECIMALS + 3 if looks_even and verdict.margin else DECIMALS
+
+
+def _worst_recordings(failed: Sequence[Verdict]) -> list[str]:
+    """The recordings furthest on the wrong side of any gate, with the scores that put them there."""
+    scores: dict[tuple[str | None, str, int], dict[str, float]] = {}
+    distances: dict[tuple[str | None, str, int], float] = {}
+    for verdict in failed:
+        seen: Counter[Worst] = Counter()
+        for worst in verdict.worst:
+            # One recording may be there twice, and arrays have no name to tell them apart by.
+            key = (worst.path, worst.channel, seen[worst])
+            seen[worst] += 1
+            scores.setdefault(key, {})[worst.target] = worst.value
+            distances[key] = min(distances.get(key, math.inf), _distance(verdict.gate, worst.value))
+    if not scores:
+        return []
+    keys = sorted(scores, key=distances.__getitem__)[:WORST_SHOWN]
+    targets = dict.fromkeys(verdict.gate.target for verdict in failed)
+    titles = [*(TITLES.get(target, target) for target in targets), "worst recordings"]
+    rows = [
+        [*(f"{scores[key][target]:.{DECIMALS}f}" if target in scores[key] else "" for target in targets), _named(key)]
+        for key in keys
+    ]
+    return _aligned([titles, *rows], left={"worst recordings"})
+
+
+def _distance(gate: Gate, value: float) -> float:
+    """From the limit that recordings are held to, negative on the wrong side."""
+    limit = (gate.condition or gate.bound).limit
+    return value - limit if gate.low_is_bad else limit - value
+
+
+def _named(key: tuple[str | None, str, int]) -> str:
+    path, channel, _ = key
+    name = "(array)" if path is None else printable(path)
+    return name if channel in ("", "mean") else f"{name}, channel {printable(channel)}"
+
+
+def _aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
+    """Lines of a table whose first row holds the titles; columns that are not to the left are to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust if title in left else str.rjust for title in table[0]]
+    return [
+        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in table
+    ]
