@@ -1,36 +1,53 @@
-"""``mtqscore assess``: score recordings and show or write the results."""
+"""``mtqscore assess``: score recordings, show or write the results, and judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from mtqscore.cli.options import (
+    Baseline,
     BatchSeconds,
     Channels,
+    ConfigFile,
     Csv,
     Device,
+    FailUnder,
+    Frames,
     FromList,
+    Html,
+    HtmlFiles,
     Json,
     Jsonl,
+    Junit,
+    Markdown,
+    MaxDrop,
     Model,
+    NoConfig,
+    Parquet,
     Paths,
     Quiet,
     Threads,
+    WarnUnder,
 )
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
-    from mtqscore.assess import Assessor
-    from mtqscore.inputs import Input
-    from mtqscore.report.output import Output
-    from mtqscore.report.writer import Run, Summary, Writer
-    from mtqscore.scores import Assessment
+    from collections.abc import Callable, Sequence
 
-SOME_FAILED_EXIT = 3
+    from mtqscore.assess import Assessor
+    from mtqscore.compare import CompareConfig
+    from mtqscore.errors import UsageError
+    from mtqscore.gate import Gate
+    from mtqscore.inputs import Input
+    from mtqscore.report.writer import Run, Summary, Writer
+    from mtqscore.results import Results
+    from mtqscore.scores import Assessment
+    from mtqscore.settings import Settings
+
+KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,152 +59,238 @@ def assess(
     paths: Paths = None,
     from_list: FromList = None,
     model: Model = None,
-    device: Device = "auto",
-    channels: Channels = "mean",
+    device: Device = None,
+    channels: Channels = None,
     threads: Threads = None,
     batch_seconds: BatchSeconds = 40.0,
+    fail_under: FailUnder = None,
+    warn_under: WarnUnder = None,
+    baseline: Baseline = None,
+    max_drop: MaxDrop = None,
+    config: ConfigFile = None,
+    no_config: NoConfig = False,
+    frames: Frames = False,
     csv: Csv = None,
     json: Json = None,
     jsonl: Jsonl = None,
+    parquet: Parquet = None,
+    junit: Junit = None,
+    md: Markdown = None,
+    html: Html = None,
+    html_files: HtmlFiles = 30,
     quiet: Quiet = False,
 ) -> None:
     """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
 
-    Exit code 0: all were scored. 2: wrong use, or nothing matched. 3: some could not be scored.
-    4: the device or the model does not work. 130: interrupted.
+    Exit code 0: all were scored and every gate holds. 1: a gate failed. 2: wrong use, or nothing matched. 3: some could
+    not be scored. 4: the device or the model does not work. 130: interrupted.
     """
     from mtqscore.cli.console import clean_endings, without_native_noise
 
     with clean_endings(), without_native_noise():
         from mtqscore.assess import Assessor
+        from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
+        from mtqscore.cli.scoring import read_names
         from mtqscore.config import AssessConfig
         from mtqscore.inputs import find_inputs
+        from mtqscore.settings import parse_gates
 
-        targets = {kind: target for kind, target in (("csv", csv), ("json", json), ("jsonl", jsonl)) if target}
-        _check_targets(targets)
-        config = AssessConfig(model, device, channels, threads, batch_seconds)
-        inputs = find_inputs(_named(paths or [], from_list))
-        summary = _score(Assessor(config), inputs, targets, quiet=quiet)
-    if summary.scored < summary.rows:
-        raise typer.Exit(SOME_FAILED_EXIT)
-
-
-def _check_targets(targets: dict[str, str]) -> None:
-    import os
-
-    from mtqscore.errors import UsageError
-
-    places = ["-" if target == "-" else os.path.realpath(target) for target in targets.values()]
-    if len(set(places)) < len(places):
-        raise UsageError(f"two results cannot go to the same place: {', '.join(targets.values())}")
-
-
-def _named(paths: Sequence[str], from_list: str | None) -> list[str]:
-    """Names in their order: those of the list where ``-`` stands, those of ``--from-list`` last."""
-    import sys
-    from pathlib import Path
-
-    from mtqscore.errors import UsageError
-    from mtqscore.inputs import read_list
-
-    names: list[str] = []
-    for path in paths:
-        names += read_list(sys.stdin.buffer.read()) if path == "-" else [path]
-    if from_list is not None:
-        try:
-            content = sys.stdin.buffer.read() if from_list == "-" else Path(from_list).read_bytes()
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the list {from_list!r}: {error}") from error
-        names += read_list(content)
-    return names
+        named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
+        targets = {kind: target for kind, target in named.items() if target}
+        check_targets(targets)
+        _check_frames(frames, targets)
+        settings = project_settings(config, no_config=no_config)
+        entries = gate_entries(fail_under, warn_under, settings, quiet=quiet)
+        options = AssessConfig(
+            model=model or settings.model,
+            device=device or settings.device or "auto",
+            channels=channels or settings.channels or "mean",
+            threads=threads,
+            batch_s=batch_seconds,
+            frames=frames or "html" in targets,
+        )
+        inputs = find_inputs(read_names(paths or [], from_list))
+        assessor = Assessor(options)
+        run = _run(assessor, frames=frames)
+        gates = parse_gates(entries, assessor.targets)
+        _check_patterns(gates, inputs)
+        demands = _demands(gates, baseline, max_drop, settings, run)
+        summary = _score(assessor, inputs, targets, demands, run, html_files=html_files, quiet=quiet)
+    if code := exit_code(summary):
+        raise typer.Exit(code)
 
 
-def _score(assessor: Assessor, inputs: list[Input], targets: dict[str, str], *, quiet: bool) -> Summary:
-    import time
+@dataclass(frozen=True)
+class Demands:
+    """What the scores are held against.
 
-    import mtqscore
+    Args:
+        gates: what they must reach.
+        base: an earlier result, None without one.
+        comparing: how to compare with it.
+    """
+
+    gates: list[Gate]
+    base: Results | None = None
+    comparing: CompareConfig | None = None
+
+
+class Watch:
+    """Gathers from the rows what the demands need, and nothing where there are none.
+
+    Args:
+        demands: what the scores are held against.
+    """
+
+    def __init__(self, demands: Demands) -> None:
+        from mtqscore.gate import GateJudge
+
+        self._demands = demands
+        self._judge = GateJudge(demands.gates) if demands.gates else None
+        self._rows: list[Assessment] = []
+
+    def add(self, assessment: Assessment) -> None:
+        """Take one row."""
+        if self._judge is not None:
+            self._judge.add(assessment)
+        if self._demands.base is not None:
+            self._rows.append(assessment if assessment.frames is None else replace(assessment, frames=None))
+
+    def finish(self, run: Run, summary: Summary) -> UsageError | None:
+        """Put the verdict and the comparison into the summary.
+
+        Returns:
+            Why a comparison cannot be made; to be raised once the scores are safe in their files.
+        """
+        from mtqscore.errors import UsageError
+
+        if self._judge is not None:
+            summary.gates = self._judge.report()
+        if self._demands.base is not None:
+            from mtqscore.compare import compare_results
+            from mtqscore.results import Results
+
+            new = Results("this run", run, tuple(self._rows))
+            try:
+                summary.comparison = compare_results(self._demands.base, new, self._demands.comparing)
+            except UsageError as error:
+                return error
+        return None
+
+
+def _conclude(summary: Summary, *, shown: bool, quiet: bool) -> None:
+    """Say on stderr what fails the run; and all findings, where stdout had no room for them."""
     from mtqscore.cli.console import say
-    from mtqscore.report.writer import Run, Summary
+    from mtqscore.report.gates import verdict_line
+    from mtqscore.report.table import findings
 
-    run = Run(
+    if not shown and not quiet:
+        for line in findings(summary):
+            say(line)
+    if summary.gates is not None and not summary.gates.passed:
+        say(f"mtqscore: {verdict_line(summary.gates)}")
+
+
+def _check_frames(frames: bool, targets: dict[str, str]) -> None:
+    from mtqscore.errors import UsageError
+
+    if frames and not set(targets) & set(KINDS_WITH_FRAMES):
+        raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
+
+
+def _check_patterns(gates: Sequence[Gate], inputs: Sequence[Input]) -> None:
+    """Refuse a gate that no recording falls under before anything is scored."""
+    from mtqscore.errors import UsageError
+
+    for gate in gates:
+        if gate.paths is not None and not any(gate.concerns(item.path) for item in inputs):
+            raise UsageError(f"gate {gate.text}: no recording matches {gate.paths!r}")
+
+
+def _writers(html_files: int) -> dict[str, Callable[[TextIO, Run], Writer]]:
+    """Writers that take more than a stream and the run."""
+
+    def html_writer(stream: TextIO, run: Run) -> Writer:
+        from mtqscore.report.html import HtmlOptions, HtmlWriter
+
+        return HtmlWriter(stream, run, HtmlOptions(files=html_files))
+
+    return {"html": html_writer}
+
+
+def _demands(
+    gates: list[Gate], baseline: str | None, max_drop: Sequence[str] | None, settings: Settings, run: Run
+) -> Demands:
+    """Read the base and refuse, before anything is scored, what could not be compared in the end."""
+    from mtqscore.errors import UsageError
+
+    if baseline is None:
+        if max_drop:
+            raise UsageError("--max-drop needs --baseline: an earlier result to compare with")
+        return Demands(gates)
+    from mtqscore.compare import CompareConfig, check_models, parse_max_drop
+    from mtqscore.results import read_results
+
+    base = read_results(baseline)
+    check_models(base.run, run)
+    drops = parse_max_drop(max_drop, run.targets) if max_drop else settings.max_drop
+    return Demands(gates, base, CompareConfig(max_drop=drops))
+
+
+def _run(assessor: Assessor, *, frames: bool) -> Run:
+    import mtqscore
+    from mtqscore.report.writer import Run
+
+    return Run(
         version=mtqscore.__version__,
         model=assessor.model,
         model_sha256=assessor.model_sha256,
         provider=assessor.provider,
         targets=assessor.targets,
         options=assessor.config,
+        frames=frames,
     )
-    summary = Summary()
+
+
+def _score(
+    assessor: Assessor,
+    inputs: list[Input],
+    targets: dict[str, str],
+    demands: Demands,
+    run: Run,
+    *,
+    html_files: int,
+    quiet: bool,
+) -> Summary:
+    import sys
+    import time
+
+    from mtqscore.cli.console import say
+    from mtqscore.cli.outcome import open_reports
+    from mtqscore.cli.scoring import score
+    from mtqscore.report.output import STDOUT
+    from mtqscore.report.table import TableWriter
+    from mtqscore.report.writer import Summary
+
     if assessor.device_note and not quiet:
         say(f"running on the CPU: {assessor.device_note}")
+    summary, watch = Summary(), Watch(demands)
     started_s = time.monotonic()
-    with ExitStack() as stack:
-        places = _open_places(stack, run, targets, quiet=quiet)
-        for place, writer in places:
-            _guarded(place, writer.begin)
-        for assessment in _watched(assessor, inputs, started_s, quiet=quiet):
+    table = TableWriter(sys.stdout, run, legend=not quiet)
+    with open_reports(run, targets, table, _writers(html_files)) as reports:
+        reports.begin()
+        for assessment in score(assessor, inputs, quiet=quiet):
             summary.add(assessment)
-            for place, writer in places:
-                _guarded(place, writer.write, assessment)
+            watch.add(assessment)
+            reports.write(assessment)
         wall_s = time.monotonic() - started_s
-        for place, writer in places:
-            _guarded(place, writer.finish, summary)
-            if place is not None:
-                place.commit()
+        fault = watch.finish(run, summary)
+        reports.finish(summary)
+    if fault is not None:
+        raise fault
+    _conclude(summary, shown=STDOUT not in targets.values(), quiet=quiet)
     if not quiet:
         speed = f"{summary.audio_s / max(wall_s, 1e-9):,.0f} × real time"
         where = "GPU" if "CUDA" in run.provider else "CPU"
         say(f"{summary.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on the {where}")
     return summary
-
-
-def _watched(assessor: Assessor, inputs: list[Input], started_s: float, *, quiet: bool) -> Iterator[Assessment]:
-    """Pass assessments on and show how far the work is."""
-    import time
-
-    from mtqscore.cli.console import progress_bar
-
-    done, audio_s = 0, 0.0
-
-    def hear(more_s: float) -> None:
-        nonlocal audio_s
-        audio_s += more_s
-        note = f"{audio_s / (time.monotonic() - started_s):,.0f} × real time"
-        advance(done, len(inputs), note)
-
-    with progress_bar("scoring", "recordings", quiet=quiet) as advance:
-        for assessment in assessor.assess_files(inputs, hear):
-            yield assessment
-            # With a row for each channel, a recording is done once: with its first.
-            done += assessor.config.channels != "each" or assessment.channel in ("", "1")
-
-
-def _open_places(
-    stack: ExitStack, run: Run, targets: dict[str, str], *, quiet: bool
-) -> list[tuple[Output | None, Writer]]:
-    """Open every result before the first recording is read, and the table unless stdout is taken."""
-    import sys
-
-    from mtqscore.report import WRITERS
-    from mtqscore.report.output import STDOUT, Output
-    from mtqscore.report.table import TableWriter
-
-    places: list[tuple[Output | None, Writer]] = []
-    for kind, target in targets.items():
-        place = stack.enter_context(Output(target, line_by_line=WRITERS[kind].line_by_line))
-        places.append((place, WRITERS[kind](place.stream, run)))
-    if STDOUT not in targets.values():
-        places.append((None, TableWriter(sys.stdout, run, legend=not quiet)))
-    return places
-
-
-def _guarded(place: Output | None, call: Callable[..., None], *arguments: object) -> None:
-    """Call a writer; a disk that is full becomes one line, a reader that has gone stays what it is."""
-    try:
-        call(*arguments)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        from mtqscore.report.output import write_problem
-
-        raise write_problem(place.target if place is not None else "stdout", error) from error

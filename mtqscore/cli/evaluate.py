@@ -58,7 +58,7 @@ def evaluate(
             base = manifest if manifest.is_dir() else manifest.parent
             estimates = read_estimates(predictions, rows, base)
         else:
-            estimates = _assessed(rows, AssessConfig(model=model, device=device, threads=threads))
+            estimates = _assessed(rows, AssessConfig(model=model, device=device or "auto", threads=threads))
         found = compare(rows, estimates, by, resamples)
         if csv is not None:
             _write(csv, found)

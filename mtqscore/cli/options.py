@@ -23,11 +23,11 @@ Model = Annotated[
     typer.Option("--model", metavar="NAME|FILE.onnx", help="Bundled model, or an ONNX file of your own."),
 ]
 Device = Annotated[
-    str,
+    str | None,
     typer.Option("--device", metavar="auto|cpu|cuda", help="cuda is strict: an error if it does not work."),
 ]
 Channels = Annotated[
-    str,
+    str | None,
     typer.Option("--channels", metavar="mean|each|N", help="Score the mixdown, every channel, or channel N."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads; all usable cores if not given.")]

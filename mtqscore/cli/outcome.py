@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,13 +112,19 @@ class Reports:
 
 
 @contextmanager
-def open_reports(run: Run, targets: Mapping[str, str], table: Writer | None = None) -> Iterator[Reports]:
+def open_reports(
+    run: Run,
+    targets: Mapping[str, str],
+    table: Writer | None = None,
+    writers: Mapping[str, Callable[[TextIO, Run], Writer]] | None = None,
+) -> Iterator[Reports]:
     """Open every result before there is a row to write; what is not finished leaves no file behind.
 
     Args:
         run: what all rows have in common.
         targets: path, or ``-`` for stdout, by name of the format in ``WRITERS``.
         table: what stdout shows, unless a result goes there.
+        writers: makers of writers that stand in for those of ``WRITERS``.
 
     Yields:
         All of them as one.
@@ -134,7 +140,8 @@ def open_reports(run: Run, targets: Mapping[str, str], table: Writer | None = No
         places: list[tuple[Output | None, Writer]] = []
         for kind, target in targets.items():
             place = stack.enter_context(Output(target, line_by_line=WRITERS[kind].line_by_line))
-            places.append((place, WRITERS[kind](place.stream, run)))
+            make = (writers or {}).get(kind, WRITERS[kind])
+            places.append((place, make(place.stream, run)))
         if table is not None and STDOUT not in targets.values():
             places.append((None, table))
         yield Reports(places)

@@ -61,6 +61,7 @@ class TableWriter:
         else:
             self._print_plain(titles)
         lines = ["", *(legend(self._run, summary) if self._legend else []), summary_line(summary)]
+        lines += findings(summary)
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
@@ -92,6 +93,20 @@ class TableWriter:
             first = row[0].ljust(widths[0])
             middle = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
             self._stream.write(GAP.join([first, *middle, row[-1]]).rstrip() + "\n")
+
+
+def findings(summary: Summary) -> list[str]:
+    """What gates and a comparison say, each below an empty line; nothing where there are none."""
+    lines: list[str] = []
+    if summary.gates is not None:
+        from mtqscore.report.gates import gate_lines
+
+        lines += ["", *gate_lines(summary.gates)]
+    if summary.comparison is not None:
+        from mtqscore.report.comparison import comparison_lines
+
+        lines += ["", *comparison_lines(summary.comparison)]
+    return lines
 
 
 def legend(run: Run, summary: Summary) -> list[str]:
