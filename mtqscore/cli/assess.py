@@ -228,13 +228,13 @@ def _demands(
         if max_drop:
             raise UsageError("--max-drop needs --baseline: an earlier result to compare with")
         return Demands(gates)
-    from mtqscore.compare import CompareConfig, check_models, parse_max_drop
+    from mtqscore.compare import CompareConfig, check_comparable, parse_max_drop
     from mtqscore.results import read_results
 
     base = read_results(baseline)
-    check_models(base.run, run)
-    drops = parse_max_drop(max_drop, run.targets) if max_drop else settings.max_drop
-    return Demands(gates, base, CompareConfig(max_drop=drops))
+    comparing = CompareConfig(max_drop=parse_max_drop(max_drop) if max_drop else settings.max_drop)
+    check_comparable(base.run, run, comparing)
+    return Demands(gates, base, comparing)
 
 
 def _run(assessor: Assessor, *, frames: bool) -> Run:
