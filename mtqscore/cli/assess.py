@@ -92,6 +92,7 @@ def assess(
         from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
         from mtqscore.cli.scoring import read_names
         from mtqscore.config import AssessConfig
+        from mtqscore.gate import check_patterns
         from mtqscore.inputs import find_inputs
         from mtqscore.settings import parse_gates
 
@@ -113,7 +114,7 @@ def assess(
         assessor = Assessor(options)
         run = _run(assessor, frames=frames)
         gates = parse_gates(entries, assessor.targets)
-        _check_patterns(gates, inputs)
+        check_patterns(gates, (item.path for item in inputs))
         demands = _demands(gates, baseline, max_drop, settings, run)
         summary = _score(assessor, inputs, targets, demands, run, html_files=html_files, quiet=quiet)
     if code := exit_code(summary):
@@ -196,15 +197,6 @@ def _check_frames(frames: bool, targets: dict[str, str]) -> None:
 
     if frames and not set(targets) & set(KINDS_WITH_FRAMES):
         raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
-
-
-def _check_patterns(gates: Sequence[Gate], inputs: Sequence[Input]) -> None:
-    """Refuse a gate that no recording falls under before anything is scored."""
-    from mtqscore.errors import UsageError
-
-    for gate in gates:
-        if gate.paths is not None and not any(gate.concerns(item.path) for item in inputs):
-            raise UsageError(f"gate {gate.text}: no recording matches {gate.paths!r}")
 
 
 def _writers(html_files: int) -> dict[str, Callable[[TextIO, Run], Writer]]:
