@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mtqscore.gate import Gate, GateReport, Verdict, Worst
 
+GATE_TITLES = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
+
 NAMED_IN_LINE = 5
 """A sentence names so many gates."""
 
@@ -28,10 +30,9 @@ def gate_lines(report: GateReport) -> list[str]:
     Returns:
         Lines without line ends; names are safe for a terminal.
     """
-    titles = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
-    table = [titles, *(_cells(verdict) for verdict in report.verdicts)]
+    table = [GATE_TITLES, *(gate_cells(verdict) for verdict in report.verdicts)]
     if all(verdict.gate.paths is None for verdict in report.verdicts):
-        table = [[cell for title, cell in zip(titles, row, strict=True) if title != "where"] for row in table]
+        table = [[cell for title, cell in zip(GATE_TITLES, row, strict=True) if title != "where"] for row in table]
     lines = _aligned(table, left={"gate", "where", "result"})
     worst = _worst_recordings([verdict for verdict in report.verdicts if _failed(verdict)])
     return [*lines, "", *worst] if worst else lines
@@ -45,7 +46,7 @@ def verdict_line(report: GateReport) -> str:
     for level, verb in ((Level.ERROR, "failed"), (Level.WARN, "only warned")):
         found = [verdict for verdict in report.verdicts if not verdict.passed and verdict.gate.level is level]
         if found:
-            named = [f"{printable(verdict.gate.name)} ({_observed(verdict)})" for verdict in found[:NAMED_IN_LINE]]
+            named = [f"{printable(verdict.gate.name)} ({observed_text(verdict)})" for verdict in found[:NAMED_IN_LINE]]
             more = [f"{len(found) - NAMED_IN_LINE} more"] if len(found) > NAMED_IN_LINE else []
             parts.append(f"{len(found)} of {gates} {verb}: {', '.join(named + more)}")
     return "; ".join(parts) or f"{gates} passed"
@@ -55,16 +56,18 @@ def _failed(verdict: Verdict) -> bool:
     return not verdict.passed and verdict.gate.level is Level.ERROR
 
 
-def _cells(verdict: Verdict) -> list[str]:
+def gate_cells(verdict: Verdict) -> list[str]:
+    """One gate below `GATE_TITLES`."""
     gate = verdict.gate
     result = "ok" if verdict.passed else "FAILED" if gate.level is Level.ERROR else "warning"
     margin = "–" if verdict.margin is None else f"{verdict.margin:+.{_decimals(verdict)}f}"
     counted = f"{verdict.failing} of {verdict.rows} fail" if verdict.failing else str(verdict.rows)
     where = "all" if gate.paths is None else printable(gate.paths)
-    return [gate.text, where, _observed(verdict), f"{gate.bound.limit:.12g}", margin, counted, result]
+    return [gate.text, where, observed_text(verdict), f"{gate.bound.limit:.12g}", margin, counted, result]
 
 
-def _observed(verdict: Verdict) -> str:
+def observed_text(verdict: Verdict) -> str:
+    """What a gate observed, with as many decimals as tell it from the limit."""
     return "no scores" if verdict.observed is None else f"{verdict.observed:.{_decimals(verdict)}f}"
 
 

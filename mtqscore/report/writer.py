@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TextIO
 if TYPE_CHECKING:
     from mtqscore.compare import Comparison
     from mtqscore.config import AssessConfig
-    from mtqscore.gate import GateReport
+    from mtqscore.gate import GateReport, Verdict
     from mtqscore.scores import Assessment
 
 DECIMALS = 4
@@ -70,14 +70,24 @@ class Summary:
         return {name: value / self.scored for name, value in self.sums.items()}
 
     def as_dict(self) -> dict[str, object]:
-        """The summary as it stands in files."""
-        return {
+        """The summary as it stands in files; ``gates`` and ``comparison`` are there when there were any."""
+        values: dict[str, object] = {
             "rows": self.rows,
             "scored": self.scored,
             "audio_s": round(self.audio_s, DECIMALS),
             "statuses": dict(self.statuses),
             "mean": {name: round(value, DECIMALS) for name, value in self.means.items()},
         }
+        if self.gates is not None:
+            values["gates"] = {
+                "passed": self.gates.passed,
+                "verdicts": [verdict_as_dict(verdict) for verdict in self.gates.verdicts],
+            }
+        if self.comparison is not None:
+            from mtqscore.report.comparison import comparison_as_dict
+
+            values["comparison"] = comparison_as_dict(self.comparison)
+        return values
 
 
 class Writer(Protocol):
@@ -96,6 +106,25 @@ class Writer(Protocol):
 
     def finish(self, summary: Summary) -> None:
         """Write what comes after the last row."""
+
+
+def verdict_as_dict(verdict: Verdict) -> dict[str, object]:
+    """What one gate says as it stands in files."""
+    gate = verdict.gate
+    return {
+        "gate": gate.text,
+        "level": str(gate.level),
+        "paths": gate.paths,
+        "target": gate.target,
+        "statistic": gate.statistic,
+        "observed": verdict.observed,
+        "limit": gate.bound.limit,
+        "margin": verdict.margin,
+        "passed": verdict.passed,
+        "rows": verdict.rows,
+        "failing": verdict.failing,
+        "worst": [asdict(worst) for worst in verdict.worst],
+    }
 
 
 def named_scores(assessment: Assessment) -> dict[str, float]:
