@@ -111,6 +111,11 @@ class Assessor:
         return self._scorer.device_note
 
     @property
+    def scorer(self) -> Scorer:
+        """The loaded model, for what scores pieces of its own."""
+        return self._scorer
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """Names of the scores."""
         return self._scorer.info.targets

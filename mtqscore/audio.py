@@ -93,7 +93,9 @@ class FileSource:
             raise
         self.sample_rate_hz = int(self._sound.samplerate)
         self.channels = int(self._sound.channels)
-        self.full_scale = _FULL_SCALE.get(self._sound.subtype, 1.0)
+        self.container = str(self._sound.format)
+        self.subtype = str(self._sound.subtype)
+        self.full_scale = _FULL_SCALE.get(self.subtype, 1.0)
         self._truncated = _log_says_truncated(self._sound.extra_info)
 
     def _open_sound(self) -> Any:

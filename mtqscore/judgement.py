@@ -66,6 +66,7 @@ class RawJudge:
         self._frames = 0
         self._values = 0
         self._flat = 0
+        self._first_flat: int | None = None
 
     def hear(self, block: NDArray[np.float32]) -> None:
         """Take the next block, (frames, channels).
@@ -89,7 +90,10 @@ class RawJudge:
             inside = at_limit[: -CLIPPED_RUN_SAMPLES + 1].copy()
             for shift in range(1, CLIPPED_RUN_SAMPLES):
                 inside &= at_limit[shift : shift + len(inside)]
-            self._flat += int(np.count_nonzero(inside))
+            flat = int(np.count_nonzero(inside))
+            if flat and self._first_flat is None:
+                self._first_flat = self._frames + int(np.argmax(inside.any(axis=1)))
+            self._flat += flat
         self._frames += len(block)
         self._values += block.size
 
@@ -97,6 +101,16 @@ class RawJudge:
     def frames(self) -> int:
         """Samples of one channel so far."""
         return self._frames
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of samples that begin a flat top at full scale."""
+        return self._flat / max(self._values, 1)
+
+    @property
+    def first_clipped_s(self) -> float | None:
+        """Where the first flat top begins; None without one."""
+        return None if self._first_flat is None else self._first_flat / self._rate_hz
 
     @property
     def clipped(self) -> bool:

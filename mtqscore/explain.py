@@ -1,0 +1,213 @@
+"""One recording explained: what its scores say in words, where it is worst, what was measured, what to check."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtqscore.advice import advise, band
+from mtqscore.assess import Assessor
+from mtqscore.audio import FileSource, Resampler, UnscorableError
+from mtqscore.config import AssessConfig
+from mtqscore.errors import UsageError
+from mtqscore.report.writer import DECIMALS, named_scores
+from mtqscore.seconds import Seconds, SecondsScorer
+from mtqscore.signal_facts import SignalFacts, SignalListener
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from mtqscore.runtime import Scorer
+    from mtqscore.scores import Assessment
+
+SCHEMA = "mtqscore.explain/1"
+"""Raised when a reader of the JSON object would have to change."""
+
+UNEVEN_DROP = 0.6
+"""A worst second whose G lies this far below the median stands out; ordinary speech varies by half a point."""
+
+CLOSE_SCORES = 0.5
+"""S and N that are nearer to each other than this are alike."""
+
+
+@dataclass(frozen=True)
+class Second:
+    """One second of a recording, heard alone.
+
+    Args:
+        start_s: where it begins.
+        end_s: where it ends.
+        scores: its scores by target.
+    """
+
+    start_s: float
+    end_s: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What can be said about one recording.
+
+    Args:
+        assessment: its scores, or why there are none.
+        container: its format and encoding, ``WAV PCM_16``; empty when it could not be opened.
+        signal: what was measured; up to a fault if there is one; None when it could not be opened.
+        seconds: scores along time; None without scores.
+        worst: the second with the lowest G; None when there are fewer than three seconds to compare.
+        best: the second with the highest G; None likewise.
+        median: median of every score over the seconds; None likewise.
+        even: whether no second falls clearly below the median; None likewise.
+        bands: what each score says, in the words of its scale; None without scores.
+        weaker: ``s_mos`` or ``n_mos``, whichever is clearly lower than the other; None when they are alike.
+        advice: what a person should check, most important first.
+    """
+
+    assessment: Assessment
+    container: str = ""
+    signal: SignalFacts | None = None
+    seconds: Seconds | None = None
+    worst: Second | None = None
+    best: Second | None = None
+    median: Mapping[str, float] | None = None
+    even: bool | None = None
+    bands: Mapping[str, str] | None = None
+    weaker: str | None = None
+    advice: tuple[str, ...] = ()
+
+
+def explain_file(path: str | os.PathLike[str], config: AssessConfig | None = None) -> Explanation:
+    """Explain one recording, of any length, in bounded memory.
+
+    Args:
+        path: any format, rate and channel count that libsndfile reads.
+        config: the options; None is all defaults.
+
+    Returns:
+        The explanation. A recording that cannot be scored has a status other than ``ok``, advice on what to do, and
+        what could be measured before the fault.
+
+    Raises:
+        UsageError: the model is unknown, or the channels are ``each``.
+        EnvironmentProblemError: the device or the model does not work.
+
+    Example:
+        >>> explain_file("no-such-file.wav").advice
+        ('Check the name and the folder: nothing is there.',)
+    """
+    config = config or AssessConfig()
+    if config.channels == "each":
+        raise UsageError("explain looks at one channel at a time: choose the mixdown (mean) or a channel number")
+    assessor = Assessor(config)
+    explanation = _listen(Explanation(assessor.assess_file(path)), os.fspath(path), assessor.scorer)
+    explanation = _interpret(explanation)
+    return replace(explanation, advice=tuple(advise(explanation)))
+
+
+def _listen(explanation: Explanation, path: str, scorer: Scorer) -> Explanation:
+    """Read the recording once more and measure it; if it was scored, score its seconds too."""
+    assessment = explanation.assessment
+    number = assessment.options.channel_number if assessment.options else None
+    try:
+        source = FileSource(path)
+    except UnscorableError:  # the assessment has the reason
+        return explanation
+    with source:
+        columns = None if number is None or number > source.channels else [number - 1]
+        listener = SignalListener(source.sample_rate_hz, source.channels, source.full_scale, columns)
+        pieces = SecondsScorer(scorer) if assessment.ok else None
+        resampler = Resampler(source.sample_rate_hz)
+        with suppress(UnscorableError):  # what was heard before the fault stands
+            for block in source.blocks():
+                mono = listener.hear(block)
+                if pieces is not None:
+                    pieces.push(resampler.push(mono))
+        if pieces is not None:
+            pieces.push(resampler.push(np.empty(0, np.float32), last=True))
+        facts = listener.facts()
+    return replace(
+        explanation,
+        container=f"{source.container} {source.subtype}",
+        signal=facts,
+        seconds=pieces.finish() if pieces is not None and facts.duration_s else None,
+    )
+
+
+def _interpret(explanation: Explanation) -> Explanation:
+    """Add what follows from the scores."""
+    scores, seconds = named_scores(explanation.assessment), explanation.seconds
+    if not scores:
+        return explanation
+    distance = scores["s_mos"] - scores["n_mos"]
+    explanation = replace(
+        explanation,
+        bands={name: words for name, value in scores.items() if (words := band(name, value))},
+        weaker=None if abs(distance) < CLOSE_SCORES else "s_mos" if distance < 0 else "n_mos",
+    )
+    if seconds is None or np.isfinite(overall := seconds.of("g_mos")).sum() < 3:
+        return explanation
+    worst, best = int(np.nanargmin(overall)), int(np.nanargmax(overall))
+    median = _named(seconds, np.nanmedian(seconds.scores, axis=0))
+    return replace(
+        explanation,
+        worst=_second(seconds, worst),
+        best=_second(seconds, best),
+        median=median,
+        even=median["g_mos"] - float(overall[worst]) < UNEVEN_DROP,
+    )
+
+
+def _second(seconds: Seconds, index: int) -> Second:
+    start_s = float(seconds.starts_s[index])
+    return Second(start_s, start_s + seconds.length_s, _named(seconds, seconds.scores[index]))
+
+
+def _named(seconds: Seconds, values: NDArray[np.float32]) -> dict[str, float]:
+    return {name: round(float(value), DECIMALS) for name, value in zip(seconds.targets, values, strict=True)}
+
+
+def as_record(explanation: Explanation) -> dict[str, Any]:
+    """All of an explanation as plain values for JSON; what is not known is null."""
+    assessment, seconds = explanation.assessment, explanation.seconds
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "path": assessment.path,
+        "channel": assessment.channel,
+        "status": str(assessment.status),
+        "reason": assessment.reason,
+        "flags": [str(flag) for flag in assessment.flags],
+        "scores": _rounded(named_scores(assessment)) or None,
+        "bands": explanation.bands,
+        "weaker": explanation.weaker,
+        "even": explanation.even,
+        "container": explanation.container or None,
+        "signal": _rounded(asdict(explanation.signal)) if explanation.signal else None,
+    }
+    for name in ("worst", "best"):
+        second: Second | None = getattr(explanation, name)
+        record[name] = _rounded(asdict(second)) if second else None
+    record["median"] = explanation.median
+    record["seconds"] = None
+    if seconds is not None:
+        record["seconds"] = {
+            "starts_s": [round(float(start), DECIMALS) for start in seconds.starts_s],
+            "length_s": seconds.length_s,
+            **{name: [_known(value) for value in seconds.of(name)] for name in seconds.targets},
+        }
+    record["advice"] = list(explanation.advice)
+    record |= {"model": assessment.model, "model_sha256": assessment.model_sha256, "provider": assessment.provider}
+    return record
+
+
+def _known(value: np.float32) -> float | None:
+    return None if np.isnan(value) else round(float(value), DECIMALS)
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in values.items()}
