@@ -1,0 +1,180 @@
+"""Score the known clips on every device, and compare with the stored scores, or between devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtqscore.config import AssessConfig
+from mtqscore.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
+from mtqscore.errors import EnvironmentProblemError
+from mtqscore.spec import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mtqscore.assess import Assessor
+    from mtqscore.scores import FrameScores
+
+JOINED = "joined"
+"""Name of all clips one after another: several windows of unlike levels, which one short clip does not make."""
+
+GAP_S = 1.0
+"""Silence between the clips that are joined."""
+
+
+@dataclass(frozen=True)
+class DeviceCheck:
+    """The known clips on one device.
+
+    Args:
+        device: as for ``--device``.
+        provider: the execution provider that ran; empty when none did.
+        problem: why the device was not used; empty when it was.
+        found: what the model said of each clip.
+        deviations: largest deviation of each clip from the reference; empty where there is none.
+    """
+
+    device: str
+    provider: str
+    problem: str
+    found: Mapping[str, ClipScores]
+    deviations: Mapping[str, float]
+
+    @property
+    def largest(self) -> float | None:
+        """The largest deviation of all clips; None when nothing was compared."""
+        return max(self.deviations.values(), default=None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no score deviates by more than the tolerance."""
+        return self.largest is None or self.largest <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """One model on the known clips.
+
+    Args:
+        model: name@version.
+        sha256: checksum of its file, hexadecimal.
+        targets: names of its scores, in order.
+        conformance: its number; None for a model without stored scores.
+        devices: the reference first when there are no stored scores.
+    """
+
+    model: str
+    sha256: str
+    targets: tuple[str, ...]
+    conformance: int | None
+    devices: tuple[DeviceCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every device that was used gives the scores that it should."""
+        return all(device.passed for device in self.devices)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was anything to compare with."""
+        return any(device.deviations for device in self.devices)
+
+
+def check_model(model: str | None, devices: Sequence[str], unusable: Mapping[str, str] | None = None) -> Conformance:
+    """Score the known clips with a model on several devices.
+
+    Args:
+        model: as for ``--model``.
+        devices: as for ``--device``, each of which works; without stored scores the first is the reference.
+        unusable: devices that do not work, and why; they are reported and do not count.
+
+    Raises:
+        UsageError: there is no such model.
+        EnvironmentProblemError: the model is damaged, a device does not work, or a clip cannot be scored.
+    """
+    from mtqscore.assess import Assessor
+
+    checks: list[DeviceCheck] = []
+    for device in devices:
+        assessor = Assessor(AssessConfig(model=model, device=device, frames=True))
+        found = score_clips(assessor)
+        known = find_known(assessor.model_sha256)
+        reference = known.current.clips if known else checks[0].found if checks else {}
+        checks.append(DeviceCheck(device, assessor.provider, "", found, deviations(found, reference)))
+    checks += [DeviceCheck(device, "", problem, {}, {}) for device, problem in (unusable or {}).items()]
+    number = known.current.conformance if known else None
+    return Conformance(assessor.model, assessor.model_sha256, assessor.targets, number, tuple(checks))
+
+
+def deviations(found: Mapping[str, ClipScores], reference: Mapping[str, ClipScores]) -> dict[str, float]:
+    """Largest deviation of each clip; infinite for a clip that only one side has."""
+    if not reference:
+        return {}
+    return {
+        name: found[name].deviation(reference[name]) if name in found and name in reference else float("inf")
+        for name in [*found, *(name for name in reference if name not in found)]
+    }
+
+
+def score_clips(assessor: Assessor) -> dict[str, ClipScores]:
+    """Score every known clip, and all of them joined.
+
+    Args:
+        assessor: one that keeps frame scores.
+
+    Raises:
+        EnvironmentProblemError: a clip cannot be read or scored.
+    """
+    return {name: _score(assessor, name, samples) for name, samples in read_clips().items()}
+
+
+def read_clips() -> dict[str, NDArray[np.float32]]:
+    """Read the known clips, and all of them joined; float32 (samples,) at 16 kHz each.
+
+    Raises:
+        EnvironmentProblemError: one is missing or damaged.
+    """
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the module is there, its C library is not
+        raise EnvironmentProblemError(f"no audio can be read ({error}); mtqscore doctor names the fix") from error
+
+    clips: dict[str, NDArray[np.float32]] = {}
+    for path in clip_paths():
+        try:
+            clips[path.stem] = soundfile.read(path, dtype="float32")[0]
+        except (OSError, RuntimeError) as error:
+            raise EnvironmentProblemError(f"{path}: the clip is damaged ({error}); reinstall mtqscore") from error
+    gap = np.zeros(round(GAP_S * SAMPLE_RATE_HZ), np.float32)
+    clips[JOINED] = np.concatenate([part for clip in clips.values() for part in (clip, gap)])
+    return clips
+
+
+def _score(assessor: Assessor, name: str, samples: NDArray[np.float32]) -> ClipScores:
+    result = assessor.assess_array(samples, SAMPLE_RATE_HZ)
+    if result.scores is None or result.frames is None:
+        raise EnvironmentProblemError(f"model {assessor.model}: clip {name} has no score: {result.reason}")
+    named: dict[str, Any] = {**vars(result.scores), **result.scores.extra}
+    return ClipScores(
+        tuple(round(float(named[target]), DECIMALS) for target in assessor.targets),
+        _mean_by_second(result.frames),
+    )
+
+
+def _mean_by_second(frames: FrameScores) -> tuple[tuple[float | None, ...], ...]:
+    """Average frame scores over each second that has frames with sound."""
+    second = np.floor(np.arange(len(frames.values)) * frames.hop_s).astype(int)
+    heard = ~np.isnan(frames.values).any(axis=1)
+    means: list[tuple[float | None, ...]] = []
+    for index in range(int(second[-1]) + 1):
+        values = frames.values[heard & (second == index)]
+        means.append(
+            tuple(round(float(value), DECIMALS) for value in values.mean(axis=0, dtype=np.float64))
+            if len(values)
+            else (None,) * len(frames.targets)
+        )
+    return tuple(means)
