@@ -1,0 +1,5 @@
+"""The report for the browser: one file with every row, and with sound, spectrogram and curves of some recordings."""
+
+from mtqscore.report.html.writer import HtmlOptions, HtmlWriter
+
+__all__ = ["HtmlOptions", "HtmlWriter"]

@@ -1,0 +1,158 @@
+"""Which recordings are heard and seen: the worst, those that fail a gate, and a sample of the rest."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
+
+from mtqscore.report.html.curves import Excerpt, cut_excerpt
+from mtqscore.report.writer import named_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mtqscore.gate import GateReport
+    from mtqscore.scores import Assessment
+
+SAMPLE_SEED = 0
+"""The same rows in the same order give the same report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A scored recording that may be shown in detail.
+
+    Args:
+        index: position of its row.
+        assessment: its row, without scores along time.
+        excerpt: the stretch to show, with its curves.
+        stamp: size and time of change of its file when it was scored; None when it has none.
+    """
+
+    index: int
+    assessment: Assessment
+    excerpt: Excerpt
+    stamp: tuple[int, int] | None
+
+    @property
+    def g_mos(self) -> float:
+        """What candidates are ordered by."""
+        return named_scores(self.assessment)["g_mos"]
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A recording that is shown in detail, and why.
+
+    Args:
+        candidate: the recording.
+        why: the reason in words; empty when all are shown.
+    """
+
+    candidate: Candidate
+    why: str
+
+
+class Choice:
+    """Keeps what may be shown while rows come: for each score the worst, and a sample of all.
+
+    Memory is bounded by the number of recordings to show, not by the number of rows.
+
+    Args:
+        targets: names of the scores.
+        files: recordings to show in all.
+        excerpt_s: longest stretch of one recording.
+    """
+
+    def __init__(self, targets: Sequence[str], files: int, excerpt_s: float) -> None:
+        self._files = files
+        self._excerpt_s = excerpt_s
+        self._worst_files = files - files // 3
+        # Negative scores, so that the first of a heap is the one to give way.
+        self._worst: dict[str, list[tuple[float, int, Candidate]]] = {target: [] for target in targets}
+        self._sample: list[Candidate] = []
+        self._random = random.Random(SAMPLE_SEED)
+        self._scored = 0
+
+    def offer(self, index: int, assessment: Assessment) -> None:
+        """Take one row; rows without scores have nothing to show."""
+        if not self._files or not assessment.ok:
+            return
+        self._scored += 1
+        scores = named_scores(assessment)
+        heaps = [
+            (heap, -scores[target])
+            for target, heap in self._worst.items()
+            if target in scores and (len(heap) < self._worst_files or -scores[target] > heap[0][0])
+        ]
+        place = self._random.randrange(self._scored)
+        if not heaps and place >= self._files:
+            return
+        candidate = self._candidate(index, assessment)
+        for heap, key in heaps:
+            (heapq.heappush if len(heap) < self._worst_files else heapq.heapreplace)(heap, (key, -index, candidate))
+        if len(self._sample) < self._files:
+            self._sample.append(candidate)
+        elif place < self._files:
+            self._sample[place] = candidate
+
+    def _candidate(self, index: int, assessment: Assessment) -> Candidate:
+        excerpt = cut_excerpt(assessment, self._excerpt_s)
+        return Candidate(index, replace(assessment, frames=None), excerpt, file_stamp(assessment.path))
+
+    def chosen(self, gates: GateReport | None) -> list[Chosen]:
+        """Choose, now that all rows are known.
+
+        Args:
+            gates: what the gates say, when there are any.
+
+        Returns:
+            The recordings to show, worst first.
+        """
+        if self._scored <= self._files:
+            return _worst_first(Chosen(candidate, "") for candidate in self._sample)
+        picks: dict[int, Chosen] = {}
+        for candidate, why in chain(self._failing(gates), self._lowest()):
+            if len(picks) < self._worst_files:
+                picks.setdefault(candidate.index, Chosen(candidate, why))
+        rest = sorted((item for item in self._sample if item.index not in picks), key=lambda item: item.g_mos)
+        wanted = min(self._files - len(picks), len(rest))
+        for step in range(wanted):
+            candidate = rest[round((step + 0.5) * len(rest) / wanted - 0.5)]
+            picks[candidate.index] = Chosen(candidate, "from a random sample of the rest")
+        return _worst_first(picks.values())
+
+    def _failing(self, gates: GateReport | None) -> Iterable[tuple[Candidate, str]]:
+        """What failed gates name, taking turns between the gates."""
+        failed = [verdict for verdict in gates.verdicts if not verdict.passed] if gates is not None else []
+        kept = {
+            (entry[2].assessment.path, entry[2].assessment.channel): entry[2]
+            for heap in self._worst.values()
+            for entry in heap
+        }
+        for turn in zip_longest(*([(verdict.gate.text, worst) for worst in verdict.worst] for verdict in failed)):
+            for text, worst in filter(None, turn):
+                if (worst.path, worst.channel) in kept:
+                    yield kept[worst.path, worst.channel], f"stands out in the failed gate {text}"
+
+    def _lowest(self) -> Iterable[tuple[Candidate, str]]:
+        for _, _, candidate in sorted(self._worst.get("g_mos", ()), key=lambda entry: entry[:2], reverse=True):
+            yield candidate, "among the lowest G-MOS"
+
+
+def _worst_first(chosen: Iterable[Chosen]) -> list[Chosen]:
+    return sorted(chosen, key=lambda item: (item.candidate.g_mos, item.candidate.index))
+
+
+def file_stamp(path: str | None) -> tuple[int, int] | None:
+    """Size and time of change of a file, to tell later whether it is still the same; None when there is none."""
+    if path is not None:
+        with suppress(OSError, ValueError):
+            status = os.stat(path)  # noqa: PTH116 - a name with a zero byte must reach the handler
+            return status.st_size, status.st_mtime_ns
+    return None

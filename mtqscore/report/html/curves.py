@@ -1,0 +1,114 @@
+"""Scores along time as they are drawn: smoothed, cut to the stretch that is shown, the worst second found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mtqscore.scores import Assessment, FrameScores
+
+SMOOTHING_S = 0.5
+"""Width of the smoothing at half its height: a single frame of 32 ms says little."""
+
+WORST_S = 1.0
+"""Length of the stretch that is marked as the worst."""
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt:
+    """The stretch of a recording that is heard and seen.
+
+    Args:
+        start_s: where it begins in the recording.
+        length_s: its length.
+        worst_s: where in the recording the worst second begins; None when it cannot be told.
+        first_s: time of the first frame of ``values`` in the recording.
+        hop_s: seconds from one frame to the next.
+        targets: names of the columns.
+        values: smoothed float32 (frames, targets), NaN in gaps; no frames when there are no scores along time.
+    """
+
+    start_s: float
+    length_s: float
+    worst_s: float | None
+    first_s: float
+    hop_s: float
+    targets: tuple[str, ...]
+    values: NDArray[np.float32]
+
+
+def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
+    """Choose the stretch to show: all of a short recording, of a long one what surrounds its worst second.
+
+    Args:
+        assessment: a scored recording.
+        longest_s: longest stretch.
+
+    Returns:
+        The stretch with its curves; the start of the recording when there are no scores along time.
+    """
+    duration_s = assessment.duration_s or 0.0
+    length_s = min(duration_s, longest_s)
+    frames = assessment.frames
+    if frames is None or not len(frames.values):
+        return Excerpt(0.0, length_s, None, 0.0, 1.0, (), np.empty((0, 0), np.float32))
+    worst_s = worst_second(frames)
+    start_s = 0.0
+    if length_s < duration_s and worst_s is not None:
+        start_s = min(max(0.0, worst_s + WORST_S / 2 - length_s / 2), duration_s - length_s)
+    first = math.ceil(start_s / frames.hop_s)
+    last = math.floor((start_s + length_s) / frames.hop_s)
+    # A copy, so that the curves of a whole long recording are not kept in memory.
+    values = smooth(frames.values, frames.hop_s)[first : last + 1].copy()
+    return Excerpt(start_s, length_s, worst_s, first * frames.hop_s, frames.hop_s, frames.targets, values)
+
+
+def smooth(values: NDArray[np.float32], hop_s: float) -> NDArray[np.float32]:
+    """Smooth curves along time; gaps stay gaps and nothing leaks across them as a value.
+
+    Args:
+        values: (frames, targets), NaN where there is nothing.
+        hop_s: seconds from one frame to the next.
+
+    Returns:
+        float32 (frames, targets): means weighted by a Hann window, of what is there.
+    """
+    half = max(1, round(SMOOTHING_S / hop_s))
+    kernel = np.hanning(2 * half + 1)
+    smoothed = np.full(values.shape, np.nan, np.float32)
+    for column in range(values.shape[1]):
+        known = np.isfinite(values[:, column])
+        total = np.convolve(np.where(known, values[:, column], 0.0), kernel)[half : half + len(values)]
+        weight = np.convolve(known, kernel)[half : half + len(values)]
+        smoothed[known, column] = total[known] / weight[known]
+    return smoothed
+
+
+def worst_second(frames: FrameScores) -> float | None:
+    """Find the second with the lowest mean G-MOS.
+
+    Args:
+        frames: scores along time.
+
+    Returns:
+        Where it begins, in seconds; None when the recording is hardly longer than that, or has no G-MOS.
+    """
+    width = round(WORST_S / frames.hop_s)
+    if "g_mos" not in frames.targets or width < 1 or len(frames.values) < 2 * width:
+        return None
+    g_mos = frames.values[:, frames.targets.index("g_mos")].astype(np.float64)
+    known = np.isfinite(g_mos)
+    total = np.cumsum(np.concatenate([[0.0], np.where(known, g_mos, 0.0)]))
+    count = np.cumsum(np.concatenate([[0], known]))
+    inside = count[width:] - count[:-width]
+    enough = inside > width // 2
+    if not enough.any():
+        return None
+    means = np.where(enough, (total[width:] - total[:-width]) / np.maximum(inside, 1), np.inf)
+    return float(np.argmin(means)) * frames.hop_s

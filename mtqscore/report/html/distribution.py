@@ -1,0 +1,116 @@
+"""How one score is spread over all recordings: counts, mean and median, as the page draws them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtqscore.report.table import TITLES
+from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED
+
+if TYPE_CHECKING:
+    from mtqscore.report.html.rows import RowColumns
+
+BIN_WIDTH = 0.25
+BINS = round((MOS_HIGH - MOS_LOW) / BIN_WIDTH)
+
+WIDTH, HEIGHT = 320.0, 96.0
+"""Size of the drawing, in units of its own."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram.
+
+    Args:
+        x: left edge.
+        y: upper edge.
+        width: its width.
+        height: its height.
+        low: lower end of its bin.
+        high: upper end of its bin.
+        count: recordings in it.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One score over all recordings.
+
+    Args:
+        target: the score.
+        title: its name.
+        meaning: how to read it.
+        mean: mean; NaN without any value, as are the following four.
+        median: half of the recordings are below.
+        p05: one recording of twenty is below.
+        lowest: smallest value.
+        highest: largest value.
+        bars: counts by bin.
+    """
+
+    target: str
+    title: str
+    meaning: str
+    mean: float
+    median: float
+    p05: float
+    lowest: float
+    highest: float
+    bars: tuple[Bar, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether any recording has this score."""
+        return not math.isnan(self.mean)
+
+    @property
+    def mean_x(self) -> float:
+        """Where the mean stands in the drawing."""
+        return place(self.mean)
+
+    @property
+    def median_x(self) -> float:
+        """Where the median stands in the drawing."""
+        return place(self.median)
+
+
+def place(value: float) -> float:
+    """Horizontal place of a score in the drawing."""
+    return round((value - MOS_LOW) / (MOS_HIGH - MOS_LOW) * WIDTH, 2)
+
+
+def distributions(rows: RowColumns) -> list[Distribution]:
+    """Describe S-MOS, N-MOS and G-MOS.
+
+    Args:
+        rows: all rows.
+
+    Returns:
+        One for each of the three.
+    """
+    return [_describe(target.name, target.meaning, np.array(rows.known(target.name))) for target in SUPERVISED]
+
+
+def _describe(target: str, meaning: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Distribution:
+    counts, edges = np.histogram(values.clip(MOS_LOW, MOS_HIGH), BINS, (MOS_LOW, MOS_HIGH))
+    highest = max(int(counts.max()), 1)
+    bars = []
+    for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        # A bin with one recording among thousands must still be seen.
+        height = max(count / highest * HEIGHT, 2.0) if count else 0.0
+        bars.append(Bar(place(low) + 1, HEIGHT - height, WIDTH / BINS - 2, round(height, 2), low, high, count))
+    mean = float(values.mean()) if len(values) else math.nan
+    lowest, p05, median, highest = map(float, np.percentile(values, (0, 5, 50, 100))) if len(values) else [math.nan] * 4
+    return Distribution(target, TITLES[target], meaning, mean, median, p05, lowest, highest, tuple(bars))

@@ -1,0 +1,216 @@
+"""The page itself: template, style and scripts put together, under a policy that lets nothing else run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from mtqscore.report.html.distribution import distributions
+from mtqscore.report.html.rows import display_name
+from mtqscore.report.table import TITLES, clock, printable
+from mtqscore.report.writer import DECIMALS
+from mtqscore.scores import FLAG_MEANING, Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jinja2 import Environment
+
+    from mtqscore.report.html.rows import GateFilter, RowColumns
+    from mtqscore.report.html.writer import Detail, HtmlOptions
+    from mtqscore.report.writer import Run, Summary
+
+FOLDER = Path(__file__).parent
+STYLES = ("report.css",)
+SCRIPTS = ("table.js", "player.js")
+
+STATIC_ROWS = 100
+"""Rows that stand in the page itself, and rows of one page of the table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """All that the page shows.
+
+    Args:
+        run: what all rows have in common.
+        options: how much the report holds.
+        summary: counts, means, gates and comparison.
+        rows: all rows.
+        details: recordings that are heard and seen, worst first.
+        left_out: recordings for whose sound there was no room.
+        gates: rows that fail gates.
+    """
+
+    run: Run
+    options: HtmlOptions
+    summary: Summary
+    rows: RowColumns
+    details: Sequence[Detail]
+    left_out: int
+    gates: Sequence[GateFilter]
+
+    @property
+    def counted(self) -> str:
+        """How many rows there are, in words."""
+        count = self.summary.rows
+        each = self.run.options is not None and self.run.options.channels == "each"
+        unit = "channel of a recording" if each else "recording"
+        units = "channels of recordings" if each else "recordings"
+        return f"{count:,} {unit if count == 1 else units}"
+
+    @property
+    def title(self) -> str:
+        """Title of the page."""
+        return f"Speech quality of {self.counted}"
+
+    @property
+    def with_channel(self) -> bool:
+        """Whether rows need their channel to be told apart."""
+        return self.run.options is None or self.run.options.channels != "mean"
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """The result of all demands: ``pass``, ``warn``, ``fail`` or ``none``, and in words."""
+        gates, comparison = self.summary.gates, self.summary.comparison
+        words, kind = [], "none"
+        if gates is not None and gates.verdicts:
+            total = len(gates.verdicts)
+            broken = [verdict for verdict in gates.verdicts if not verdict.passed]
+            kind = "pass" if not broken else ("warn" if gates.passed else "fail")
+            failed = sum(verdict.gate.level == "error" for verdict in broken)
+            warned = len(broken) - failed
+            if failed:
+                words.append(f"{failed} of {total} gates failed" if total > 1 else "The gate failed")
+            if warned:
+                words.append(f"{warned} gate warns" if warned == 1 else f"{warned} gates warn")
+            if not broken:
+                words.append("All gates passed" if total > 1 else "The gate passed")
+        if comparison is not None:
+            dropped = [TITLES.get(item.target, item.target) for item in comparison.differences if item.failed]
+            limited = any(item.max_drop is not None for item in comparison.differences)
+            if dropped:
+                kind = "fail"
+                words.append(f"{', '.join(dropped)} dropped beyond the limit")
+            elif limited:
+                kind = "pass" if kind == "none" else kind
+                words.append("no score dropped beyond its limit")
+        text = "; ".join(words)
+        return kind, text[:1].upper() + text[1:]
+
+
+def write_page(stream: TextIO, page: Page) -> None:
+    """Write the page piece by piece.
+
+    Args:
+        stream: where to.
+        page: all that it shows.
+    """
+    from markupsafe import Markup
+
+    style = _joined(STYLES)
+    script = _joined(SCRIPTS)
+    element_of = {detail.chosen.candidate.index: detail.element for detail in page.details}
+    template = _environment().get_template("report.html.jinja")
+    pieces = template.generate(
+        page=page,
+        policy=content_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        distributions=distributions(page.rows),
+        shown=list(page.rows.shown(STATIC_ROWS)),
+        element_of=element_of,
+        rows_json=Markup(page.rows.as_json(element_of, page.gates)),
+        flags=[(flag, page.summary.flags[flag], FLAG_MEANING[flag]) for flag in Flag if page.summary.flags[flag]],
+        meaning=FLAG_MEANING,
+        titles=TITLES,
+    )
+    for piece in pieces:
+        stream.write(piece)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def content_policy(style: str, script: str) -> str:
+    """Content security policy of a page whose only style and script are these two: no network, no inline handler."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "img-src data:; media-src blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "name": display_name,
+        "plain": printable,
+        "clock": clock,
+        "moment": moment,
+        "mos": lambda value: "–" if value is None or math.isnan(value) else f"{value:.2f}",
+        "exact": exact,
+        "signed": signed,
+        "meter": meter,
+        "khz": lambda value: f"{value / 1000:g} kHz",
+    }
+    return environment
+
+
+def exact(value: float | None) -> str:
+    """Write a number with two decimals, or as many as files have where it needs them: limits are compared with it.
+
+    Example:
+        >>> exact(3.0), exact(2.9996)
+        ('3.00', '2.9996')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    whole, _, decimals = f"{value:.{DECIMALS}f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign.
+
+    Example:
+        >>> signed(-0.25), signed(0.1)
+        ('−0.25', '+0.10')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{'−' if value < 0 else '+'}{exact(abs(value))}"
+
+
+def moment(time_s: float) -> str:
+    """Write a time within a recording.
+
+    Example:
+        >>> moment(3.21), moment(75.5), moment(3675)
+        ('0:03.2', '1:15.5', '1:01:15.0')
+    """
+    tenths = round(time_s * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest // 10:02}.{rest % 10}"
+    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+def meter(value: float | None) -> str:
+    """Class of the bar under a score: its length in twentieths of the scale."""
+    return "" if value is None else f"w{min(20, max(0, round((value - 1) * 5)))}"

@@ -1,0 +1,260 @@
+"use strict";
+// A recording heard and seen: sound, spectrogram and curves on one time axis. Built when it is opened.
+(() => {
+  const SCORES = [["s_mos", "S"], ["n_mos", "N"], ["g_mos", "G"]];
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  let playing = null; // one recording sounds at a time
+
+  const make = (tag, classes, text) => {
+    const element = document.createElement(tag);
+    if (classes) element.className = classes;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  const draw = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const clock = (seconds) => {
+    const tenths = Math.round(seconds * 10);
+    const rest = `${String(Math.floor(tenths / 10) % 60).padStart(2, "0")}.${tenths % 10}`;
+    const minutes = Math.floor(tenths / 600);
+    return minutes < 60 ? `${minutes}:${rest}`
+      : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+  };
+  const soundUrl = (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+    return URL.createObjectURL(new Blob([bytes], { type: "audio/flac" }));
+  };
+
+  // Scores at a time of the recording, as "3.21"; a dash in gaps.
+  const scoresAt = (data, time) => {
+    const index = Math.round((time - data.first) / data.hop);
+    return SCORES.filter(([key]) => data.curves[key]).map(([key, letter]) => {
+      const column = data.curves[key];
+      const value = column[Math.min(Math.max(index, 0), column.length - 1)];
+      return { key, letter, text: value == null ? "–" : (value / 100).toFixed(2) };
+    });
+  };
+
+  const timeAxis = (data, width) => {
+    const axis = make("div", "axis");
+    axis.setAttribute("aria-hidden", "true");
+    const end = data.start + data.length;
+    const most = Math.max(2, width / 90);
+    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600].find((size) => data.length / size <= most) || 1800;
+    for (let tick = Math.ceil(data.start / step - 1e-6) * step; tick <= end + 1e-6; tick += step) {
+      const share = (tick - data.start) / data.length;
+      const label = make("span", share < 0.03 ? "first" : share > 0.97 ? "last" : "", clock(tick));
+      label.style.left = `${share * 100}%`;
+      axis.append(label);
+    }
+    return axis;
+  };
+
+  const gutter = (labels) => {
+    const element = make("div", "gutter");
+    element.setAttribute("aria-hidden", "true");
+    for (const [share, text, classes] of labels) {
+      const label = make("span", classes, text);
+      label.style.top = `${share * 100}%`;
+      element.append(label);
+    }
+    return element;
+  };
+
+  const spectrogram = (data, stage) => {
+    const step = data.top > 8000 ? 4000 : data.top > 4000 ? 2000 : 1000;
+    const labels = [];
+    for (let tick = 0; tick <= data.top; tick += step) {
+      const share = 1 - tick / data.top;
+      labels.push([share, tick ? `${tick / 1000} kHz` : "0", share < 0.03 ? "top" : share > 0.97 ? "bottom" : ""]);
+    }
+    const image = make("img");
+    image.alt = `Spectrogram, 0 to ${data.top / 1000} kHz, 80 dB from dark to light`;
+    image.src = `data:image/png;base64,${data.image}`;
+    stage.append(gutter(labels), image, make("div"));
+  };
+
+  const curves = (data, stage) => {
+    const level = (value) => (1 - (value / 100 - 1) / 4) * 100;
+    const svg = draw("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img" });
+    svg.setAttribute("aria-label", "S-MOS dashed, N-MOS dotted, G-MOS solid, along time, from 1 to 5");
+    for (let score = 1; score <= 5; score += 1) {
+      svg.append(draw("line", { x1: 0, x2: 1000, y1: level(score * 100), y2: level(score * 100) }));
+    }
+    const ends = [];
+    for (const [key, letter] of SCORES) {
+      const column = data.curves[key] || [];
+      let path = "";
+      let down = false; // a gap lifts the pen
+      column.forEach((value, index) => {
+        if (value != null) {
+          const x = ((data.first + index * data.hop - data.start) / data.length) * 1000;
+          path += `${down ? "L" : "M"}${x.toFixed(1)} ${level(value).toFixed(1)}`;
+        }
+        down = value != null;
+      });
+      if (!path) continue;
+      svg.append(draw("path", { d: path, class: key }));
+      ends.push([level(column.findLast((value) => value != null)) / 100, letter, key]);
+    }
+    // Letters at the ends of the curves, apart enough to be read.
+    ends.sort((one, other) => one[0] - other[0]);
+    for (let index = 1; index < ends.length; index += 1) ends[index][0] = Math.max(ends[index][0], ends[index - 1][0] + 0.12);
+    const over = ends.length ? Math.max(0, ends[ends.length - 1][0] - 0.98) : 0;
+    for (const end of ends) end[0] -= over;
+    const scale = [[0, "5", "top"], [0.25, "4"], [0.5, "3"], [0.75, "2"], [1, "1", "bottom"]];
+    const right = gutter(ends);
+    right.classList.add("ends");
+    stage.append(gutter(scale), svg, right);
+  };
+
+  const build = (recording) => {
+    const data = JSON.parse(recording.querySelector("script").textContent);
+    const player = recording.querySelector(".player");
+    const name = recording.querySelector("bdi").textContent;
+    const end = data.start + data.length;
+    const seen = data.image || Object.keys(data.curves).length;
+    let position = data.start;
+    let audio = null;
+
+    const controls = make("div", "controls");
+    const play = make("button", "play", "Play");
+    const worst = make("button", "", data.worst === null ? "" : `Worst second, ${clock(data.worst)}`);
+    const readout = make("div", "readout");
+    const stage = make("div", "stage");
+    const slider = make("div", "slider");
+    const head = make("div", "head");
+    const hair = make("div", "hair");
+    hair.hidden = true;
+    const place = (element, time) => { element.style.left = `${((time - data.start) / data.length) * 100}%`; };
+
+    const tell = (time) => {
+      const words = [make("span", "", clock(time))];
+      for (const { key, letter, text } of scoresAt(data, time)) words.push(make("span", key, `${letter} ${text}`));
+      readout.replaceChildren(...words);
+    };
+    const show = () => {
+      place(head, position);
+      slider.setAttribute("aria-valuenow", position.toFixed(1));
+      const scores = scoresAt(data, position).map(({ letter, text }) => `${letter}-MOS ${text}`);
+      slider.setAttribute("aria-valuetext", [clock(position), ...scores].join(", "));
+      if (hair.hidden) tell(position);
+    };
+    const seek = (time) => {
+      position = Math.min(Math.max(time, data.start), end);
+      if (audio) audio.currentTime = position - data.start;
+      show();
+    };
+    const follow = () => {
+      position = Math.min(data.start + audio.currentTime, end);
+      show();
+      if (!audio.paused && !calm.matches) requestAnimationFrame(follow);
+    };
+    const toggle = () => {
+      if (!audio) return;
+      if (audio.paused) audio.play().catch(() => {});
+      else audio.pause();
+    };
+
+    if (data.audio) {
+      audio = make("audio");
+      audio.preload = "auto";
+      audio.src = soundUrl(data.audio);
+      audio.addEventListener("play", () => {
+        if (playing && playing !== audio) playing.pause();
+        playing = audio;
+        play.textContent = "Pause";
+        follow();
+      });
+      audio.addEventListener("pause", () => { play.textContent = "Play"; follow(); });
+      audio.addEventListener("timeupdate", follow);
+      audio.addEventListener("error", () => {
+        play.disabled = true;
+        readout.replaceChildren(make("span", "", "This browser cannot play the sound."));
+      });
+      recording.addEventListener("toggle", () => { if (!recording.open) audio.pause(); });
+      play.type = "button";
+      play.setAttribute("aria-label", `Play or pause ${name}`);
+      play.addEventListener("click", toggle);
+      controls.append(play, audio);
+      delete data.audio; // the browser has it now
+    }
+    if (data.worst !== null) {
+      worst.type = "button";
+      worst.title = audio ? "Play from half a second before it" : "Go there";
+      worst.addEventListener("click", () => { seek(data.worst - (audio ? 0.5 : 0)); if (audio && audio.paused) toggle(); });
+      controls.append(worst);
+      const band = make("div", "band");
+      place(band, data.worst);
+      band.style.width = `${(1 / data.length) * 100}%`;
+      slider.append(band);
+    }
+    player.append(controls);
+    if (!seen) return;
+
+    controls.append(readout);
+    if (data.image) spectrogram(data, stage);
+    if (Object.keys(data.curves).length) curves(data, stage);
+    slider.tabIndex = 0;
+    slider.setAttribute("role", "slider");
+    slider.setAttribute("aria-label", `Position in ${name}, in seconds`);
+    slider.setAttribute("aria-valuemin", data.start.toFixed(1));
+    slider.setAttribute("aria-valuemax", end.toFixed(1));
+    slider.append(hair, head);
+    player.append(stage);
+    stage.append(slider, timeAxis(data, stage.clientWidth));
+
+    const timeOf = (event) => {
+      const box = slider.getBoundingClientRect();
+      return data.start + Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * data.length;
+    };
+    slider.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      slider.setPointerCapture(event.pointerId);
+      seek(timeOf(event));
+    });
+    slider.addEventListener("pointermove", (event) => {
+      const time = timeOf(event);
+      if (slider.hasPointerCapture(event.pointerId)) seek(time);
+      hair.hidden = event.pointerType === "touch";
+      place(hair, time);
+      tell(time);
+    });
+    slider.addEventListener("pointerleave", () => { hair.hidden = true; show(); });
+    slider.addEventListener("keydown", (event) => {
+      const fine = event.shiftKey ? 0.1 : 0.5;
+      const moves = {
+        ArrowLeft: position - fine, ArrowDown: position - fine, ArrowRight: position + fine, ArrowUp: position + fine,
+        PageDown: position - 5, PageUp: position + 5, Home: data.start, End: end,
+      };
+      if (event.key in moves) seek(moves[event.key]);
+      else if (event.key === " " || event.key === "Enter") toggle();
+      else return;
+      event.preventDefault();
+    });
+    show();
+  };
+
+  for (const recording of document.querySelectorAll("details.recording")) {
+    recording.addEventListener("toggle", () => {
+      if (recording.open && !recording.querySelector(".player").hasChildNodes()) build(recording);
+    });
+  }
+  // A link to a recording opens it, wherever it was followed.
+  const arrive = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target || !target.matches("details.recording")) return;
+    target.open = true;
+    target.querySelector("summary").focus();
+    target.scrollIntoView();
+  };
+  window.addEventListener("hashchange", arrive);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#listen-']");
+    if (link && link.hash === location.hash) arrive(); // the same link again changes no hash
+  });
+  arrive();
+})();
