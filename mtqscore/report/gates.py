@@ -7,11 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mtqscore.gate import WORST_SHOWN, Level
-from mtqscore.report.table import GAP, TITLES, printable
+from mtqscore.report.table import TITLES, aligned, printable
 from mtqscore.report.writer import DECIMALS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from mtqscore.gate import Gate, GateReport, Verdict, Worst
 
@@ -33,7 +33,7 @@ def gate_lines(report: GateReport) -> list[str]:
     table = [GATE_TITLES, *(gate_cells(verdict) for verdict in report.verdicts)]
     if all(verdict.gate.paths is None for verdict in report.verdicts):
         table = [[cell for title, cell in zip(GATE_TITLES, row, strict=True) if title != "where"] for row in table]
-    lines = _aligned(table, left={"gate", "where", "result"})
+    lines = aligned(table, left={"gate", "where", "result"})
     worst = _worst_recordings([verdict for verdict in report.verdicts if _failed(verdict)])
     return [*lines, "", *worst] if worst else lines
 
@@ -98,7 +98,7 @@ def _worst_recordings(failed: Sequence[Verdict]) -> list[str]:
         [*(f"{scores[key][target]:.{DECIMALS}f}" if target in scores[key] else "" for target in targets), _named(key)]
         for key in keys
     ]
-    return _aligned([titles, *rows], left={"worst recordings"})
+    return aligned([titles, *rows], left={"worst recordings"})
 
 
 def _distance(gate: Gate, value: float) -> float:
@@ -111,13 +111,3 @@ def _named(key: tuple[str | None, str, int]) -> str:
     path, channel, _ = key
     name = "(array)" if path is None else printable(path)
     return name if channel in ("", "mean") else f"{name}, channel {printable(channel)}"
-
-
-def _aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
-    """Lines of a table whose first row holds the titles; columns that are not to the left are to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust if title in left else str.rjust for title in table[0]]
-    return [
-        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-        for row in table
-    ]

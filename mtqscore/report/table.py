@@ -9,6 +9,8 @@ from mtqscore.scores import FLAG_MEANING, Flag
 from mtqscore.spec import SUPERVISED
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from mtqscore.scores import Assessment
 
 TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
@@ -125,6 +127,21 @@ def summary_line(summary: Summary) -> str:
         means = [f"{TITLES.get(name, name)} {value:.2f}" for name, value in summary.means.items()]
         parts.append("mean " + ", ".join(means))
     return " · ".join(parts)
+
+
+def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
+    """Lines of a table.
+
+    Args:
+        table: rows of cells, the titles first.
+        left: titles of the columns that are set to the left; the others are to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust if title in left else str.rjust for title in table[0]]
+    return [
+        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in table
+    ]
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,211 @@
+"""What a comparison says: for a terminal, in Markdown, and as it stands in JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mtqscore.compare import SHOWN, Change
+from mtqscore.report.table import TITLES, aligned, printable
+from mtqscore.report.writer import DECIMALS
+
+if TYPE_CHECKING:
+    from mtqscore.compare import Comparison, Difference, Pair
+
+LEVEL = "95 %"
+FEWEST_DECIMALS = 2
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """The table of differences, one sentence a score, the largest losses, and what was compared.
+
+    Args:
+        comparison: what was found.
+
+    Returns:
+        Lines without line ends; names are safe for a terminal.
+    """
+    lines = aligned(_difference_table(comparison), left={"result"})
+    lines += ["", *sentences(comparison)]
+    if comparison.losses:
+        rows = [[*cells, printable(name)] for *cells, name in _loss_table(comparison)]
+        lines += ["", *aligned(rows, left={"largest losses"})]
+    return [*lines, "", *map(printable, _circumstances(comparison))]
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """One sentence a score: ``G-MOS fell by 0.12 (95 % 0.05 to 0.19)``."""
+    return [_sentence(difference, _decimals(comparison)) for difference in comparison.differences]
+
+
+def limits_line(comparison: Comparison) -> str:
+    """One sentence: how many limits are not kept, and why; empty if there are no limits."""
+    limited = [difference for difference in comparison.differences if difference.max_drop is not None]
+    if not limited:
+        return ""
+    counted = "1 limit of a drop" if len(limited) == 1 else f"{len(limited)} limits of drops"
+    failed = [_sentence(difference, _decimals(comparison)) for difference in limited if difference.failed]
+    return f"{len(failed)} of {counted} not kept: {'; '.join(failed)}" if failed else f"{counted} kept"
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The same as `comparison_lines`, as Markdown; names neither break a table, nor become HTML, nor ping anyone."""
+    parts = [_markdown_table(_difference_table(comparison)), "\n".join(f"- {line}" for line in sentences(comparison))]
+    if comparison.losses:
+        parts.append(_markdown_table([[*cells, _code(name)] for *cells, name in _loss_table(comparison)]))
+    parts.append("\n".join(f"- {_plain(line)}" for line in _circumstances(comparison)))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_as_dict(comparison: Comparison) -> dict[str, object]:
+    """The comparison as it stands in JSON, without its pairs; null is what cannot be told."""
+    return {
+        "base": {
+            "source": comparison.base_source,
+            "model": comparison.base_model,
+            "scored": comparison.base_rows,
+            "unscored": comparison.base_unscored,
+            "unpaired": comparison.only_base,
+        },
+        "new": {
+            "source": comparison.new_source,
+            "model": comparison.new_model,
+            "scored": comparison.new_rows,
+            "unscored": comparison.new_unscored,
+            "unpaired": comparison.only_new,
+        },
+        "paired": comparison.paired,
+        "matched_by": comparison.matched_by,
+        "pairs": len(comparison.pairs),
+        "passed": comparison.passed,
+        "differences": [_difference_as_dict(difference) for difference in comparison.differences],
+        "losses": [pair_as_dict(pair) for pair in comparison.losses],
+        "missing": list(comparison.missing),
+        "notes": list(comparison.notes),
+    }
+
+
+def pair_as_dict(pair: Pair) -> dict[str, object]:
+    """One pair as it stands in JSON."""
+    return {
+        "base_path": pair.base_path,
+        "new_path": pair.new_path,
+        "channel": pair.channel,
+        "base": dict(pair.base),
+        "new": dict(pair.new),
+    }
+
+
+def _difference_as_dict(difference: Difference) -> dict[str, object]:
+    interval = difference.interval
+    known = math.isfinite(interval.low)
+    return {
+        "target": difference.target,
+        "base": difference.base,
+        "new": difference.new,
+        "change": difference.mean,
+        "low": interval.low if known else None,
+        "high": interval.high if known else None,
+        "level": interval.level,
+        "better": difference.better,
+        "worse": difference.worse,
+        "result": str(difference.change),
+        "max_drop": difference.max_drop,
+        "failed": difference.failed,
+    }
+
+
+def _decimals(comparison: Comparison) -> int:
+    """So many that the narrowest interval is more than one step of the last: results of many recordings are fine."""
+    widths = [item.interval.high - item.interval.low for item in comparison.differences]
+    narrowest = min((width for width in widths if width > 0), default=1.0)
+    return min(max(FEWEST_DECIMALS, math.ceil(-math.log10(narrowest))), DECIMALS)
+
+
+def _difference_table(comparison: Comparison) -> list[list[str]]:
+    decimals = _decimals(comparison)
+    counts = ["better", "worse"] if comparison.paired else []
+    table = [["score", "base", "new", "change", LEVEL, *counts, "result"]]
+    for item in comparison.differences:
+        interval = item.interval
+        known = math.isfinite(interval.low)
+        span = f"{interval.low:+.{decimals}f} to {interval.high:+.{decimals}f}" if known else "–"
+        counted = [str(item.better), str(item.worse)] if comparison.paired else []
+        values = [f"{item.base:.{decimals}f}", f"{item.new:.{decimals}f}", f"{item.mean:+.{decimals}f}"]
+        result = f"FAILED: {item.change}" if item.failed else str(item.change)
+        table.append([_title(item.target), *values, span, *counted, result])
+    return table
+
+
+def _loss_table(comparison: Comparison) -> list[list[str]]:
+    """What each of the largest losses was, its name last and as it is."""
+    targets = [item.target for item in comparison.differences]
+    table = [[*map(_title, targets), "largest losses"]]
+    for pair in comparison.losses:
+        name = pair.new_path if pair.channel in ("", "mean") else f"{pair.new_path}, channel {pair.channel}"
+        table.append([*(f"{pair.base[target]:.2f} to {pair.new[target]:.2f}" for target in targets), name])
+    return table
+
+
+def _sentence(item: Difference, decimals: int) -> str:
+    low, high = sorted(map(abs, (item.interval.low, item.interval.high)))
+    if item.change in (Change.BETTER, Change.WORSE):
+        verb = "rose" if item.change is Change.BETTER else "fell"
+        sure = f"({LEVEL} {low:.{decimals}f} to {high:.{decimals}f})"
+        text = f"{_title(item.target)} {verb} by {abs(item.mean):.{decimals}f} {sure}"
+    elif item.change is Change.NOT_SIGNIFICANT:
+        span = f"{item.interval.low:+.{decimals}f} to {item.interval.high:+.{decimals}f}"
+        text = f"{_title(item.target)} did not change significantly: {item.mean:+.{decimals}f} ({LEVEL} {span})"
+    else:
+        text = f"{_title(item.target)} has {item.change}: {item.mean:+.{decimals}f}"
+    if item.max_drop is None:
+        return text
+    limit = f"the {item.max_drop:g} that it may fall"
+    if item.failed:
+        return text + (f", so {limit} cannot be judged" if item.change is Change.UNKNOWN else f", beyond {limit}")
+    return text + (f", beyond {limit}, but not for certain" if item.mean < -item.max_drop else f", within {limit}")
+
+
+def _circumstances(comparison: Comparison) -> list[str]:
+    """What was compared, how, and what was left out."""
+    base, new = comparison.base_source, comparison.new_source
+    count = len(comparison.pairs)
+    models = " and ".join(dict.fromkeys((comparison.base_model, comparison.new_model)))
+    if comparison.paired:
+        what = f"{count} {'pair' if count == 1 else 'pairs'} by {comparison.matched_by}"
+    else:
+        what = f"unpaired: {comparison.base_rows} against {comparison.new_rows}"
+    lines = [f"{new} against {base}, {what}; model {models}"]
+    if comparison.only_base:
+        names = ", ".join(comparison.missing) + (", …" if comparison.only_base > SHOWN else "")
+        lines.append(f"left out, {comparison.only_base} of {base} without a score in {new}: {names}")
+    if comparison.only_new:
+        lines.append(f"left out, {comparison.only_new} of {new} without a score in {base}")
+    for source, unscored in ((base, comparison.base_unscored), (new, comparison.new_unscored)):
+        if unscored:
+            lines.append(f"{unscored} of {source} could not be scored")
+    return [*lines, *comparison.notes]
+
+
+def _title(target: str) -> str:
+    return TITLES.get(target, target)
+
+
+# --- Markdown -------------------------------------------------------------------------------------------------
+
+
+def _markdown_table(table: list[list[str]]) -> str:
+    header, *rows = table
+    rule = ["---:" if title not in ("score", "result", "largest losses") else "---" for title in header]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def _code(name: str) -> str:
+    """A name as code, in which GitHub links nobody."""
+    return f"<code>{_plain(name)}</code>"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: whatever could be a mark is a character reference, and no @ stands alone."""
+    escaped = "".join(char if char.isalnum() or char in " ,;.%/" else f"&#{ord(char)};" for char in printable(text))
+    return escaped.replace("&#64;", "&#64;<!-- -->")
