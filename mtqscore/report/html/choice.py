@@ -135,7 +135,7 @@ class Choice:
             for heap in self._worst.values()
             for entry in heap
         }
-        for turn in zip_longest(*([(verdict.gate.text, worst) for worst in verdict.worst] for verdict in failed)):
+        for turn in zip_longest(*([(verdict.gate.name, worst) for worst in verdict.worst] for verdict in failed)):
             for text, worst in filter(None, turn):
                 if (worst.path, worst.channel) in kept:
                     yield kept[worst.path, worst.channel], f"stands out in the failed gate {text}"

@@ -12,6 +12,8 @@ from mtqscore.report.table import TITLES
 from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mtqscore.report.html.rows import RowColumns
 
 BIN_WIDTH = 0.25
@@ -103,14 +105,15 @@ def distributions(rows: RowColumns) -> list[Distribution]:
     return [_describe(target.name, target.meaning, np.array(rows.known(target.name))) for target in SUPERVISED]
 
 
-def _describe(target: str, meaning: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Distribution:
+def _describe(target: str, meaning: str, values: NDArray[np.float64]) -> Distribution:
     counts, edges = np.histogram(values.clip(MOS_LOW, MOS_HIGH), BINS, (MOS_LOW, MOS_HIGH))
-    highest = max(int(counts.max()), 1)
+    tallest = max(int(counts.max()), 1)
     bars = []
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         # A bin with one recording among thousands must still be seen.
-        height = max(count / highest * HEIGHT, 2.0) if count else 0.0
+        height = max(count / tallest * HEIGHT, 2.0) if count else 0.0
         bars.append(Bar(place(low) + 1, HEIGHT - height, WIDTH / BINS - 2, round(height, 2), low, high, count))
     mean = float(values.mean()) if len(values) else math.nan
-    lowest, p05, median, highest = map(float, np.percentile(values, (0, 5, 50, 100))) if len(values) else [math.nan] * 4
+    shares = (50, 5, 0, 100)
+    median, p05, lowest, highest = np.percentile(values, shares).tolist() if len(values) else [math.nan] * 4
     return Distribution(target, TITLES[target], meaning, mean, median, p05, lowest, highest, tuple(bars))

@@ -14,7 +14,7 @@ from mtqscore.scores import Flag, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mtqscore.gate import Bound, Gate, GateReport
+    from mtqscore.gate import GateReport
     from mtqscore.scores import Assessment
 
 STEPS = 10**DECIMALS
@@ -125,16 +125,14 @@ class RowColumns:
     def failing(self, report: GateReport | None) -> list[GateFilter]:
         """Tell which rows are on the wrong side of each gate that looks at rows one by one."""
         found = []
-        for verdict in report.verdicts if report is not None else ():
-            bound = _bound_of_rows(verdict.gate)
-            column = self.scores.get(verdict.gate.target)
-            if bound is not None and column is not None:
+        for gate in (verdict.gate for verdict in report.verdicts) if report is not None else ():
+            if gate.each and gate.target in self.scores:
                 rows = [
                     index
-                    for index, value in enumerate(column)
-                    if value != NO_SCORE and not bound.holds(value / STEPS) and verdict.gate.concerns(self.paths[index])
+                    for index, value in enumerate(self.scores[gate.target])
+                    if value != NO_SCORE and gate.offends(value / STEPS) and gate.concerns(self.paths[index])
                 ]
-                found.append(GateFilter(verdict.gate.text, rows))
+                found.append(GateFilter(gate.name, rows))
         return found
 
     def as_json(self, details: Mapping[int, str], gates: Sequence[GateFilter]) -> str:
@@ -183,12 +181,6 @@ class _Names:
 
     def as_dict(self) -> dict[str, object]:
         return {"names": self._names, "codes": self._column.tolist()}
-
-
-def _bound_of_rows(gate: Gate) -> Bound | None:
-    if gate.statistic == "every":
-        return gate.bound
-    return gate.condition if gate.statistic == "share" else None
 
 
 def display_name(path: str | None) -> str:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-import numpy as np
-
-from mtqscore.audio import UnscorableError
 from mtqscore.errors import UsageError
-from mtqscore.report.html.choice import Choice, Chosen
-from mtqscore.report.html.rows import RowColumns, safe_json
 
 if TYPE_CHECKING:
-    from mtqscore.report.html.curves import Excerpt
+    from mtqscore.report.html.detail import Detail
     from mtqscore.report.writer import Run, Summary
     from mtqscore.scores import Assessment
-
-CURVES = ("s_mos", "n_mos", "g_mos")
-"""What is drawn along time, where the model gives it."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +40,6 @@ class HtmlOptions:
             raise UsageError(f"an excerpt of {self.excerpt_s:g} s is outside 2 to 3600")
 
 
-@dataclass(frozen=True, eq=False)
-class Detail:
-    """A recording that is heard and seen.
-
-    Args:
-        chosen: the recording, and why it is here.
-        content: sound, picture and curves as JSON, safe inside a script element.
-        note: what the reader should know of the sound, in words; empty when nothing.
-        heard: whether its sound is in the report.
-    """
-
-    chosen: Chosen
-    content: str
-    note: str
-    heard: bool
-
-    @property
-    def element(self) -> str:
-        """Id of its element on the page."""
-        return f"listen-{self.chosen.candidate.index + 1}"
-
-
 class HtmlWriter:
     """Collects rows, and writes the page at the end.
 
@@ -85,6 +54,10 @@ class HtmlWriter:
     line_by_line: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO, run: Run, options: HtmlOptions | None = None) -> None:
+        # Inside, so that a run without this report does not wait for what only it needs.
+        from mtqscore.report.html.choice import Choice
+        from mtqscore.report.html.rows import RowColumns
+
         self._stream = stream
         self._run = run
         self._options = options or HtmlOptions()
@@ -101,6 +74,7 @@ class HtmlWriter:
 
     def finish(self, summary: Summary) -> None:
         """Write the page."""
+        from mtqscore.report.html.detail import make_detail
         from mtqscore.report.html.page import Page, write_page
 
         gates = self._rows.failing(summary.gates)
@@ -115,40 +89,3 @@ class HtmlWriter:
             details.append(detail)
         page = Page(self._run, self._options, summary, self._rows, details, len(chosen) - len(details), gates)
         write_page(self._stream, page)
-
-
-def make_detail(chosen: Chosen) -> Detail:
-    """Read the sound of a recording again and draw it; what cannot be read any more is left out and said.
-
-    Args:
-        chosen: the recording.
-
-    Returns:
-        What the page needs to show it.
-    """
-    from mtqscore.report.html.sound import as_flac, read_sound
-    from mtqscore.report.html.spectrogram import spectrogram_png, top_hz
-
-    excerpt = chosen.candidate.excerpt
-    content: dict[str, object] = {
-        "start": round(excerpt.start_s, 4),
-        "length": round(excerpt.length_s, 4),
-        "worst": None if excerpt.worst_s is None else round(excerpt.worst_s, 4),
-        "first": round(excerpt.first_s, 4),
-        "hop": excerpt.hop_s,
-        "curves": {target: _hundredths(excerpt, target) for target in CURVES if target in excerpt.targets},
-    }
-    try:
-        sound = read_sound(chosen.candidate)
-    except UnscorableError as error:
-        return Detail(chosen, safe_json(content), f"Sound and spectrogram are missing: {error.reason}.", heard=False)
-    content["audio"] = base64.b64encode(as_flac(sound)).decode()
-    content["image"] = base64.b64encode(spectrogram_png(sound.samples, sound.sample_rate_hz)).decode()
-    content["top"] = top_hz(sound.sample_rate_hz)
-    note = f"{sound.note[0].upper()}{sound.note[1:]}." if sound.note else ""
-    return Detail(chosen, safe_json(content), note, heard=True)
-
-
-def _hundredths(excerpt: Excerpt, target: str) -> list[int | None]:
-    values = excerpt.values[:, excerpt.targets.index(target)].astype(np.float64)
-    return [round(value * 100) if np.isfinite(value) else None for value in values.tolist()]
