@@ -90,7 +90,7 @@ def assess(
     with clean_endings(), without_native_noise():
         from mtqscore.assess import Assessor
         from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
-        from mtqscore.cli.scoring import read_names
+        from mtqscore.cli.scoring import describe_run, read_names
         from mtqscore.config import AssessConfig
         from mtqscore.gate import check_patterns
         from mtqscore.inputs import find_inputs
@@ -112,7 +112,7 @@ def assess(
         )
         inputs = find_inputs(read_names(paths or [], from_list))
         assessor = Assessor(options)
-        run = _run(assessor, frames=frames)
+        run = describe_run(assessor, frames=frames)
         gates = parse_gates(entries, assessor.targets)
         check_patterns(gates, (item.path for item in inputs))
         demands = _demands(gates, baseline, max_drop, settings, run)
@@ -227,21 +227,6 @@ def _demands(
     comparing = CompareConfig(max_drop=parse_max_drop(max_drop) if max_drop else settings.max_drop)
     check_comparable(base.run, run, comparing)
     return Demands(gates, base, comparing)
-
-
-def _run(assessor: Assessor, *, frames: bool) -> Run:
-    import mtqscore
-    from mtqscore.report.writer import Run
-
-    return Run(
-        version=mtqscore.__version__,
-        model=assessor.model,
-        model_sha256=assessor.model_sha256,
-        provider=assessor.provider,
-        targets=assessor.targets,
-        options=assessor.config,
-        frames=frames,
-    )
 
 
 def _score(

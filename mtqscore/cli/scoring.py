@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from mtqscore.assess import Assessor
     from mtqscore.inputs import Input
+    from mtqscore.report.writer import Run
     from mtqscore.scores import Assessment
 
 
@@ -34,6 +35,27 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
             raise UsageError(f"cannot read the list {from_list!r}: {error}") from error
         names += read_list(content)
     return names
+
+
+def describe_run(assessor: Assessor, *, frames: bool = False) -> Run:
+    """What all rows of a run have in common.
+
+    Args:
+        assessor: scores them.
+        frames: whether results get the curves along time.
+    """
+    import mtqscore
+    from mtqscore.report.writer import Run
+
+    return Run(
+        version=mtqscore.__version__,
+        model=assessor.model,
+        model_sha256=assessor.model_sha256,
+        provider=assessor.provider,
+        targets=assessor.targets,
+        options=assessor.config,
+        frames=frames,
+    )
 
 
 def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:

@@ -1,0 +1,222 @@
+"""``mtqscore compare``: two results, or two sets of recordings, side by side."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtqscore.cli.options import (
+    Channels,
+    ConfigFile,
+    Device,
+    Json,
+    Markdown,
+    MaxDrop,
+    Model,
+    NoConfig,
+    Quiet,
+    Threads,
+)
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mtqscore.assess import Assessor
+    from mtqscore.compare import CompareConfig, Comparison
+    from mtqscore.report.output import Output
+    from mtqscore.results import Results
+    from mtqscore.settings import Settings
+
+SCHEMA = "mtqscore.compare/1"
+UNSCORED_SHOWN = 5
+"""So many recordings that could not be scored are named, with the reason."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("compare", cls=PlainCommand)(compare)
+
+
+def compare(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Result of assess, recording, folder or pattern.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what is a file of results is not scored again.")],
+    max_drop: MaxDrop = None,
+    unpaired: Annotated[bool, typer.Option("--unpaired", help="Compare the means, whatever the names.")] = False,
+    allow_other_model: Annotated[
+        bool, typer.Option("--allow-other-model", help="Compare scores of different models.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.")] = 0,
+    model: Model = None,
+    device: Device = None,
+    channels: Channels = None,
+    threads: Threads = None,
+    config: ConfigFile = None,
+    no_config: NoConfig = False,
+    json: Json = None,
+    md: Markdown = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether NEW is better than BASE, by how much, and how sure that is.
+
+    Exit code 0: no score fell by more than allowed. 1: one did. 2: wrong use, or different models. 3: some recordings
+    of a side have no scores. 4: the device or the model does not work. 130: interrupted.
+    """
+    from mtqscore.cli.console import clean_endings, without_native_noise
+
+    with clean_endings(), without_native_noise(), ExitStack() as stack:
+        from mtqscore.cli.outcome import check_targets, project_settings
+        from mtqscore.compare import CompareConfig, compare_results, parse_max_drop
+        from mtqscore.errors import UsageError
+        from mtqscore.report.output import Output
+
+        targets = {kind: target for kind, target in (("json", json), ("md", md)) if target}
+        check_targets(targets)
+        if seed < 0:
+            raise UsageError(f"--seed {seed}: a seed is 0 or more")
+        settings = project_settings(config, no_config=no_config)
+        limits = parse_max_drop(max_drop) if max_drop else settings.max_drop
+        comparing = CompareConfig(limits, allow_other_model, unpaired, seed=seed)
+        places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
+        options = _ScoringOptions(model, device, channels, threads)
+        sides = _read_or_score((base, new), options, settings, comparing, quiet=quiet)
+        comparison = compare_results(sides[0], sides[1], comparing)
+        _show(comparison, places, seed)
+        code = _conclude(comparison, sides, quiet=quiet)
+    if code:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _ScoringOptions:
+    """Flags that say how recordings are scored; None is not given."""
+
+    model: str | None
+    device: str | None
+    channels: str | None
+    threads: int | None
+
+
+def _read_or_score(
+    names: tuple[str, str], options: _ScoringOptions, settings: Settings, comparing: CompareConfig, *, quiet: bool
+) -> list[Results]:
+    """Both sides: files of results are read first, and the rest is scored as they were."""
+    from mtqscore.cli.scoring import describe_run, score
+    from mtqscore.compare import check_comparable
+    from mtqscore.errors import UsageError
+    from mtqscore.inputs import find_inputs
+    from mtqscore.results import Results, read_results
+
+    if names == ("-", "-"):
+        raise UsageError("only one side can come from stdin")
+    sides = {name: read_results(name) for name in names if not _names_recordings(name)}
+    if len(sides) < len(set(names)):
+        inputs = {name: find_inputs([name]) for name in names if name not in sides}
+        assessor = _make_assessor(
+            options, settings, next(iter(sides.values()), None), other_allowed=comparing.allow_other_model
+        )
+        run = describe_run(assessor)
+        for known in sides.values():
+            check_comparable(known.run, run, comparing)
+        for name, items in inputs.items():
+            sides[name] = Results(name, run, tuple(score(assessor, items, quiet=quiet)))
+    elif options != _ScoringOptions(None, None, None, None):
+        raise UsageError(
+            "--model, --device, --channels and --threads are for recordings, and both sides are results already"
+        )
+    return [sides[name] for name in names]
+
+
+def _names_recordings(name: str) -> bool:
+    """Whether a side is to be scored: a folder, a pattern, or what is named like a recording."""
+    import glob
+    import os
+
+    from mtqscore.inputs import audio_extensions
+
+    is_pattern = glob.has_magic(name) and not os.path.lexists(name)
+    extension = os.path.splitext(name)[1][1:].lower()  # noqa: PTH122 - any name, a bad one too
+    return is_pattern or os.path.isdir(name) or extension in audio_extensions()  # noqa: PTH112
+
+
+def _make_assessor(
+    options: _ScoringOptions, settings: Settings, known: Results | None, *, other_allowed: bool
+) -> Assessor:
+    """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
+    from mtqscore.assess import Assessor
+    from mtqscore.config import AssessConfig
+    from mtqscore.errors import UsageError
+
+    of_other = None if known is None or known.run.options is None else known.run.options.channels
+    config = AssessConfig(
+        model=options.model or settings.model,
+        device=options.device or settings.device or "auto",
+        channels=options.channels or of_other or settings.channels or "mean",
+        threads=options.threads,
+    )
+    if known is None or options.model is not None:
+        return Assessor(config)
+    # A result is text that anyone may write: it names a model, but no file to load.
+    if re.fullmatch(r"[\w.+-]+@[\w.+-]+", known.run.model):
+        with suppress(UsageError):  # no bundled model
+            return Assessor(replace(config, model=known.run.model))
+    if settings.model is not None or other_allowed:
+        return Assessor(config)
+    raise UsageError(
+        f"{known.source!r} was scored by {known.run.model!r}, which is no bundled model: name its file with --model"
+    )
+
+
+def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
+    """Write what was asked for; stdout shows the comparison, unless a report goes there."""
+    import json
+    import sys
+
+    import mtqscore
+    from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict
+    from mtqscore.report.output import STDOUT, write_problem
+
+    document = {
+        "schema": SCHEMA,
+        "mtqscore": mtqscore.__version__,
+        "seed": seed,
+        **comparison_as_dict(comparison),
+        "recordings": [pair_as_dict(pair) for pair in comparison.pairs],
+    }
+    texts = {
+        "json": lambda: json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n",
+        "md": lambda: comparison_markdown(comparison),
+    }
+    for kind, place in places.items():
+        try:
+            place.stream.write(texts[kind]())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise write_problem(place.target, error) from error
+        place.commit()
+    if all(place.target != STDOUT for place in places.values()):
+        sys.stdout.write("\n".join(comparison_lines(comparison)) + "\n")
+
+
+def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) -> int:
+    """Say what stands in the way of exit code 0, and return the code."""
+    from mtqscore.cli.console import say
+    from mtqscore.cli.outcome import GATE_FAILED_EXIT, SOME_FAILED_EXIT
+    from mtqscore.report.comparison import limits_line
+    from mtqscore.report.table import printable
+
+    unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
+    if not quiet:
+        for side, row in unscored[:UNSCORED_SHOWN]:
+            name = f"{printable(row.path or '(array)')} in {printable(side.source)}"
+            say(f"{name}: {row.status}: {printable(row.reason)}")
+        if limits := limits_line(comparison):
+            say(limits)
+    if unscored:
+        return SOME_FAILED_EXIT
+    return 0 if comparison.passed else GATE_FAILED_EXIT
