@@ -14,9 +14,10 @@ import pytest
 
 from mtqscore.config import AssessConfig
 from mtqscore.evaluation import read_estimates
+from mtqscore.gate import GateReport, Level, judge, parse_gate
 from mtqscore.manifest import Row as LabelledRow
-from mtqscore.report import WRITERS
 from mtqscore.report.csv import guarded, unguarded
+from mtqscore.report.formats import WRITERS
 from mtqscore.report.names import as_text, from_text
 from mtqscore.report.table import TableWriter, clock, printable, summary_line
 from mtqscore.report.writer import Run, Summary
@@ -48,7 +49,12 @@ def row(path: str, g_mos: float | None = 3.123456, **options: object) -> Assessm
     return Assessment(**{**values, **options})  # type: ignore[arg-type]
 
 
-def written(kind: str, rows: list[Assessment], run: Run = RUN) -> bytes:
+def gated(rows: list[Assessment], *gates: str, warn: tuple[str, ...] = ()) -> GateReport:
+    judged = [parse_gate(text, RUN.targets) for text in gates]
+    return judge([*judged, *(parse_gate(text, RUN.targets, Level.WARN) for text in warn)], rows)
+
+
+def written(kind: str, rows: list[Assessment], run: Run = RUN, **known: object) -> bytes:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
     writer = WRITERS[kind](stream, run)
@@ -57,7 +63,7 @@ def written(kind: str, rows: list[Assessment], run: Run = RUN) -> bytes:
     for item in rows:
         writer.write(item)
         summary.add(item)
-    writer.finish(summary)
+    writer.finish(replace(summary, **known))  # type: ignore[arg-type]
     stream.flush()
     return raw.getvalue()
 

@@ -14,7 +14,7 @@ import pytest
 
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.report import WRITERS
+from mtqscore.report.formats import WRITERS
 from mtqscore.report.output import Output
 from mtqscore.report.writer import Run, Summary
 from mtqscore.results import Results, read_results

@@ -133,7 +133,7 @@ def open_reports(
         UsageError: a file cannot be made there.
         EnvironmentProblemError: no space is left.
     """
-    from mtqscore.report import WRITERS
+    from mtqscore.report.formats import WRITERS
     from mtqscore.report.output import STDOUT, Output
 
     with ExitStack() as stack:
