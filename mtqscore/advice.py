@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import TYPE_CHECKING
 
@@ -86,14 +87,16 @@ def advise(explanation: Explanation) -> Iterator[str]:
         name = assessment.path or ""
         convert = f"ffmpeg -i {printable(shlex.quote(name))} copy.wav"
         yield REMEDIES[assessment.status].format(convert=convert)
+        if assessment.status is Status.SILENT and signal is not None and any(signal.channel_levels_dbfs):
+            yield "Explain one channel, for example with --channels 1: it is only their mean that is silent."
     if Flag.TRUNCATED in assessment.flags:
         yield "Fetch the file again: it ends before its header says."
     if signal is not None:
         yield from _on_faults(signal)
     if assessment.ok:
         yield from _on_scores(explanation)
-    if signal is not None:
-        yield from _on_recording(signal)
+        if signal is not None:
+            yield from _on_recording(signal)
 
 
 def _on_faults(signal: SignalFacts) -> Iterator[str]:
@@ -139,11 +142,12 @@ def _on_recording(signal: SignalFacts) -> Iterator[str]:
             yield f"Look for a telephone-band stage on its way: {edge}."
         else:
             yield f"If more bandwidth was expected, look for a resampler or codec on its way: {edge}."
-    if signal.level_dbfs is not None and signal.level_dbfs < QUIET_SPEECH_DBFS:
-        yield f"Raise the recording level: {signal.level_dbfs:.1f} dBFS is low (about -26 is usual)."
-    if signal.level_dbfs is not None and signal.level_dbfs > LOUD_SPEECH_DBFS:
-        yield f"Lower the recording level: {signal.level_dbfs:.1f} dBFS is high (about -26 is usual)."
+    level_dbfs = -math.inf if signal.level_dbfs is None else signal.level_dbfs
+    if level_dbfs < QUIET_SPEECH_DBFS:
+        yield f"Raise the recording level: {level_dbfs:.1f} dBFS is low (about -26 is usual)."
+    elif signal.silent_share >= MUCH_SILENCE:
+        yield f"Check for muting or gaps: {signal.silent_share:.0%} of the time is below -80 dBFS."
+    if level_dbfs > LOUD_SPEECH_DBFS and signal.first_clipped_s is None:
+        yield f"Lower the recording level: {level_dbfs:.1f} dBFS is high (about -26 is usual)."
     if abs(signal.dc_offset) >= NOTABLE_OFFSET:
         yield f"Check the converter: there is a DC offset of {signal.dc_offset:+.1%} of full scale."
-    if signal.silent_share >= MUCH_SILENCE and signal.level_dbfs is not None:
-        yield f"Check for muting or gaps: {signal.silent_share:.0%} of the time is below -80 dBFS."

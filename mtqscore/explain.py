@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 SCHEMA = "mtqscore.explain/1"
 """Raised when a reader of the JSON object would have to change."""
 
-UNEVEN_DROP = 0.6
-"""A worst second whose G lies this far below the median stands out; ordinary speech varies by half a point."""
+NOTABLE_DROP, DROP_A_DECADE, USUAL_PIECES = 0.6, 0.2, 10
+"""Ordinary speech varies by half a point from second to second, and the lowest of many lies lower than that of few."""
 
 CLOSE_SCORES = 0.5
 """S and N that are nearer to each other than this are alike."""
@@ -125,7 +126,7 @@ def _listen(explanation: Explanation, path: str, scorer: Scorer) -> Explanation:
         resampler = Resampler(source.sample_rate_hz)
         with suppress(UnscorableError):  # what was heard before the fault stands
             for block in source.blocks():
-                mono = listener.hear(block)
+                mono = _hear(listener, block)
                 if pieces is not None:
                     pieces.push(resampler.push(mono))
         if pieces is not None:
@@ -137,6 +138,17 @@ def _listen(explanation: Explanation, path: str, scorer: Scorer) -> Explanation:
         signal=facts,
         seconds=pieces.finish() if pieces is not None and facts.duration_s else None,
     )
+
+
+def _hear(listener: SignalListener, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let a block be measured, up to its first fault if it has one."""
+    try:
+        return listener.hear(block)
+    except UnscorableError:
+        sound = int(np.argmin(np.isfinite(block).all(axis=1)))
+        if sound:
+            listener.hear(block[:sound])
+        raise
 
 
 def _interpret(explanation: Explanation) -> Explanation:
@@ -159,8 +171,18 @@ def _interpret(explanation: Explanation) -> Explanation:
         worst=_second(seconds, worst),
         best=_second(seconds, best),
         median=median,
-        even=median["g_mos"] - float(overall[worst]) < UNEVEN_DROP,
+        even=median["g_mos"] - float(overall[worst]) < notable_drop(len(overall)),
     )
+
+
+def notable_drop(pieces: int) -> float:
+    """Distance below the median from which on the lowest G of so many pieces stands out.
+
+    Example:
+        >>> notable_drop(9), round(notable_drop(1000), 2)
+        (0.6, 1.0)
+    """
+    return NOTABLE_DROP + DROP_A_DECADE * math.log10(max(pieces / USUAL_PIECES, 1))
 
 
 def _second(seconds: Seconds, index: int) -> Second:

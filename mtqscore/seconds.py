@@ -60,12 +60,12 @@ class SecondsScorer:
 
     Args:
         scorer: the loaded model.
+        piece_samples: length of a piece; a model that needs more to judge gets what it needs.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, piece_samples: int = SECOND_SAMPLES) -> None:
         self._scorer = scorer
-        # A model that needs more than a second to judge gets what it needs.
-        self._piece_samples = max(SECOND_SAMPLES, scorer.info.min_samples)
+        self._piece_samples = max(piece_samples, scorer.info.min_samples)
         self._held: NDArray[np.float32] = np.empty(0, np.float32)
         self._held_from = 0
         self._next = 0
