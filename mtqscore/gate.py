@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
 from mtqscore.patterns import matches
-from mtqscore.report.writer import DECIMALS, named_scores
+from mtqscore.scores import named_scores
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "median", "min", "max", "share", "p00 to p100")
 EXAMPLES = "'g>=3.2', 'mean(s)>=3.5', 'p05(n)>=2.8', 'share(g>=3)>=0.95', 'g>=3 in street/**'"
 
-_LIMIT = r"\s*(?P<sign>>=|>|<=|<|≥|≤)\s*(?P<limit>\S+)\s*"
+_LIMIT = r"\s*(?P<sign>>=|>|<=|<|≥|≤)\s*(?P<limit>[^\s=]\S*)\s*"
 _BARE = re.compile(r"(?P<inner>[^()<>≥≤=]*)" + _LIMIT)
 _STATISTIC = re.compile(r"\s*(?P<name>[\w.]+)\s*\((?P<inner>[^()]*)\)" + _LIMIT)
 _PERCENTILE = re.compile(r"p(\d{1,3})(\.\d{1,6})?", re.ASCII)

@@ -124,3 +124,11 @@ class Assessment:
     def ok(self) -> bool:
         """Whether there are scores."""
         return self.status is Status.OK
+
+
+def named_scores(assessment: Assessment) -> dict[str, float]:
+    """Scores by name, in the order of the columns; empty when there are none."""
+    scores = assessment.scores
+    if scores is None:
+        return {}
+    return {"s_mos": scores.s_mos, "n_mos": scores.n_mos, "g_mos": scores.g_mos, **scores.extra}

@@ -22,6 +22,9 @@ NARROWBAND_HZ = 4_000
 MOS_LOW, MOS_HIGH = 1.0, 5.0
 """Ends of the ITU-T P.835 scales."""
 
+DECIMALS = 4
+"""Scores and times in files, and what gates judge: finer than any difference that batching can make."""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -6,14 +6,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, TextIO
 
+from mtqscore.scores import named_scores
+from mtqscore.spec import DECIMALS
+
 if TYPE_CHECKING:
     from mtqscore.compare import Comparison
     from mtqscore.config import AssessConfig
     from mtqscore.gate import GateReport, Verdict
     from mtqscore.scores import Assessment
 
-DECIMALS = 4
-"""Scores and times in files: finer than any difference that batching can make."""
+__all__ = ["DECIMALS", "Run", "Summary", "Writer", "columns", "named_scores", "record", "verdict_as_dict"]
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,6 @@ def verdict_as_dict(verdict: Verdict) -> dict[str, object]:
         "failing": verdict.failing,
         "worst": [asdict(worst) for worst in verdict.worst],
     }
-
-
-def named_scores(assessment: Assessment) -> dict[str, float]:
-    """Scores by name, in the order of the columns; empty when there are none."""
-    if assessment.scores is None:
-        return {}
-    values = asdict(assessment.scores)
-    extra = values.pop("extra")
-    return {**values, **extra}
 
 
 def columns(run: Run) -> list[str]:
