@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mtqscore import model_store
+from mtqscore.model_store import registry
 from tests.fake_model import write_fake_model
 
 Process = subprocess.CompletedProcess[bytes]
@@ -32,8 +32,9 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> 
     content = Path(fake_model).read_bytes()
     (tmp_path / "m.onnx").write_bytes(content)
     entry = {"name": "m", "version": "2", "file": "m.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+    entry |= {"size": len(content), "licence": "MIT", "conformance": "1"}
     (tmp_path / "registry.json").write_text(json.dumps({"default": "m", "models": [entry]}))
-    monkeypatch.setattr(model_store, "MODEL_FOLDERS", (tmp_path / "nowhere", tmp_path))
+    monkeypatch.setattr(registry, "MODEL_FOLDERS", (tmp_path / "nowhere", tmp_path))
     return tmp_path
 
 

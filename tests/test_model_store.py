@@ -11,6 +11,7 @@ import pytest
 
 import mtqscore.model_store as store
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
+from mtqscore.model_store import registry
 from mtqscore.runtime import Scorer, cuda_problem
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
@@ -126,7 +127,7 @@ def test_a_named_device_is_strict(fake_model: str) -> None:
 
 
 @pytest.mark.skipif(
-    not any((folder / "registry.json").is_file() for folder in store.MODEL_FOLDERS), reason="no release yet"
+    not any((folder / "registry.json").is_file() for folder in registry.MODEL_FOLDERS), reason="no release yet"
 )
 def test_the_released_models_keep_their_promises() -> None:
     default, entries = store.read_registry()

@@ -1,0 +1,40 @@
+"""Which models there are, where they lie, and their checked bytes: bundled, of one's own, or from the Hub."""
+
+from mtqscore.model_store.entry import Accuracy, ModelEntry, parse_entry
+from mtqscore.model_store.metadata import LARGEST_MODEL_BYTES, ModelInfo, parse_metadata
+from mtqscore.model_store.reference import HubReference, parse_reference
+from mtqscore.model_store.registry import find_registered, read_own_registry, read_registry
+from mtqscore.model_store.store import (
+    ModelFile,
+    cached_models,
+    fetch_model,
+    find_model,
+    installed_models,
+    is_path,
+    load_model,
+    remove_model,
+    verify_model,
+)
+
+__all__ = [
+    "LARGEST_MODEL_BYTES",
+    "Accuracy",
+    "HubReference",
+    "ModelEntry",
+    "ModelFile",
+    "ModelInfo",
+    "cached_models",
+    "fetch_model",
+    "find_model",
+    "find_registered",
+    "installed_models",
+    "is_path",
+    "load_model",
+    "parse_entry",
+    "parse_metadata",
+    "parse_reference",
+    "read_own_registry",
+    "read_registry",
+    "remove_model",
+    "verify_model",
+]

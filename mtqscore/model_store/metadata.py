@@ -1,0 +1,88 @@
+"""What an ONNX file says about itself: how to feed it and how to read its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mtqscore.errors import UsageError
+from mtqscore.spec import SAMPLE_RATE_HZ, SUPERVISED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LARGEST_MODEL_BYTES = 2 << 30
+"""onnxruntime takes no more than this from memory."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the metadata of a scorer says: how to feed it and how to read its answer.
+
+    Args:
+        name: the model's name.
+        version: its version.
+        conformance: number that is raised whenever scores move.
+        targets: names of the scores, in the order of the output.
+        frame_hop_samples: step between its frames.
+        window_samples: longest input that it should hear at once.
+        min_samples: shortest input that it can judge.
+    """
+
+    name: str
+    version: str
+    conformance: str
+    targets: tuple[str, ...]
+    frame_hop_samples: int
+    window_samples: int
+    min_samples: int
+
+    @property
+    def label(self) -> str:
+        """name@version."""
+        return f"{self.name}@{self.version}"
+
+
+def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
+    """Read the contract of a scorer from the metadata of its ONNX file.
+
+    Args:
+        label: the model, for messages.
+        metadata: ``metadata_props`` of the file.
+
+    Raises:
+        UsageError: a key is missing or holds nonsense: the file is not a scorer made by ``mtqscore export``.
+    """
+
+    def number(key: str, low: int) -> int:
+        value = int(metadata[key])
+        if value < low:
+            raise ValueError(f"{key} is {value}")
+        return value
+
+    try:
+        targets = tuple(part.strip() for part in metadata["targets"].split(","))
+        if number("sample_rate_hz", 1) != SAMPLE_RATE_HZ:
+            raise ValueError(f"sample_rate_hz is not {SAMPLE_RATE_HZ}")
+        missing = [target.name for target in SUPERVISED if target.name not in targets]
+        if missing or len(set(targets)) != len(targets):
+            raise ValueError(f"targets are {metadata['targets']}")
+        hop_samples = number("frame_hop_samples", 1)
+        info = ModelInfo(
+            name=metadata["name"],
+            version=metadata["version"],
+            conformance=metadata["conformance"],
+            targets=targets,
+            frame_hop_samples=hop_samples,
+            window_samples=number("window_samples", hop_samples),
+            min_samples=number("min_samples", 1),
+        )
+        if info.min_samples * 2 > info.window_samples:
+            raise ValueError(
+                f"min_samples {info.min_samples} is more than half of window_samples {info.window_samples}"
+            )
+    except KeyError as error:
+        raise UsageError(f"{label}: not a model of mtqscore: its metadata has no {error.args[0]!r}") from error
+    except ValueError as error:
+        raise UsageError(f"{label}: not a model of mtqscore: in its metadata, {error}") from error
+    return info
