@@ -126,12 +126,14 @@ class Worst:
         channel: as in its row.
         target: the score that stands out.
         value: that score.
+        row: its place in the result, from 0; names need not tell recordings apart.
     """
 
     path: str | None
     channel: str
     target: str
     value: float
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class GateJudge:
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._watches = [_Watch(gate) for gate in gates]
+        self._rows = 0
 
     def add(self, assessment: Assessment) -> None:
         """Take one row; rows without scores count for nothing but the pattern."""
@@ -190,8 +193,10 @@ class GateJudge:
         for watch in self._watches:
             if watch.gate.concerns(assessment.path):
                 watch.idle = False
-                if watch.gate.target in scores:
-                    watch.add(assessment, round(scores[watch.gate.target], DECIMALS))
+                if (target := watch.gate.target) in scores:
+                    value = round(scores[target], DECIMALS)
+                    watch.add(Worst(assessment.path, assessment.channel, target, value, self._rows))
+        self._rows += 1
 
     def report(self) -> GateReport:
         """Judge.
@@ -215,16 +220,15 @@ class _Watch:
         self._failing = 0
         self._worst: list[tuple[float, int, Worst]] = []
 
-    def add(self, row: Assessment, value: float) -> None:
-        offends = self.gate.offends(value)
+    def add(self, row: Worst) -> None:
+        offends = self.gate.offends(row.value)
         self._failing += offends
+        self._values.append(row.value)
         if offends or not self.gate.each:
-            rank = value if self.gate.low_is_bad else -value
+            rank = row.value if self.gate.low_is_bad else -row.value
             if len(self._worst) < WORST_SHOWN or rank < self._worst[-1][0]:
-                worst = Worst(row.path, row.channel, self.gate.target, value)
-                insort(self._worst, (rank, len(self._values), worst))  # the earlier row first where values are equal
+                insort(self._worst, (rank, row.row, row))  # the earlier row first where values are equal
                 del self._worst[WORST_SHOWN:]
-        self._values.append(value)
 
     def verdict(self) -> Verdict:
         gate, rows = self.gate, len(self._values)

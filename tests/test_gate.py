@@ -409,8 +409,13 @@ def test_hostile_names_do_nothing(name: str | None) -> None:
 
 
 def test_one_recording_named_twice_is_shown_twice() -> None:
-    lines = gate_lines(judge([gate("g>=3"), gate("n>=3"), gate("mean(g)>=3")], [row(2.0), row(2.0)]))
-    assert [line.split() for line in lines[-2:]] == [["2.0000", "2.0000", "a.wav"]] * 2
+    rows = [row(2.5, n_mos=2.0), row(2.0, n_mos=2.5), row(2.0, n_mos=2.5)]
+    lines = gate_lines(judge([gate("g>=3"), gate("n>=3"), gate("mean(g)>=3")], rows))
+    assert [line.split() for line in lines[-3:]] == [
+        ["2.5000", "2.0000", "a.wav"],
+        ["2.0000", "2.5000", "a.wav"],
+        ["2.0000", "2.5000", "a.wav"],
+    ]
 
 
 def test_memory_grows_by_a_number_a_gate_for_each_row() -> None:

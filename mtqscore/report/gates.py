@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from mtqscore.gate import WORST_SHOWN, Level
@@ -79,26 +78,20 @@ def _decimals(verdict: Verdict) -> int:
 
 def _worst_recordings(failed: Sequence[Verdict]) -> list[str]:
     """The recordings furthest on the wrong side of any gate, with the scores that put them there."""
-    scores: dict[tuple[str | None, str, int], dict[str, float]] = {}
-    distances: dict[tuple[str | None, str, int], float] = {}
+    found: dict[int, dict[str, Worst]] = {}
+    distances: dict[int, float] = {}
     for verdict in failed:
-        seen: Counter[Worst] = Counter()
         for worst in verdict.worst:
-            # One recording may be there twice, and arrays have no name to tell them apart by.
-            key = (worst.path, worst.channel, seen[worst])
-            seen[worst] += 1
-            scores.setdefault(key, {})[worst.target] = worst.value
-            distances[key] = min(distances.get(key, math.inf), _distance(verdict.gate, worst.value))
-    if not scores:
+            found.setdefault(worst.row, {})[worst.target] = worst
+            distances[worst.row] = min(distances.get(worst.row, math.inf), _distance(verdict.gate, worst.value))
+    if not found:
         return []
-    keys = sorted(scores, key=distances.__getitem__)[:WORST_SHOWN]
     targets = dict.fromkeys(verdict.gate.target for verdict in failed)
-    titles = [*(TITLES.get(target, target) for target in targets), "worst recordings"]
-    rows = [
-        [*(f"{scores[key][target]:.{DECIMALS}f}" if target in scores[key] else "" for target in targets), _named(key)]
-        for key in keys
-    ]
-    return aligned([titles, *rows], left={"worst recordings"})
+    table = [[*(TITLES.get(target, target) for target in targets), "worst recordings"]]
+    for row in sorted(found, key=lambda row: (distances[row], row))[:WORST_SHOWN]:
+        cells = [f"{found[row][target].value:.{DECIMALS}f}" if target in found[row] else "" for target in targets]
+        table.append([*cells, _named(next(iter(found[row].values())))])
+    return aligned(table, left={"worst recordings"})
 
 
 def _distance(gate: Gate, value: float) -> float:
@@ -107,7 +100,6 @@ def _distance(gate: Gate, value: float) -> float:
     return value - limit if gate.low_is_bad else limit - value
 
 
-def _named(key: tuple[str | None, str, int]) -> str:
-    path, channel, _ = key
-    name = "(array)" if path is None else printable(path)
-    return name if channel in ("", "mean") else f"{name}, channel {printable(channel)}"
+def _named(worst: Worst) -> str:
+    name = "(array)" if worst.path is None else printable(worst.path)
+    return name if worst.channel in ("", "mean") else f"{name}, channel {printable(worst.channel)}"
