@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtqscore.assess import Assessor, assess_array, assess_file
+    from mtqscore.compare import CompareConfig, compare_results
     from mtqscore.config import AssessConfig
     from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
+    from mtqscore.explain import explain_file
+    from mtqscore.gate import judge, parse_gate
     from mtqscore.inputs import find_inputs
+    from mtqscore.results import read_results
     from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
+    from mtqscore.testing import assert_quality
 
 __version__ = "0.1.0"
 
@@ -27,22 +32,30 @@ _HOMES = {
     "assess_array": "assess",
     "assess_file": "assess",
     "AssessConfig": "config",
+    "CompareConfig": "compare",
+    "compare_results": "compare",
     "EnvironmentProblemError": "errors",
     "InputError": "errors",
     "MtqscoreError": "errors",
     "UsageError": "errors",
+    "explain_file": "explain",
+    "judge": "gate",
+    "parse_gate": "gate",
     "find_inputs": "inputs",
+    "read_results": "results",
     "Assessment": "scores",
     "Flag": "scores",
     "FrameScores": "scores",
     "Scores": "scores",
     "Status": "scores",
+    "assert_quality": "testing",
 }
 
 __all__ = [
     "AssessConfig",
     "Assessment",
     "Assessor",
+    "CompareConfig",
     "EnvironmentProblemError",
     "Flag",
     "FrameScores",
@@ -52,9 +65,15 @@ __all__ = [
     "Status",
     "UsageError",
     "__version__",
+    "assert_quality",
     "assess_array",
     "assess_file",
+    "compare_results",
+    "explain_file",
     "find_inputs",
+    "judge",
+    "parse_gate",
+    "read_results",
 ]
 
 

@@ -64,6 +64,8 @@ _Place = tuple[_Row, int, int]
 class Assessor:
     """Scores recordings with one model; hold it to score many without loading the model again.
 
+    Threads may share one: it keeps nothing between calls but the model.
+
     Args:
         config: the options; None is all defaults.
 
@@ -256,7 +258,8 @@ class Assessor:
 
 
 @lru_cache(maxsize=2)
-def _assessor(config: AssessConfig) -> Assessor:
+def loaded_assessor(config: AssessConfig) -> Assessor:
+    """Return an assessor with these options; the last two stay loaded."""
     return Assessor(config)
 
 
@@ -278,7 +281,7 @@ def assess_file(path: str | os.PathLike[str], config: AssessConfig | None = None
         >>> assess_file("no-such-file.wav").status
         <Status.NOT_FOUND: 'not_found'>
     """
-    return _assessor(config or AssessConfig()).assess_file(path)
+    return loaded_assessor(config or AssessConfig()).assess_file(path)
 
 
 def assess_array(samples: NDArray[Any], sample_rate_hz: int, config: AssessConfig | None = None) -> Assessment:
@@ -301,4 +304,4 @@ def assess_array(samples: NDArray[Any], sample_rate_hz: int, config: AssessConfi
         >>> assess_array(np.zeros(16_000, dtype=np.int16), 16_000).status
         <Status.SILENT: 'silent'>
     """
-    return _assessor(config or AssessConfig()).assess_array(samples, sample_rate_hz)
+    return loaded_assessor(config or AssessConfig()).assess_array(samples, sample_rate_hz)

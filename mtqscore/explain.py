@@ -12,7 +12,7 @@ import numpy as np
 
 from mtqscore.advice import advise, band
 from mtqscore.assess import Assessor
-from mtqscore.audio import FileSource, Resampler, UnscorableError
+from mtqscore.audio import FileSource, Resampler, Source, UnscorableError
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.report.writer import DECIMALS, named_scores
@@ -106,38 +106,49 @@ def explain_file(path: str | os.PathLike[str], config: AssessConfig | None = Non
     if config.channels == "each":
         raise UsageError("explain looks at one channel at a time: choose the mixdown (mean) or a channel number")
     assessor = Assessor(config)
-    explanation = _listen(Explanation(assessor.assess_file(path)), os.fspath(path), assessor.scorer)
+    assessment = assessor.assess_file(path)
+    try:
+        source = FileSource(os.fspath(path))
+    except UnscorableError:  # the assessment has the reason
+        return explain_assessment(assessment, None, assessor.scorer)
+    with source:
+        explanation = explain_assessment(assessment, source, assessor.scorer)
+    return replace(explanation, container=f"{source.container} {source.subtype}")
+
+
+def explain_assessment(assessment: Assessment, source: Source | None, scorer: Scorer) -> Explanation:
+    """Explain an assessment from its recording.
+
+    Args:
+        assessment: of a mixdown or one channel.
+        source: the recording; None when it cannot be opened.
+        scorer: the model that scored it.
+    """
+    explanation = Explanation(assessment)
+    if source is not None:
+        signal, seconds = _listen(assessment, source, scorer)
+        explanation = replace(explanation, signal=signal, seconds=seconds)
     explanation = _interpret(explanation)
     return replace(explanation, advice=tuple(advise(explanation)))
 
 
-def _listen(explanation: Explanation, path: str, scorer: Scorer) -> Explanation:
+def _listen(assessment: Assessment, source: Source, scorer: Scorer) -> tuple[SignalFacts, Seconds | None]:
     """Read the recording once more and measure it; if it was scored, score its seconds too."""
-    assessment = explanation.assessment
     number = assessment.options.channel_number if assessment.options else None
-    try:
-        source = FileSource(path)
-    except UnscorableError:  # the assessment has the reason
-        return explanation
-    with source:
-        columns = None if number is None or number > source.channels else [number - 1]
-        listener = SignalListener(source.sample_rate_hz, source.channels, source.full_scale, columns)
-        pieces = SecondsScorer(scorer) if assessment.ok else None
-        resampler = Resampler(source.sample_rate_hz)
-        with suppress(UnscorableError):  # what was heard before the fault stands
-            for block in source.blocks():
-                mono = _hear(listener, block)
-                if pieces is not None:
-                    pieces.push(resampler.push(mono))
-        if pieces is not None:
-            pieces.push(resampler.push(np.empty(0, np.float32), last=True))
-        facts = listener.facts()
-    return replace(
-        explanation,
-        container=f"{source.container} {source.subtype}",
-        signal=facts,
-        seconds=pieces.finish() if pieces is not None and facts.duration_s else None,
-    )
+    columns = None if number is None or number > source.channels else [number - 1]
+    listener = SignalListener(source.sample_rate_hz, source.channels, source.full_scale, columns)
+    pieces = SecondsScorer(scorer) if assessment.ok else None
+    resampler = Resampler(source.sample_rate_hz)
+    with suppress(UnscorableError):  # what was heard before the fault stands
+        for block in source.blocks():
+            mono = _hear(listener, block)
+            if pieces is not None:
+                pieces.push(resampler.push(mono))
+    facts = listener.facts()
+    if pieces is None or not facts.duration_s:
+        return facts, None
+    pieces.push(resampler.push(np.empty(0, np.float32), last=True))
+    return facts, pieces.finish()
 
 
 def _hear(listener: SignalListener, block: NDArray[np.float32]) -> NDArray[np.float32]:
