@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 from mtqscore.report.html.distribution import distributions
 from mtqscore.report.html.rows import display_name
 from mtqscore.report.table import TITLES, clock, printable
-from mtqscore.report.writer import DECIMALS
 from mtqscore.scores import FLAG_MEANING, Flag
 
 if TYPE_CHECKING:
@@ -164,8 +163,7 @@ def _environment() -> Environment:
         "plain": printable,
         "clock": clock,
         "moment": moment,
-        "mos": lambda value: "–" if value is None or math.isnan(value) else f"{value:.2f}",
-        "exact": exact,
+        "places": places,
         "signed": signed,
         "meter": meter,
         "khz": lambda value: f"{value / 1000:g} kHz",
@@ -173,29 +171,26 @@ def _environment() -> Environment:
     return environment
 
 
-def exact(value: float | None) -> str:
-    """Write a number with two decimals, or as many as files have where it needs them: limits are compared with it.
+def places(value: float | None, decimals: int) -> str:
+    """Write a number, or a dash where there is none.
 
     Example:
-        >>> exact(3.0), exact(2.9996)
-        ('3.00', '2.9996')
+        >>> places(2.6673, 2), places(None, 2)
+        ('2.67', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def signed(value: float | None, decimals: int) -> str:
+    """Write a difference with its sign, or a dash where there is none.
+
+    Example:
+        >>> signed(-0.25, 2), signed(0.1, 3)
+        ('−0.25', '+0.100')
     """
     if value is None or math.isnan(value):
         return "–"
-    whole, _, decimals = f"{value:.{DECIMALS}f}".partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-
-
-def signed(value: float | None) -> str:
-    """Write a difference with its sign.
-
-    Example:
-        >>> signed(-0.25), signed(0.1)
-        ('−0.25', '+0.10')
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{'−' if value < 0 else '+'}{exact(abs(value))}"
+    return f"{'−' if value < 0 else '+'}{abs(value):.{decimals}f}"
 
 
 def moment(time_s: float) -> str:

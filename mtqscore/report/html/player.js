@@ -111,136 +111,164 @@
     stage.append(gutter(scale), svg, right);
   };
 
-  const build = (recording) => {
-    const data = JSON.parse(recording.querySelector("script").textContent);
-    const player = recording.querySelector(".player");
-    const name = recording.querySelector("bdi").textContent;
-    const end = data.start + data.length;
-    const seen = data.image || Object.keys(data.curves).length;
-    let position = data.start;
-    let audio = null;
+  class Player {
+    constructor(recording) {
+      const data = JSON.parse(recording.querySelector("script").textContent);
+      this.data = data;
+      this.name = recording.querySelector("bdi").textContent;
+      this.end = data.start + data.length;
+      this.position = data.start;
+      this.readout = make("div", "readout");
+      this.slider = make("div", "slider");
+      this.head = make("div", "head");
+      this.hair = make("div", "hair");
+      this.hair.hidden = true;
+      const controls = make("div", "controls");
+      const player = recording.querySelector(".player");
+      player.append(controls);
+      if (data.audio) controls.append(...this.makeSound(recording));
+      if (data.worst !== null) controls.append(this.makeWorst());
+      if (!data.image && !Object.keys(data.curves).length) return;
+      controls.append(this.readout);
+      this.makeStage(player);
+      this.show();
+    }
 
-    const controls = make("div", "controls");
-    const play = make("button", "play", "Play");
-    const worst = make("button", "", data.worst === null ? "" : `Worst second, ${clock(data.worst)}`);
-    const readout = make("div", "readout");
-    const stage = make("div", "stage");
-    const slider = make("div", "slider");
-    const head = make("div", "head");
-    const hair = make("div", "hair");
-    hair.hidden = true;
-    const place = (element, time) => { element.style.left = `${((time - data.start) / data.length) * 100}%`; };
-
-    const tell = (time) => {
-      const words = [make("span", "", clock(time))];
-      for (const { key, letter, text } of scoresAt(data, time)) words.push(make("span", key, `${letter} ${text}`));
-      readout.replaceChildren(...words);
-    };
-    const show = () => {
-      place(head, position);
-      slider.setAttribute("aria-valuenow", position.toFixed(1));
-      const scores = scoresAt(data, position).map(({ letter, text }) => `${letter}-MOS ${text}`);
-      slider.setAttribute("aria-valuetext", [clock(position), ...scores].join(", "));
-      if (hair.hidden) tell(position);
-    };
-    const seek = (time) => {
-      position = Math.min(Math.max(time, data.start), end);
-      if (audio) audio.currentTime = position - data.start;
-      show();
-    };
-    const follow = () => {
-      position = Math.min(data.start + audio.currentTime, end);
-      show();
-      if (!audio.paused && !calm.matches) requestAnimationFrame(follow);
-    };
-    const toggle = () => {
-      if (!audio) return;
-      if (audio.paused) audio.play().catch(() => {});
-      else audio.pause();
-    };
-
-    if (data.audio) {
-      audio = make("audio");
+    makeSound(recording) {
+      const audio = make("audio");
+      const button = make("button", "play", "Play");
+      this.audio = audio;
       audio.preload = "auto";
-      audio.src = soundUrl(data.audio);
+      audio.src = soundUrl(this.data.audio);
+      delete this.data.audio; // the browser has it now
       audio.addEventListener("play", () => {
         if (playing && playing !== audio) playing.pause();
         playing = audio;
-        play.textContent = "Pause";
-        follow();
+        button.textContent = "Pause";
+        this.follow();
       });
-      audio.addEventListener("pause", () => { play.textContent = "Play"; follow(); });
-      audio.addEventListener("timeupdate", follow);
+      audio.addEventListener("pause", () => { button.textContent = "Play"; });
+      audio.addEventListener("timeupdate", () => this.follow());
       audio.addEventListener("error", () => {
-        play.disabled = true;
-        readout.replaceChildren(make("span", "", "This browser cannot play the sound."));
+        button.disabled = true;
+        button.textContent = "This browser cannot play the sound";
       });
       recording.addEventListener("toggle", () => { if (!recording.open) audio.pause(); });
-      play.type = "button";
-      play.setAttribute("aria-label", `Play or pause ${name}`);
-      play.addEventListener("click", toggle);
-      controls.append(play, audio);
-      delete data.audio; // the browser has it now
+      button.type = "button";
+      button.addEventListener("click", () => this.toggle());
+      return [button, audio];
     }
-    if (data.worst !== null) {
-      worst.type = "button";
-      worst.title = audio ? "Play from half a second before it" : "Go there";
-      worst.addEventListener("click", () => { seek(data.worst - (audio ? 0.5 : 0)); if (audio && audio.paused) toggle(); });
-      controls.append(worst);
+
+    makeWorst() {
+      const { worst, length } = this.data;
+      const button = make("button", "", `Worst second, ${clock(worst)}`);
+      button.type = "button";
+      button.title = this.audio ? "Play from half a second before it" : "Go there";
+      button.addEventListener("click", () => {
+        this.seek(worst - (this.audio ? 0.5 : 0));
+        if (this.audio && this.audio.paused) this.toggle();
+      });
       const band = make("div", "band");
-      place(band, data.worst);
-      band.style.width = `${(1 / data.length) * 100}%`;
-      slider.append(band);
+      this.put(band, worst);
+      band.style.width = `${(1 / length) * 100}%`;
+      this.slider.append(band);
+      return button;
     }
-    player.append(controls);
-    if (!seen) return;
 
-    controls.append(readout);
-    if (data.image) spectrogram(data, stage);
-    if (Object.keys(data.curves).length) curves(data, stage);
-    slider.tabIndex = 0;
-    slider.setAttribute("role", "slider");
-    slider.setAttribute("aria-label", `Position in ${name}, in seconds`);
-    slider.setAttribute("aria-valuemin", data.start.toFixed(1));
-    slider.setAttribute("aria-valuemax", end.toFixed(1));
-    slider.append(hair, head);
-    player.append(stage);
-    stage.append(slider, timeAxis(data, stage.clientWidth));
+    makeStage(player) {
+      const { data, slider } = this;
+      const stage = make("div", "stage");
+      player.append(stage);
+      if (data.image) spectrogram(data, stage);
+      if (Object.keys(data.curves).length) curves(data, stage);
+      slider.tabIndex = 0;
+      slider.setAttribute("role", "slider");
+      slider.setAttribute("aria-label", `Position in ${this.name}, in seconds`);
+      slider.setAttribute("aria-valuemin", data.start.toFixed(1));
+      slider.setAttribute("aria-valuemax", this.end.toFixed(1));
+      slider.append(this.hair, this.head);
+      stage.append(slider, timeAxis(data, stage.clientWidth));
+      slider.addEventListener("pointerdown", (event) => {
+        if (event.button) return;
+        slider.setPointerCapture(event.pointerId);
+        this.seek(this.timeOf(event));
+      });
+      slider.addEventListener("pointermove", (event) => this.point(event));
+      slider.addEventListener("pointerleave", () => {
+        this.hair.hidden = true;
+        this.show();
+      });
+      slider.addEventListener("keydown", (event) => this.press(event));
+    }
 
-    const timeOf = (event) => {
-      const box = slider.getBoundingClientRect();
-      return data.start + Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * data.length;
-    };
-    slider.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      slider.setPointerCapture(event.pointerId);
-      seek(timeOf(event));
-    });
-    slider.addEventListener("pointermove", (event) => {
-      const time = timeOf(event);
-      if (slider.hasPointerCapture(event.pointerId)) seek(time);
-      hair.hidden = event.pointerType === "touch";
-      place(hair, time);
-      tell(time);
-    });
-    slider.addEventListener("pointerleave", () => { hair.hidden = true; show(); });
-    slider.addEventListener("keydown", (event) => {
-      const fine = event.shiftKey ? 0.1 : 0.5;
+    timeOf(event) {
+      const box = this.slider.getBoundingClientRect();
+      const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+      return this.data.start + share * this.data.length;
+    }
+
+    point(event) {
+      const time = this.timeOf(event);
+      if (this.slider.hasPointerCapture(event.pointerId)) this.seek(time);
+      this.hair.hidden = event.pointerType === "touch";
+      this.put(this.hair, time);
+      this.tell(time);
+    }
+
+    press(event) {
+      const { position, end, data } = this;
+      const step = event.shiftKey ? 0.1 : 0.5;
       const moves = {
-        ArrowLeft: position - fine, ArrowDown: position - fine, ArrowRight: position + fine, ArrowUp: position + fine,
+        ArrowLeft: position - step, ArrowDown: position - step, ArrowRight: position + step, ArrowUp: position + step,
         PageDown: position - 5, PageUp: position + 5, Home: data.start, End: end,
       };
-      if (event.key in moves) seek(moves[event.key]);
-      else if (event.key === " " || event.key === "Enter") toggle();
+      if (event.key in moves) this.seek(moves[event.key]);
+      else if (event.key === " " || event.key === "Enter") this.toggle();
       else return;
       event.preventDefault();
-    });
-    show();
-  };
+    }
+
+    toggle() {
+      if (!this.audio) return;
+      if (this.audio.paused) this.audio.play().catch(() => {});
+      else this.audio.pause();
+    }
+
+    seek(time) {
+      this.position = Math.min(Math.max(time, this.data.start), this.end);
+      if (this.audio) this.audio.currentTime = this.position - this.data.start;
+      this.show();
+    }
+
+    follow() {
+      this.position = Math.min(this.data.start + this.audio.currentTime, this.end);
+      this.show();
+      if (this.audio.paused || calm.matches) return; // then it moves with each timeupdate
+      cancelAnimationFrame(this.frame);
+      this.frame = requestAnimationFrame(() => this.follow());
+    }
+
+    put(element, time) {
+      element.style.left = `${((time - this.data.start) / this.data.length) * 100}%`;
+    }
+
+    tell(time) {
+      const words = scoresAt(this.data, time).map(({ key, letter, text }) => make("span", key, `${letter} ${text}`));
+      this.readout.replaceChildren(make("span", "", clock(time)), ...words);
+    }
+
+    show() {
+      this.put(this.head, this.position);
+      const scores = scoresAt(this.data, this.position).map(({ letter, text }) => `${letter}-MOS ${text}`);
+      this.slider.setAttribute("aria-valuenow", this.position.toFixed(1));
+      this.slider.setAttribute("aria-valuetext", [clock(this.position), ...scores].join(", "));
+      if (this.hair.hidden) this.tell(this.position);
+    }
+  }
 
   for (const recording of document.querySelectorAll("details.recording")) {
     recording.addEventListener("toggle", () => {
-      if (recording.open && !recording.querySelector(".player").hasChildNodes()) build(recording);
+      if (recording.open && !recording.querySelector(".player").hasChildNodes()) new Player(recording);
     });
   }
   // A link to a recording opens it, wherever it was followed.

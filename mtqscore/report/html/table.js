@@ -119,8 +119,8 @@
     data.scores.forEach((column, index) => {
       const known = column[row] !== data.missing;
       const value = column[row] / data.steps;
-      const bar = known ? `w${Math.min(20, Math.max(0, Math.round((value - 1) * 5)))}` : "";
-      const classes = `number score ${scoreClasses[index]} ${bar}`;
+      const bar = `w${Math.min(20, Math.max(0, Math.round((value - 1) * 5)))}`;
+      const classes = known ? `number score ${scoreClasses[index]} ${bar}` : "number";
       element.append(cell("td", known ? value.toFixed(2) : "–", classes, labels.get(`score:${index}`)));
     });
     element.append(cell("td", note(row), "notes"));
