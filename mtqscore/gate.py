@@ -277,7 +277,7 @@ def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
 
 
 def _idle(gate: Gate) -> UsageError:
-    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording")
+    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; write one such as 'street/**' or '*.flac'")
 
 
 def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:

@@ -23,6 +23,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
 ANY_LINES = ("…", "...")
+SHOWN_FOLDER = "/home/me/project"
+"""Where pages seem to work, wherever they do."""
 SPEED = re.compile(r"\bin [\d.,]+ s, [\d.,]+ × real time")
 
 
@@ -108,6 +110,7 @@ def play(page: Path, folder: Path) -> list[list[Step]]:
     Returns:
         The steps of each block.
     """
+    folder = folder.resolve()
     environment = _prepare(folder)
     code, blocks = 0, []
     for text in BLOCK.findall(page.read_text(encoding="utf-8")):
@@ -124,7 +127,9 @@ def play(page: Path, folder: Path) -> list[list[Step]]:
                 check=False,
             )
             code = done.returncode
-            came = done.stdout.decode("utf-8", "backslashreplace").splitlines()
+            came = (
+                done.stdout.decode("utf-8", "backslashreplace").replace(f"{folder / 'work'}", SHOWN_FOLDER).splitlines()
+            )
             steps.append(Step(command, shown, [line.rstrip() for line in came]))
         blocks.append(steps)
     return blocks

@@ -47,6 +47,8 @@ babble-0db.flac
 clean-telephone.wav
 $ echo '5.0 s of audio in 1.25 s, 1,234 × real time' >&2
 5.0 s of audio in 0.50 s, 3 × real time
+$ pwd
+/home/me/project
 $ exit 3
 $ echo $?
 3
@@ -74,7 +76,7 @@ def test_a_page_that_is_right_stays_as_it_is(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     (tmp_path / "play").mkdir()
-    assert [step.agrees for block in play(page, tmp_path / "play") for step in block] == [True] * 6
+    assert [step.agrees for block in play(page, tmp_path / "play") for step in block] == [True] * 7
     assert not update(page)
     assert page.read_text() == PAGE
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +22,6 @@ from mtqscore.scores import Assessment, Scores, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 TARGETS = ("s_mos", "n_mos", "g_mos", "loudness", "p808_mos")
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), None)
@@ -135,6 +136,13 @@ def test_what_may_not_be_written(text: str, said: str) -> None:
     assert said in message
     assert message.startswith(f"gate {text!r}: ")
     assert len(message.splitlines()) == 1
+
+
+def test_every_gate_of_the_documentation_may_be_written() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "gates.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `([^`]*=[^`]*)` \|", page, re.MULTILINE)
+    assert len(found) >= 6
+    assert [gate(text).name for text in found] == found
 
 
 def test_the_ends_of_a_scale_are_limits_where_they_can_fail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from mtqscore.errors import UsageError
 from mtqscore.gate import Level
-from mtqscore.settings import GateEntry, Settings, find_settings, parse_gates, read_settings
+from mtqscore.settings import GATE_KEYS, KEYS, GateEntry, Settings, find_settings, parse_gates, read_settings
 
 EVERYTHING = """
 model = "models/my.onnx"
@@ -54,6 +55,15 @@ def test_everything_is_read(tmp_path: Path) -> None:
     shared = settings(tmp_path, f"[project]\nname = 'x'\n[tool.mtqscore]\n{table}", "pyproject.toml")
     assert (shared.model, shared.max_drop) == (found.model, found.max_drop)
     assert [(entry.text, entry.level) for entry in shared.gates] == [(entry.text, entry.level) for entry in found.gates]
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "gates.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    found = settings(tmp_path, text)
+    assert all(f"{key} =" in text or f"[{key}]" in text for key in KEYS), "it shows every setting"
+    assert all(f"{key} =" in text for key in GATE_KEYS)
+    assert len(parse_gates(found.gates, ("s_mos", "n_mos", "g_mos"))) == 4
 
 
 @pytest.mark.parametrize(
