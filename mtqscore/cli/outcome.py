@@ -120,6 +120,8 @@ def open_reports(
 ) -> Iterator[Reports]:
     """Open every result before there is a row to write; what is not finished leaves no file behind.
 
+    In a job of GitHub Actions, what is found is told there too.
+
     Args:
         run: what all rows have in common.
         targets: path, or ``-`` for stdout, by name of the format in ``WRITERS``.
@@ -133,6 +135,9 @@ def open_reports(
         UsageError: a file cannot be made there.
         EnvironmentProblemError: no space is left.
     """
+    import os
+    import sys
+
     from mtqscore.report.formats import WRITERS
     from mtqscore.report.output import STDOUT, Output
 
@@ -144,6 +149,10 @@ def open_reports(
             places.append((place, make(place.stream, run)))
         if table is not None and STDOUT not in targets.values():
             places.append((None, table))
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from mtqscore.report.github import GithubWriter
+
+            places.append((None, GithubWriter(sys.stderr, run)))
         yield Reports(places)
 
 

@@ -9,6 +9,7 @@ from mtqscore.report.html import HtmlWriter
 from mtqscore.report.json import JsonWriter
 from mtqscore.report.jsonl import JsonLinesWriter
 from mtqscore.report.junit import JunitWriter
+from mtqscore.report.markdown import MarkdownWriter
 from mtqscore.report.parquet import ParquetWriter
 
 if TYPE_CHECKING:
@@ -20,5 +21,6 @@ WRITERS: dict[str, type[Writer]] = {
     "jsonl": JsonLinesWriter,
     "parquet": ParquetWriter,
     "junit": JunitWriter,
+    "md": MarkdownWriter,
     "html": HtmlWriter,
 }

@@ -1,0 +1,195 @@
+"""Markdown: the findings of a run on one page, for merge requests and job summaries."""
+
+from __future__ import annotations
+
+import re
+from heapq import heappush, heapreplace
+from itertools import zip_longest
+from typing import TYPE_CHECKING, ClassVar, TextIO
+
+from mtqscore.gate import WORST_SHOWN, Level
+from mtqscore.report.gates import GATE_TITLES, gate_cells
+from mtqscore.report.table import TITLES, printable
+from mtqscore.report.writer import DECIMALS, Run, Summary, named_scores
+from mtqscore.scores import FLAG_MEANING, Flag
+from mtqscore.spec import SUPERVISED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mtqscore.gate import GateReport, Verdict
+    from mtqscore.scores import Assessment
+
+UNSCORED_SHOWN = 10
+
+
+class MarkdownWriter:
+    """Writes one page: verdict, means, gates, comparison, the worst recordings, those without scores, flags, model.
+
+    Its size does not grow with the number of recordings. No name can break a table, become HTML or call anyone.
+
+    Args:
+        stream: where to.
+        run: what all rows have in common.
+
+    Attributes:
+        unscored: the first rows without scores.
+    """
+
+    line_by_line: ClassVar[bool] = False
+
+    def __init__(self, stream: TextIO, run: Run) -> None:
+        self._stream = stream
+        self._run = run
+        self._rows = 0
+        self._lowest: list[tuple[float, int, Assessment]] = []
+        self.unscored: list[Assessment] = []
+
+    def begin(self) -> None:
+        """Nothing can be written before everything is known."""
+
+    def write(self, assessment: Assessment) -> None:
+        """Take one row."""
+        self._rows += 1
+        if assessment.scores is not None:
+            entry = (-assessment.scores.g_mos, -self._rows, assessment)
+            if len(self._lowest) < WORST_SHOWN:
+                heappush(self._lowest, entry)
+            elif entry > self._lowest[0]:
+                heapreplace(self._lowest, entry)
+        elif len(self.unscored) < UNSCORED_SHOWN:
+            self.unscored.append(assessment)
+
+    def finish(self, summary: Summary) -> None:
+        """Write the page."""
+        self._stream.write(self.page(summary))
+
+    def page(self, summary: Summary) -> str:
+        """The whole page."""
+        statuses = ", ".join(
+            f"{count} {status}" for status, count in sorted(summary.statuses.items()) if status != "ok"
+        )
+        counts = f"{summary.rows} rows, {summary.scored} scored" + (f": {statuses}" if statuses else "")
+        parts = [f"# {verdict(summary)}", counts, self._means(summary)]
+        if summary.gates is not None:
+            parts += ["## Gates", table(GATE_TITLES, map(_gate_row, summary.gates.verdicts))]
+        if summary.comparison is not None:
+            from mtqscore.report.comparison import comparison_markdown
+
+            parts += ["## Comparison", comparison_markdown(summary.comparison).strip()]
+        parts += self._worst(summary.gates) + self._without_scores(summary) + _flags(summary)
+        sha256 = f", sha256 {plain(self._run.model_sha256)}" if self._run.model_sha256 else ""
+        parts.append(f"mtqscore {plain(self._run.version)}, model {code(self._run.model)}{sha256}")
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def _means(self, summary: Summary) -> str:
+        meanings = {target.name: target.meaning for target in SUPERVISED}
+        rows = [(title(target), f"{mean:.2f}", meanings.get(target, "")) for target, mean in summary.means.items()]
+        return table(("score", "mean", "of what"), rows)
+
+    def _worst(self, gates: GateReport | None) -> list[str]:
+        """The recordings in the way of gates; where there are none, those with the lowest G-MOS."""
+        missed = [item for item in (gates.verdicts if gates else ()) if not item.passed]
+        reasons: dict[str, list[str]] = {}
+        for rank in zip_longest(*(item.worst for item in missed)):
+            for item, worst in zip(missed, rank, strict=True):
+                shown = name(worst.path, worst.channel) if worst is not None else ""
+                if shown and (shown in reasons or len(reasons) < WORST_SHOWN):
+                    text = f"{title(worst.target)} {worst.value:.{DECIMALS}f} ({code(item.gate.text)})"
+                    reasons.setdefault(shown, []).append(text)
+        if reasons:
+            rows = [(shown, ", ".join(texts)) for shown, texts in reasons.items()]
+            return ["## Worst of the gates that failed", table(("recording", "scores"), rows)]
+        scored = [item for _, _, item in sorted(self._lowest, reverse=True)]
+        if not scored:
+            return []
+        lowest = [
+            (name(row.path, row.channel), *(f"{value:.2f}" for value in named_scores(row).values())) for row in scored
+        ]
+        return ["## Lowest G-MOS", table(("recording", *map(title, named_scores(scored[0]))), lowest)]
+
+    def _without_scores(self, summary: Summary) -> list[str]:
+        rows = [(name(row.path, row.channel), str(row.status), plain(row.reason)) for row in self.unscored]
+        more = summary.rows - summary.scored - len(rows)
+        parts = ["## Not scored", table(("recording", "status", "reason"), rows), f"and {more} more" if more else ""]
+        return parts if rows else []
+
+
+def verdict(summary: Summary) -> str:
+    """What the exit code says, in a few words."""
+    verdicts = summary.gates.verdicts if summary.gates else ()
+    failed = sum(not item.passed and item.gate.level is Level.ERROR for item in verdicts)
+    warned = sum(not item.passed and item.gate.level is Level.WARN for item in verdicts)
+    dropped = sum(item.failed for item in summary.comparison.differences) if summary.comparison else 0
+    faults = [
+        f"{failed} of {_counted(len(verdicts), 'gate')} failed" if failed else "",
+        f"{_counted(dropped, 'score')} fell by more than is allowed" if dropped else "",
+        f"{summary.rows - summary.scored} of {summary.rows} not scored" if summary.scored < summary.rows else "",
+    ]
+    if any(faults):
+        return ", ".join(filter(None, faults))
+    if warned:
+        return f"Passed, {_counted(warned, 'gate')} warned"
+    return "Passed" if verdicts or summary.comparison else f"{summary.scored} scored"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _gate_row(item: Verdict) -> list[str]:
+    text, where, *figures = gate_cells(item)
+    return [code(text), where if item.gate.paths is None else code(where), *figures]
+
+
+def _flags(summary: Summary) -> list[str]:
+    lines = [f"- {flag} ({count}): {FLAG_MEANING[Flag(flag)]}" for flag, count in sorted(summary.flags.items())]
+    return ["## Flags", "\n".join(lines)] if lines else []
+
+
+# --- text that stays what it is -------------------------------------------------------------------------------
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already; empty without rows."""
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *body]) if body else ""
+
+
+def name(path: str | None, channel: str) -> str:
+    """A recording, or a channel of it."""
+    shown = "(array)" if path is None else code(path)
+    return shown if channel in ("", "mean") else f"{shown}, channel {plain(channel)}"
+
+
+def title(target: str) -> str:
+    """A score as readers know it."""
+    return TITLES.get(target, plain(target))
+
+
+def code(text: str) -> str:
+    """Text as code, in which no mark is one and nobody is called; one line, and no end of a cell.
+
+    Example:
+        >>> code("rec/a_b.wav"), code("a|b.wav")
+        ('`rec/a_b.wav`', '<code>a&#124;b.wav</code>')
+    """
+    text = printable(text)
+    if text and text == text.strip() and not set(text) & set("`|\\"):
+        return f"`{text}`"
+    return f"<code>{plain(text)}</code>"
+
+
+_MARKS = re.compile(r"[^\w\s,;.%/()=+'−–·-]|_|(?<=www)\.", re.IGNORECASE)
+
+
+def plain(text: str) -> str:
+    """Text that shows as it is: whatever could be a mark is a character reference, and no @ or # stands by itself.
+
+    Example:
+        >>> plain("**@all** <b>")
+        '&#42;&#42;&#64;<!-- -->all&#42;&#42; &#60;b&#62;'
+    """
+    marked = _MARKS.sub(lambda found: f"&#{ord(found[0])};", printable(text))
+    # GitHub looks for people and issues after it has read the references, but not across a comment.
+    return re.sub("&#(64|35);", r"&#\1;<!-- -->", marked)
