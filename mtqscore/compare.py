@@ -11,8 +11,8 @@ import numpy as np
 
 from mtqscore.errors import UsageError
 from mtqscore.pairing import pair_rows
-from mtqscore.report.writer import DECIMALS, named_scores
-from mtqscore.spec import MOS_HIGH, MOS_LOW
+from mtqscore.scores import named_scores
+from mtqscore.spec import DECIMALS, MOS_HIGH, MOS_LOW
 from mtqscore.stats import mean_intervals
 
 if TYPE_CHECKING:
@@ -291,7 +291,8 @@ def _scores(side: Results, targets: Sequence[str]) -> dict[int, dict[str, float]
             named = named_scores(row)
             scores[position] = {target: round(named[target], DECIMALS) for target in targets}
     if not scores:
-        raise UsageError(f"{side.source!r}: none of its {len(side.rows)} rows has scores")
+        first = f", the first is {side.rows[0].status}: {side.rows[0].reason}" if side.rows else ""
+        raise UsageError(f"{side.source!r}: no row has scores{first}")
     return scores
 
 

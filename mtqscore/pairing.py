@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mtqscore.results import Results
     from mtqscore.scores import Assessment
@@ -57,7 +56,7 @@ def pair_rows(base: Results, new: Results) -> Pairing:
     smaller = min(sum(row.path is not None for row in side.rows) for side in (base, new))
     best = _Match("", (), None)
     for words, names in ways:
-        match = _match(words, _grouped(base.rows, names(base.rows)), _grouped(new.rows, names(new.rows)))
+        match = _match(words, base, new, names)
         if len(match.pairs) > len(best.pairs) or (match.unclear and not best.pairs and not best.unclear):
             best = match
         if len(best.pairs) >= max(1.0, ENOUGH * smaller):
@@ -83,38 +82,41 @@ class _Match:
     unclear: str | None
 
 
-@dataclass
-class _Group:
-    """Rows of one key."""
-
-    positions: list[int]
-    paths: set[str]
+_Groups = dict[_Key, list[int]]
+"""Positions of the rows of each key."""
 
 
-def _grouped(rows: Sequence[Assessment], names: Iterable[str | None]) -> dict[_Key, _Group]:
-    groups: dict[_Key, _Group] = defaultdict(lambda: _Group([], set()))
+def _grouped(rows: Sequence[Assessment], names: Iterable[str | None]) -> _Groups:
+    groups: _Groups = {}
     for position, (row, name) in enumerate(zip(rows, names, strict=True)):
-        if name is not None and row.path is not None:
-            group = groups[name, row.channel]
-            group.positions.append(position)
-            group.paths.add(row.path)
+        if name is not None:
+            groups.setdefault((name, row.channel), []).append(position)
     return groups
 
 
-def _match(words: str, base: dict[_Key, _Group], new: dict[_Key, _Group]) -> _Match:
+def _match(
+    words: str, base: Results, new: Results, names: Callable[[Sequence[Assessment]], list[str | None]]
+) -> _Match:
     pairs: list[tuple[int, int]] = []
     unclear = None
-    for key, here in base.items():
-        there = new.get(key)
+    others = _grouped(new.rows, names(new.rows))
+    for key, here in _grouped(base.rows, names(base.rows)).items():
+        there = others.get(key)
         if there is None:
             continue
-        even = len(here.positions) == len(there.positions)
-        if even and len(here.paths) == len(there.paths) == 1:
-            pairs += zip(here.positions, there.positions, strict=True)
+        if len(here) == len(there) == 1 or (
+            len(here) == len(there) and _are_one(base.rows, here) and _are_one(new.rows, there)
+        ):
+            pairs += zip(here, there, strict=True)
         elif unclear is None:
             name = key[0] if len(key[0]) <= LONGEST_NAME else f"{key[0][:LONGEST_NAME]}…"
-            unclear = f"{name!r} stands {len(here.positions)} and {len(there.positions)} times by its {words}"
+            unclear = f"{name!r} stands {len(here)} and {len(there)} times by its {words}"
     return _Match(words, pairs, unclear)
+
+
+def _are_one(rows: Sequence[Assessment], positions: Iterable[int]) -> bool:
+    """Whether rows of one key are one recording that was named again, not several that look alike."""
+    return len({rows[position].path for position in positions}) == 1
 
 
 # --- names, as one way or another compares them ---------------------------------------------------------------

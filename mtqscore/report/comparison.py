@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mtqscore.compare import SHOWN, Change
 from mtqscore.report.table import TITLES, aligned, printable
-from mtqscore.report.writer import DECIMALS
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from mtqscore.compare import Comparison, Difference, Pair
@@ -52,7 +52,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     """The same as `comparison_lines`, as Markdown; names neither break a table, nor become HTML, nor ping anyone."""
     parts = [_markdown_table(_difference_table(comparison)), "\n".join(f"- {line}" for line in sentences(comparison))]
     if comparison.losses:
-        parts.append(_markdown_table([[*cells, _code(name)] for *cells, name in _loss_table(comparison)]))
+        titles, *rows = _loss_table(comparison)
+        parts.append(_markdown_table([titles, *([*cells, _code(name)] for *cells, name in rows)]))
     parts.append("\n".join(f"- {_plain(line)}" for line in _circumstances(comparison)))
     return "\n\n".join(parts) + "\n"
 
@@ -129,9 +130,9 @@ def _difference_table(comparison: Comparison) -> list[list[str]]:
     for item in comparison.differences:
         interval = item.interval
         known = math.isfinite(interval.low)
-        span = f"{interval.low:+.{decimals}f} to {interval.high:+.{decimals}f}" if known else "–"
+        span = f"{interval.low:+z.{decimals}f} to {interval.high:+z.{decimals}f}" if known else "–"
         counted = [str(item.better), str(item.worse)] if comparison.paired else []
-        values = [f"{item.base:.{decimals}f}", f"{item.new:.{decimals}f}", f"{item.mean:+.{decimals}f}"]
+        values = [f"{item.base:.{decimals}f}", f"{item.new:.{decimals}f}", f"{item.mean:+z.{decimals}f}"]
         result = f"FAILED: {item.change}" if item.failed else str(item.change)
         table.append([_title(item.target), *values, span, *counted, result])
     return table
@@ -154,10 +155,10 @@ def _sentence(item: Difference, decimals: int) -> str:
         sure = f"({LEVEL} {low:.{decimals}f} to {high:.{decimals}f})"
         text = f"{_title(item.target)} {verb} by {abs(item.mean):.{decimals}f} {sure}"
     elif item.change is Change.NOT_SIGNIFICANT:
-        span = f"{item.interval.low:+.{decimals}f} to {item.interval.high:+.{decimals}f}"
-        text = f"{_title(item.target)} did not change significantly: {item.mean:+.{decimals}f} ({LEVEL} {span})"
+        span = f"{item.interval.low:+z.{decimals}f} to {item.interval.high:+z.{decimals}f}"
+        text = f"{_title(item.target)} did not change significantly: {item.mean:+z.{decimals}f} ({LEVEL} {span})"
     else:
-        text = f"{_title(item.target)} has {item.change}: {item.mean:+.{decimals}f}"
+        text = f"{_title(item.target)} has {item.change}: {item.mean:+z.{decimals}f}"
     if item.max_drop is None:
         return text
     limit = f"the {item.max_drop:g} that it may fall"
@@ -207,5 +208,8 @@ def _code(name: str) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is: whatever could be a mark is a character reference, and no @ stands alone."""
-    escaped = "".join(char if char.isalnum() or char in " ,;.%/" else f"&#{ord(char)};" for char in printable(text))
-    return escaped.replace("&#64;", "&#64;<!-- -->")
+    safe = "".join(
+        char if char.isalpha() or (index and (char.isdecimal() or char in " ,;.%/()-")) else f"&#{ord(char)};"
+        for index, char in enumerate(printable(text))
+    )
+    return safe.replace("&#64;", "&#64;<!-- -->")
