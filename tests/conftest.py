@@ -49,6 +49,7 @@ def run(fake_model: str, tmp_path: Path) -> Run:
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": "error"}
+        environment.pop("GITHUB_ACTIONS", None)  # there, commands say more
         environment |= options.pop("env", {})
         settings = {"cwd": tmp_path, "capture_output": True, "timeout": 60, "env": environment, **options}
         result: Process = subprocess.run(command, check=False, **settings)

@@ -174,6 +174,13 @@ def test_hostile_names(run: Run, tmp_path: Path) -> None:
         assert "g>=3 in \\udcff.wav (2.0000)" in done.stderr.decode()
 
 
+def test_an_encoding_that_lacks_characters_is_no_failure(run: Run, tmp_path: Path) -> None:
+    name = write(tmp_path / "r", [row(2.0, "日本.wav")])
+    done = run("gate", name, "--fail-under", "g≥3", env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1
+    assert done.stdout.decode("ascii").splitlines()[-1] == "2.0000  \\u65e5\\u672c.wav"
+
+
 @pytest.mark.usefixtures("results")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_4(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -53,6 +54,8 @@ def _start(
 
 def main() -> None:
     """Run the command line; every expected failure ends in one line on stderr and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         build_app([named] if named in COMMANDS else COMMANDS)()

@@ -53,7 +53,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings of the project; else mtqscore.toml or [tool.mtqscore] of pyproject.toml, here or above.",
+        help="Settings of the project; else mtqscore.toml, or tool.mtqscore in pyproject.toml, here or above.",
     ),
 ]
 NoConfig = Annotated[bool, typer.Option("--no-config", help="Look for no settings.")]
