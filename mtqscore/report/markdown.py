@@ -90,15 +90,14 @@ class MarkdownWriter:
     def _worst(self, gates: GateReport | None) -> list[str]:
         """The recordings in the way of gates; where there are none, those with the lowest G-MOS."""
         missed = [item for item in (gates.verdicts if gates else ()) if not item.passed]
-        reasons: dict[str, list[str]] = {}
+        found: dict[int, tuple[str, list[str]]] = {}
         for rank in zip_longest(*(item.worst for item in missed)):
             for item, worst in zip(missed, rank, strict=True):
-                shown = name(worst.path, worst.channel) if worst is not None else ""
-                if shown and (shown in reasons or len(reasons) < WORST_SHOWN):
+                if worst is not None and (worst.row in found or len(found) < WORST_SHOWN):
                     text = f"{title(worst.target)} {worst.value:.{DECIMALS}f} ({code(item.gate.text)})"
-                    reasons.setdefault(shown, []).append(text)
-        if reasons:
-            rows = [(shown, ", ".join(texts)) for shown, texts in reasons.items()]
+                    found.setdefault(worst.row, (name(worst.path, worst.channel), []))[1].append(text)
+        if found:
+            rows = [(shown, ", ".join(texts)) for shown, texts in found.values()]
             return ["## Worst of the gates that failed", table(("recording", "scores"), rows)]
         scored = [item for _, _, item in sorted(self._lowest, reverse=True)]
         if not scored:
