@@ -61,7 +61,7 @@ class Bound:
     def margin(self, value: float) -> float:
         """Distance to the limit, positive on the good side."""
         distance = value - self.limit if self.lower else self.limit - value
-        return round(distance, 12)
+        return round(distance, 12)  # without the dust of binary fractions
 
     @property
     def lower(self) -> bool:
@@ -277,7 +277,9 @@ def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
 
 
 def _idle(gate: Gate) -> UsageError:
-    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; write one such as 'street/**' or '*.flac'")
+    return UsageError(
+        f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; write one such as 'street/**' or '*.flac'"
+    )
 
 
 def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:

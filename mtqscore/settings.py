@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ OWN_NAME = "mtqscore.toml"
 SHARED_NAME = "pyproject.toml"
 KEYS = ("model", "device", "channels", "fail-under", "warn-under", "gates", "max-drop")
 GATE_KEYS = ("expect", "level", "paths")
+
+_MAYBE_TABLE = r"""^\s*(\[*\s*["']?(tool["']?\s*\.\s*["']?)?mtqscore["']?\s*[\].=]|tool\s*=)"""
+"""Lines of which one is in every file that has the table, however it is written."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
 def _read_shared(file: Path) -> object:
     """The table of mtqscore in a pyproject.toml; None if it has none."""
     text = _read(file)
-    if "mtqscore" not in text:  # most have not: neither the parser's import nor a fault elsewhere in it matters
+    # Most have not: then neither the time of the parser matters nor a fault elsewhere in the file.
+    if "mtqscore" not in text or not re.search(_MAYBE_TABLE, text, re.MULTILINE):
         return None
     tool = _parse(file, text).get("tool")
     return tool.get("mtqscore") if isinstance(tool, dict) else None

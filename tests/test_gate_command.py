@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mtqscore.cli.outcome import exit_code
 from mtqscore.report.csv import CsvWriter
 from mtqscore.report.jsonl import JsonLinesWriter
 from mtqscore.report.writer import Summary
@@ -55,6 +57,18 @@ def test_exit_codes(run: Run, results: str, gates: list[str], code: int) -> None
     assert done.returncode == code, done.stderr
     assert (done.stdout == b"") is (code == 2)
     assert len(done.stderr.decode().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("scored", "gates", "comparison", "code"),
+    [(2, None, None, 0), (2, True, True, 0), (2, True, False, 1), (2, False, None, 1), (1, False, False, 3)],
+)
+def test_the_exit_code_of_a_summary(scored: int, gates: bool | None, comparison: bool | None, code: int) -> None:
+    summary = Summary(rows=2, scored=scored)
+    for name, passed in (("gates", gates), ("comparison", comparison)):
+        if passed is not None:
+            setattr(summary, name, SimpleNamespace(passed=passed))
+    assert exit_code(summary) == code
 
 
 def test_warnings_do_not_fail(run: Run, results: str) -> None:

@@ -104,6 +104,7 @@ def test_the_nearest_folder_wins(tmp_path: Path, deep: Path) -> None:
         "[project]\nname = 'other'\n",
         "[project]\ndependencies = ['mtqscore']\n",
         "[tool.ruff]\n",
+        "[project]\nname = 'mtqscore'\n[project.scripts]\nmtqscore = 'x:y'\n",
         "tool = 'mtqscore'",
         "this is = no TOML [",
         "",
@@ -117,7 +118,17 @@ def test_a_shared_file_without_the_table_is_passed_over(tmp_path: Path, deep: Pa
         read_settings(deep / "pyproject.toml")
 
 
-@pytest.mark.parametrize("table", ["[tool.mtqscore]", '["tool"."mtqscore"]', "tool.mtqscore.channels = 'each'\n[x]"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[tool.mtqscore]",
+        '["tool"."mtqscore"]',
+        "tool.mtqscore.channels = 'each'\n[x]",
+        "[tool]\nmtqscore.channels = 'each'",
+        "tool = {mtqscore = {}}",
+        "[[tool . mtqscore.gates]]\nexpect = 'g>=3'",
+    ],
+)
 def test_the_table_may_be_written_as_toml_allows(tmp_path: Path, table: str) -> None:
     (tmp_path / "pyproject.toml").write_text(f"{table}\n")
     assert find_settings(tmp_path).source == tmp_path / "pyproject.toml"
@@ -139,7 +150,7 @@ def test_a_folder_that_is_gone_has_no_settings(deep: Path, monkeypatch: pytest.M
 
 
 def test_looking_for_settings_costs_next_to_nothing(deep: Path) -> None:
-    (deep / "pyproject.toml").write_text("[project]\n" * 100)
+    (deep / "pyproject.toml").write_text("[project]\ndependencies = [\n  'mtqscore>=1',\n]\n" + "[x]\n" * 100)
     taken_s = []
     for _ in range(20):
         started_s = time.perf_counter()
