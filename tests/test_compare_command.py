@@ -88,7 +88,7 @@ def test_folders_are_scored_and_say_the_same_as_files(run: Run, results: Path, f
 def test_a_side_on_stdin(run: Run, results: Path) -> None:
     done = run("compare", "-", "after.json", input=(results / "before.jsonl").read_bytes())
     assert done.returncode == 0
-    assert b"against stdin" in done.stdout
+    assert b"with stdin" in done.stdout
 
 
 @pytest.mark.usefixtures("results")

@@ -50,11 +50,15 @@ def limits_line(comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as `comparison_lines`, as Markdown; names neither break a table, nor become HTML, nor ping anyone."""
-    parts = [_markdown_table(_difference_table(comparison)), "\n".join(f"- {line}" for line in sentences(comparison))]
+    from mtqscore.report.markdown import code, plain, table
+
+    titles, *rows = _difference_table(comparison)
+    parts = [table(titles, [[plain(cell) for cell in row] for row in rows])]
+    parts.append("\n".join(f"- {plain(line)}" for line in sentences(comparison)))
     if comparison.losses:
         titles, *rows = _loss_table(comparison)
-        parts.append(_markdown_table([titles, *([*cells, _code(name)] for *cells, name in rows)]))
-    parts.append("\n".join(f"- {_plain(line)}" for line in _circumstances(comparison)))
+        parts.append(table([plain(title) for title in titles], [[*cells, code(name)] for *cells, name in rows]))
+    parts.append("\n".join(f"- {plain(line)}" for line in _circumstances(comparison)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -176,7 +180,7 @@ def _circumstances(comparison: Comparison) -> list[str]:
         what = f"{count} {'pair' if count == 1 else 'pairs'} by {comparison.matched_by}"
     else:
         what = f"unpaired: {comparison.base_rows} against {comparison.new_rows}"
-    lines = [f"{new} against {base}, {what}; model {models}"]
+    lines = [f"compared {new} with {base}, {what}; model {models}"]
     if comparison.only_base:
         names = ", ".join(comparison.missing) + (", …" if comparison.only_base > SHOWN else "")
         lines.append(f"left out, {comparison.only_base} of {base} without a score in {new}: {names}")
@@ -189,27 +193,4 @@ def _circumstances(comparison: Comparison) -> list[str]:
 
 
 def _title(target: str) -> str:
-    return TITLES.get(target, target)
-
-
-# --- Markdown -------------------------------------------------------------------------------------------------
-
-
-def _markdown_table(table: list[list[str]]) -> str:
-    header, *rows = table
-    rule = ["---:" if title not in ("score", "result", "largest losses") else "---" for title in header]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
-
-
-def _code(name: str) -> str:
-    """A name as code, in which GitHub links nobody."""
-    return f"<code>{_plain(name)}</code>"
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: whatever could be a mark is a character reference, and no @ stands alone."""
-    safe = "".join(
-        char if char.isalpha() or (index and (char.isdecimal() or char in " ,;.%/()-")) else f"&#{ord(char)};"
-        for index, char in enumerate(printable(text))
-    )
-    return safe.replace("&#64;", "&#64;<!-- -->")
+    return TITLES.get(target, printable(target))
