@@ -27,7 +27,7 @@ def export(
     source: Annotated[Path, typer.Argument(help="Run folder (its best epoch) or checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="The ONNX file to make.")],
     name: Annotated[str, typer.Option(help="What users will type.")] = "mtqnet",
-    version: Annotated[str, typer.Option(help="Release of this name.")] = "1",
+    version: Annotated[str, typer.Option(help="Release of this name: numbers divided by dots.")] = "1",
     conformance: Annotated[str, typer.Option(help="Number that is raised whenever scores move.")] = "1",
     label_definition: Annotated[str, typer.Option(help="What the scores mean.")] = LABEL_DEFINITION,
     corpora: Annotated[str, typer.Option(help="What the model learned from.")] = "not stated",
@@ -42,20 +42,29 @@ def export(
     ] = None,
     clip_count: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = 40,
 ) -> None:
-    """Write a trained network as one ONNX file, and refuse to if onnxruntime and torch disagree on real recordings."""
+    """Write a trained network as one ONNX file, and refuse to if onnxruntime and torch disagree on real recordings.
+
+    Beside it come its description (.json) and its card (.md), which `mtqscore models publish` takes to the Hub.
+    """
     try:
         from mtqscore.training.export import ModelIdentity, export_model
+        from mtqscore.training.release import check_release, measure_run, write_release
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore export", "train", error.name or "?") from error
 
     command = shlex.join(["mtqscore", *sys.argv[1:]])
     identity = ModelIdentity(name, version, conformance, label_definition, corpora, licence, command)
-    heard = _clips(source, clips, clip_count)
-    parity = export_model(source, out, identity, _calibration(source, calibration), heard)
+    check_release(out, identity)
+    mapping = _calibration(source, calibration)
+    accuracy = measure_run(source if source.is_dir() else source.parent, mapping)
+    parity = export_model(source, out, identity, mapping, _clips(source, clips, clip_count))
+    _, card_is_new = write_release(out, identity, accuracy, parity)
     say(
         f"{out}: {out.stat().st_size / 1e6:.2f} MB; largest difference from torch on {parity.clips} recordings: "
         f"{parity.scores:.1e} (scores), {parity.frame_scores:.1e} (frames); from batching: {parity.batching:.1e}"
     )
+    card = out.with_suffix(".md")
+    say(f"beside it: {out.stem}.json for lists and the Hub; {card.name}, {'its card' if card_is_new else 'kept'}")
 
 
 def register(app: typer.Typer) -> None:

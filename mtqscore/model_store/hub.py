@@ -6,7 +6,7 @@ import errno
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +127,50 @@ def remove(reference: HubReference) -> int:
     return freed
 
 
+def upload(
+    repository: str, files: Mapping[str, Path], message: str, *, private: bool = False, tell: Tell | None = None
+) -> HubReference:
+    """Put files into a repository with one commit; the repository is made if there is none.
+
+    Args:
+        repository: ``owner/name``.
+        files: where they lie, by their names there.
+        message: of the commit.
+        private: make a new repository private.
+        tell: takes messages.
+
+    Returns:
+        The revision that holds them.
+
+    Raises:
+        EnvironmentProblemError: no token is known, or the Hub cannot be reached or refuses.
+    """
+    if is_offline():
+        raise EnvironmentProblemError("HF_HUB_OFFLINE forbids to publish")
+    with _library(tell):
+        from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+        if get_token() is None:
+            raise EnvironmentProblemError("no token for the Hub is known; log in with: hf auth login, or set HF_TOKEN")
+        asked = HubReference(repository, "main")
+        hub = HfApi()
+        if tell is not None:
+            size = sum(path.stat().st_size for path in files.values())
+            tell(f"publishing to {repository} on {endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
+        _patiently(asked, lambda: hub.create_repo(repository, private=private or None, exist_ok=True), tell)
+        # One commit and not upload_folder, which may make several: the revision must hold everything.
+        commit = _patiently(
+            asked,
+            lambda: hub.create_commit(
+                repository,
+                [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()],
+                commit_message=message,
+            ),
+            tell,
+        )
+    return HubReference(repository, str(commit.oid))
+
+
 # --- the library ----------------------------------------------------------------------------------------------
 
 
@@ -158,7 +202,7 @@ class _Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._tell is not None:
-            self._tell(f"the Hub: {record.getMessage().partition(chr(10))[0][:300]}")
+            self._tell(f"the Hub: {_first_line(record.getMessage())}")
 
 
 def _patiently(reference: HubReference, ask: Callable[[], Answer], tell: Tell | None) -> Answer:
@@ -172,8 +216,10 @@ def _patiently(reference: HubReference, ask: Callable[[], Answer], tell: Tell | 
             return ask()
         except Exception as error:  # the library raises exceptions of three HTTP libraries, by its version
             refusal, retry_after_s = _refusal(reference, error)
-            if pause_s is None or retry_after_s is None or retry_after_s > LONGEST_WAIT_S:
+            if retry_after_s is None:
                 raise refusal from error
+            if pause_s is None or retry_after_s > LONGEST_WAIT_S:
+                raise EnvironmentProblemError(f"{refusal}; try again later") from error
             wait_s = max(pause_s, retry_after_s)
             if tell is not None:
                 tell(f"{refusal}; trying again in {wait_s:.0f} s")
@@ -185,8 +231,8 @@ def _refusal(reference: HubReference, error: Exception) -> tuple[MtqscoreError, 
     """Say in one line why the Hub or the cache refused, and after how long it is worth while to ask again."""
     from huggingface_hub import errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+    while isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # what the library wraps says more
     where = f"{reference.repository} on {endpoint()}"
     response: Any = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
@@ -198,18 +244,22 @@ def _refusal(reference: HubReference, error: Exception) -> tuple[MtqscoreError, 
     elif isinstance(error, errors.RevisionNotFoundError):
         text = f"{where} has no revision {reference.revision!r}"
     elif isinstance(error, errors.EntryNotFoundError):
-        return UsageError(f"{reference}: not a model of mtqscore: {error_line(error)}"), None
+        return UsageError(f"{reference}: not a model of mtqscore: {_first_line(str(error))}"), None
     elif status is not None:
-        known = {429: "too many requests; try again later"}
-        text = f"{where}: {known.get(status, f'the Hub answers with error {status}')}"
+        text = f"{where}: the Hub answers {'too many requests' if status == 429 else f'with error {status}'}"
         again_s = _retry_after_s(response) if status in _BUSY else None
     elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         fix = "make room there" if error.errno in _FULL else "set HF_HOME to a folder that can be written to"
         text = f"cannot write the cache {cache_folder()}: {error.strerror}; {fix}"
+    elif isinstance(error, errors.FileMetadataError):
+        text = f"{where}: {endpoint()} does not answer as a Hub does; check HF_ENDPOINT and the network"
     elif "Timeout" in type(error).__name__:
         text, again_s = f"{where}: no answer within {TIMEOUT_S:.0f} s; check the network", 0.0
     else:
-        text, again_s = f"{where}: cannot be reached ({error_line(error)}); check the network", 0.0
+        text, again_s = (
+            f"{where}: cannot be reached ({_first_line(str(error)) or type(error).__name__}); check the network",
+            0.0,
+        )
     return EnvironmentProblemError(text), again_s
 
 
@@ -218,7 +268,9 @@ def _retry_after_s(response: Any) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0.0
 
 
-def error_line(error: Exception) -> str:
-    """First line of what a library says, or its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+def _first_line(text: str) -> str:
+    """First line of what a library or a server says, safe for a terminal."""
+    from mtqscore.report.table import printable
+
+    lines = text.strip().splitlines()
+    return printable(lines[0])[:300] if lines else ""

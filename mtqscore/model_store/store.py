@@ -207,7 +207,7 @@ def pinned(model: str) -> HubReference:
         try:
             advice = f"it is now {hub.current_revision(error.repository, error.branch)}"
         except EnvironmentProblemError as problem:
-            advice = f"give the 40 digits of a commit; the Hub could not be asked ({problem})"
+            advice = f"give the 40 digits of a commit ({problem})"
         raise UnpinnedError(error.repository, error.branch, advice) from error
 
 
@@ -217,7 +217,7 @@ def _read_cached(reference: HubReference) -> ModelEntry | None:
         with place.open("rb") as stream:
             content = stream.read(LARGEST_DESCRIPTION_BYTES + 1)
         return parse_description(content, hub=reference)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         fix = f"mtqscore models remove {reference}, and fetch it again"
