@@ -136,12 +136,13 @@ def play(page: Path, folder: Path) -> list[list[Step]]:
 
 
 def _prepare(folder: Path) -> dict[str, str]:
-    """Put the examples into the folder and ``mtqscore`` onto the path; every machine shows the same."""
+    """Put the examples into the folder, ``mtqscore`` and its Python onto the path; every machine shows the same."""
     (folder / "bin").mkdir()
     (folder / "work").mkdir()
-    command = folder / "bin" / "mtqscore"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mtqscore "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
+    for name, arguments in (("mtqscore", "-m mtqscore "), ("python", "")):
+        command = folder / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n', encoding="utf-8")
+        command.chmod(0o755)
     shutil.copytree(ROOT / "examples", folder / "work" / "examples", ignore=shutil.ignore_patterns("*.py", "__*"))
     kept = {name: value for name, value in os.environ.items() if name not in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")}
     own = {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

@@ -298,6 +298,21 @@ def test_sentences_that_anyone_reads() -> None:
     assert limits_line(few) == ""
 
 
+@pytest.mark.parametrize(
+    ("drops", "limit", "shown"),
+    [
+        ([0.1, 0.2] * 4, 0.5, r"-0\.\d\d to -0\.\d\d "),
+        # An end of 0.00 would not say why this is worse, nor one of -0.10 why it is too much.
+        ([0.004, 0.001, 0.002, 0.003] * 9, 0.5, r"-0\.00\d to -0\.00[1-9] "),
+        ([0.1012, 0.1008] * 9, 0.1, r"-0\.101\d? to -0\.101"),
+    ],
+)
+def test_figures_have_the_decimals_that_show_why(drops: list[float], limit: float, shown: str) -> None:
+    found = compared([3.0] * len(drops), [3.0 - drop for drop in drops], CompareConfig(max_drop={"g": limit}))
+    assert found.differences[2].change is Change.WORSE
+    assert re.search(shown, comparison_lines(found)[3])
+
+
 HOSTILE = ["a|b.wav", "`c`.wav", "new\nline.wav", "<script>alert(1)</script>.wav", "@everyone.wav", "\udcff.wav"]
 HOSTILE += ["\x1b[2J.wav", "[x](http://y).wav", "**bold**.wav", "&lt;.wav", "\u202e.wav", "1. x", "- y", "x" * 300]
 

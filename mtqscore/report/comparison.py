@@ -121,10 +121,20 @@ def _difference_as_dict(difference: Difference) -> dict[str, object]:
 
 
 def _decimals(comparison: Comparison) -> int:
-    """So many that the narrowest interval is more than one step of the last: results of many recordings are fine."""
-    widths = [item.interval.high - item.interval.low for item in comparison.differences]
-    narrowest = min((width for width in widths if width > 0), default=1.0)
-    return min(max(FEWEST_DECIMALS, math.ceil(-math.log10(narrowest))), DECIMALS)
+    """So few that figures are legible, so many that they show why each score is called what it is called."""
+    return next((count for count in range(FEWEST_DECIMALS, DECIMALS) if _tell(comparison, count)), DECIMALS)
+
+
+def _tell(comparison: Comparison, decimals: int) -> bool:
+    for item in comparison.differences:
+        low, high = round(item.interval.low, decimals), round(item.interval.high, decimals)
+        if item.change in (Change.BETTER, Change.WORSE) and low * high <= 0:
+            return False
+        if item.max_drop is not None and not math.isnan(high) and (high < -item.max_drop) != item.failed:
+            return False
+        if item.interval.low < item.interval.high and low == high:
+            return False
+    return True
 
 
 def _difference_table(comparison: Comparison) -> list[list[str]]:
