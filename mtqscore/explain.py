@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtqscore.advice import advise, band
-from mtqscore.assess import Assessor
+from mtqscore.assess import loaded_assessor
 from mtqscore.audio import FileSource, Resampler, Source, UnscorableError
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
@@ -105,7 +105,7 @@ def explain_file(path: str | os.PathLike[str], config: AssessConfig | None = Non
     config = config or AssessConfig()
     if config.channels == "each":
         raise UsageError("explain looks at one channel at a time: choose the mixdown (mean) or a channel number")
-    assessor = Assessor(config)
+    assessor = loaded_assessor(config)
     assessment = assessor.assess_file(path)
     try:
         source = FileSource(os.fspath(path))
