@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from mtqscore.results import Results
     from mtqscore.scores import Assessment
 
-ENOUGH = 0.5
-"""A way that pairs this share of the smaller side is taken, and no looser one is tried."""
-
 LONGEST_NAME = 120
 """Characters of a name that a message shows."""
 
@@ -37,9 +34,9 @@ class Pairing:
 def pair_rows(base: Results, new: Results) -> Pairing:
     """Pair the rows of two results by the name of the recording and the channel.
 
-    Names are compared as they stand; if that pairs less than half of the smaller side, below the common folder of each
-    side; and if that does too, without extension. A name that stands several times on a side is paired in order, if
-    the other has it as often. Arrays have no name and no partner.
+    Names are compared as they stand, below the common folder of each side, and so without extension. The way that pairs
+    most is taken, the first of equals. A name that stands several times on a side is paired in order, if the other side
+    has it as often. Arrays have no name and no partner.
 
     Args:
         base: one result.
@@ -59,7 +56,7 @@ def pair_rows(base: Results, new: Results) -> Pairing:
         match = _match(words, base, new, names)
         if len(match.pairs) > len(best.pairs) or (match.unclear and not best.pairs and not best.unclear):
             best = match
-        if len(best.pairs) >= max(1.0, ENOUGH * smaller):
+        if len(best.pairs) == smaller:
             break
     if best.unclear is not None:
         raise UsageError(
