@@ -66,6 +66,7 @@ def make_detail(chosen: Chosen) -> Detail:
     except UnscorableError as error:
         return Detail(chosen, safe_json(content), f"Sound and spectrogram are missing: {error.reason}.", heard=False)
     content["audio"] = base64.b64encode(as_flac(sound)).decode()
+    content["rate"] = sound.sample_rate_hz
     content["image"] = base64.b64encode(spectrogram_png(sound.samples, sound.sample_rate_hz)).decode()
     content["top"] = top_hz(sound.sample_rate_hz)
     note = f"{sound.note[0].upper()}{sound.note[1:]}." if sound.note else ""

@@ -23,9 +23,26 @@
     return minutes < 60 ? `${minutes}:${rest}`
       : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
   };
-  const soundUrl = (base64) => {
-    const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
-    return URL.createObjectURL(new Blob([bytes], { type: "audio/flac" }));
+  const wavHead = (samples, rate) => {
+    const head = new DataView(new ArrayBuffer(44));
+    const words = [[0, "RIFF"], [8, "WAVE"], [12, "fmt "], [36, "data"]];
+    for (const [at, word] of words) [...word].forEach((char, index) => head.setUint8(at + index, char.charCodeAt(0)));
+    const longs = [[4, 36 + 4 * samples], [16, 16], [24, rate], [28, 4 * rate], [40, 4 * samples]];
+    for (const [at, value] of longs) head.setUint32(at, value, true);
+    const shorts = [[20, 3], [22, 1], [32, 4], [34, 32]]; // floating point, one channel, four bytes a sample
+    for (const [at, value] of shorts) head.setUint16(at, value, true);
+    return head;
+  };
+  // Browsers seek in WAV to the sample; near the end of a short FLAC file Chromium cannot seek at all.
+  const soundUrl = async ({ audio, rate }) => {
+    const flac = new Blob([Uint8Array.from(atob(audio), (char) => char.charCodeAt(0))], { type: "audio/flac" });
+    try {
+      const decoder = new OfflineAudioContext(1, 1, rate); // at its own rate, nothing is resampled
+      const samples = (await decoder.decodeAudioData(await flac.arrayBuffer())).getChannelData(0);
+      return URL.createObjectURL(new Blob([wavHead(samples.length, rate), samples], { type: "audio/wav" }));
+    } catch {
+      return URL.createObjectURL(flac);
+    }
   };
 
   // Scores at a time of the recording, as "3.21"; a dash in gaps.
@@ -124,23 +141,26 @@
       this.hair = make("div", "hair");
       this.hair.hidden = true;
       const controls = make("div", "controls");
-      const player = recording.querySelector(".player");
-      player.append(controls);
-      if (data.audio) controls.append(...this.makeSound(recording));
+      this.place = recording.querySelector(".player");
+      this.place.append(controls);
+      if (data.audio) controls.append(...this.makeSound());
       if (data.worst !== null) controls.append(this.makeWorst());
       if (!data.image && !Object.keys(data.curves).length) return;
       controls.append(this.readout);
-      this.makeStage(player);
+      this.makeStage();
       this.show();
     }
 
-    makeSound(recording) {
+    makeSound() {
       const audio = make("audio");
       const button = make("button", "play", "Play");
       this.audio = audio;
       audio.preload = "auto";
-      audio.src = soundUrl(this.data.audio);
-      delete this.data.audio; // the browser has it now
+      soundUrl(this.data).then((url) => {
+        if (audio.isConnected) audio.src = url;
+        else URL.revokeObjectURL(url);
+      });
+      delete this.data.audio; // one copy is enough
       audio.addEventListener("play", () => {
         if (playing && playing !== audio) playing.pause();
         playing = audio;
@@ -153,10 +173,17 @@
         button.disabled = true;
         button.textContent = "This browser cannot play the sound";
       });
-      recording.addEventListener("toggle", () => { if (!recording.open) audio.pause(); });
       button.type = "button";
       button.addEventListener("click", () => this.toggle());
       return [button, audio];
+    }
+
+    close() {
+      if (this.audio) {
+        this.audio.pause();
+        URL.revokeObjectURL(this.audio.src);
+      }
+      this.place.replaceChildren();
     }
 
     makeWorst() {
@@ -175,10 +202,10 @@
       return button;
     }
 
-    makeStage(player) {
+    makeStage() {
       const { data, slider } = this;
       const stage = make("div", "stage");
-      player.append(stage);
+      this.place.append(stage);
       if (data.image) spectrogram(data, stage);
       if (Object.keys(data.curves).length) curves(data, stage);
       slider.tabIndex = 0;
@@ -267,8 +294,10 @@
   }
 
   for (const recording of document.querySelectorAll("details.recording")) {
+    let player = null; // closed, it leaves no sound in memory
     recording.addEventListener("toggle", () => {
-      if (recording.open && !recording.querySelector(".player").hasChildNodes()) new Player(recording);
+      if (player) player.close();
+      player = recording.open ? new Player(recording) : null;
     });
   }
   // A link to a recording opens it, wherever it was followed.

@@ -163,6 +163,7 @@
     head.replaceChildren(button);
   }
   heads[0].setAttribute("aria-sort", "ascending");
+  for (const note of document.querySelectorAll(".without-script")) note.remove();
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", refilter);
