@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow.parquet import read_table as from_parquet
 
 from mtqscore.config import AssessConfig
 from mtqscore.evaluation import read_estimates
@@ -227,3 +228,31 @@ def test_lengths_are_shown_as_people_read_them(duration_s: float, shown: str) ->
 def test_printable_is_one_line() -> None:
     assert printable("a b.wav") == "a b.wav"
     assert printable("a\n\t\u202e\udcff") == "a\\n\\t\\u202e\\udcff"
+
+
+HOSTILE = [
+    *NAMES,
+    "a\0b.wav",
+    "\x07\x1b]0;x\x07.wav",
+    "\ud800.wav",
+    "\ufffe\uffff.wav",
+    "\u202e\u2028\x85.wav",
+    "<script>alert(1)</script>.wav",
+    "-rf.wav",
+    "@SUM(1).wav",
+    "x" * 5_000,
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_no_name_breaks_a_writer(kind: str) -> None:
+    rows = [row(name, frames=CURVES) for name in HOSTILE] + [replace(row(""), path=None, frames=CURVES)]
+    rows += [row(name, None, reason=name, channel="") for name in HOSTILE]
+    content = written(kind, rows, RUN_WITH_FRAMES, gates=gated(rows, "g>=4", "p05(n)>=3 in **", warn=("s>=2",)))
+    if kind == "parquet":
+        assert len(from_parquet(io.BytesIO(content))) == len(rows)
+        return
+    text = content.decode("utf-8")
+    assert "\x1b" not in text or kind == "csv"
+    assert "<script>alert" not in text or kind not in ("html", "junit")

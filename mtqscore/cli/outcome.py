@@ -138,12 +138,13 @@ def open_reports(
     import os
     import sys
 
-    from mtqscore.report.formats import WRITERS
     from mtqscore.report.output import STDOUT, Output
 
     with ExitStack() as stack:
         places: list[tuple[Output | None, Writer]] = []
         for kind, target in targets.items():
+            from mtqscore.report.formats import WRITERS  # the table alone needs none of them
+
             place = stack.enter_context(Output(target, line_by_line=WRITERS[kind].line_by_line))
             make = (writers or {}).get(kind, WRITERS[kind])
             places.append((place, make(place.stream, run)))
