@@ -227,9 +227,9 @@ def check_comparable(base: Run, new: Run, config: CompareConfig) -> dict[str, fl
         try:
             target = find_target(metric, _shared_targets(base, new))
         except UsageError as error:
-            raise UsageError(f"largest drop {metric}={drop:g}: {error}") from error
+            raise UsageError(f"{_shown(metric, drop)}: {error}") from error
         if target in limits:
-            raise UsageError(f"largest drop {metric}={drop:g}: {target} has another limit already, {limits[target]:g}")
+            raise UsageError(f"{_shown(metric, drop)}: {target} has another limit already, {limits[target]:g}")
         _check_drop(metric, drop)
         limits[target] = drop
     return limits
@@ -257,7 +257,7 @@ def parse_max_drop(texts: Iterable[str]) -> dict[str, float]:
         if not metric or math.isnan(drop):
             raise UsageError(f"--max-drop {text!r}: write it as SCORE=DROP, for example g=0.1")
         if metric in limits:
-            raise UsageError(f"--max-drop {text!r}: {metric} has another limit already, {limits[metric]:g}")
+            raise UsageError(f"--max-drop {text!r}: this score has another limit already, {limits[metric]:g}")
         _check_drop(metric, drop)
         limits[metric] = drop
     return limits
@@ -265,9 +265,12 @@ def parse_max_drop(texts: Iterable[str]) -> dict[str, float]:
 
 def _check_drop(metric: str, drop: float) -> None:
     if not 0 <= drop < MOS_HIGH - MOS_LOW:
-        raise UsageError(
-            f"largest drop {metric}={drop:g}: a drop is at least 0, and below {MOS_HIGH - MOS_LOW:g}, or it cannot fail"
-        )
+        scale = MOS_HIGH - MOS_LOW
+        raise UsageError(f"{_shown(metric, drop)}: a limit is at least 0, and below {scale:g}, or it cannot fail")
+
+
+def _shown(metric: str, drop: float) -> str:
+    return f"largest drop {f'{metric}={drop:g}'!r}"
 
 
 def _same_model(base: Run, new: Run) -> bool:

@@ -105,7 +105,9 @@ def test_settings_of_the_project_count_unless_flags_say_otherwise(run: Run, resu
     (results / "mtqscore.toml").write_text(f"[max-drop]\n{target} = 0.001\n")
     sides = ("compare", "before.jsonl", "after.json")
     assert run(*sides).returncode == 1
-    assert run(*sides, "--max-drop", f"{target}=3").returncode == 0
+    own = run(*sides, "--max-drop", f"{target}=3")
+    assert own.returncode == 0
+    assert b"are not used" in own.stderr
     assert run(*sides, "--no-config").returncode == 0
     (results / "mtqscore.toml").rename(results / "other.toml")
     assert run(*sides, "--config", "other.toml").returncode == 1
@@ -210,3 +212,11 @@ def test_a_baseline_of_assess_says_the_same(run: Run) -> None:
     assert within.returncode == 0
     table = direct.stdout.decode().split("\n\n")[0]
     assert table in within.stdout.decode()
+
+
+def test_a_baseline_of_assess_fails_as_compare_does(run: Run, results: Path) -> None:
+    limit = f"{worse_score(results)}=0.001"
+    done = run("assess", "after", "--baseline", "before.jsonl", "--max-drop", limit, "-q")
+    assert done.returncode == 1
+    assert b"1 of 1 limit of a drop not kept" in done.stderr
+    assert run("assess", "after", "--baseline", "before.jsonl", "--max-drop", "q=1", "-q").returncode == 2

@@ -190,6 +190,10 @@ def _conclude(summary: Summary, *, shown: bool, quiet: bool) -> None:
             say(line)
     if summary.gates is not None and not summary.gates.passed:
         say(f"mtqscore: {verdict_line(summary.gates)}")
+    if summary.comparison is not None and not summary.comparison.passed:
+        from mtqscore.report.comparison import limits_line
+
+        say(f"mtqscore: {limits_line(summary.comparison)}")
 
 
 def _check_frames(frames: bool, targets: dict[str, str]) -> None:

@@ -66,19 +66,22 @@ def compare(
     Exit code 0: no score fell by more than allowed. 1: one did. 2: wrong use, or different models. 3: some recordings
     of a side have no scores. 4: the device or the model does not work. 130: interrupted.
     """
-    from mtqscore.cli.console import clean_endings, without_native_noise
+    from mtqscore.cli.console import clean_endings, say, without_native_noise
 
     with clean_endings(), without_native_noise(), ExitStack() as stack:
         from mtqscore.cli.outcome import check_targets, project_settings
         from mtqscore.compare import CompareConfig, compare_results, parse_max_drop
         from mtqscore.errors import UsageError
         from mtqscore.report.output import Output
+        from mtqscore.report.table import printable
 
         targets = {kind: target for kind, target in (("json", json), ("md", md)) if target}
         check_targets(targets)
         if seed < 0:
             raise UsageError(f"--seed {seed}: a seed is 0 or more")
         settings = project_settings(config, no_config=no_config)
+        if max_drop and settings.max_drop and not quiet:
+            say(f"the limits in {printable(str(settings.source))} are not used: the command line names its own")
         limits = parse_max_drop(max_drop) if max_drop else settings.max_drop
         comparing = CompareConfig(limits, allow_other_model, unpaired, seed=seed)
         places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
