@@ -87,7 +87,7 @@ class Assessor:
     def __init__(self, config: AssessConfig | None = None) -> None:
         self.config = config or AssessConfig()
         self._threads = self.config.threads or usable_cores()
-        self._scorer = Scorer(load_model(self.config.model), self.config.device)
+        self._scorer = Scorer(load_model(self.config.model), self.config.device, self.config.precision)
         self._workers = self._threads if self._scorer.on_cpu else 1
         info = self._scorer.info
         self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from mtqscore.devices import check_precision, parse_device
 from mtqscore.errors import UsageError
 
-DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = 1024
 
 
@@ -20,11 +20,13 @@ class AssessConfig:
 
     Args:
         model: name of a bundled model, or the path of an ONNX file; None is the default bundled model.
-        device: ``auto`` (CUDA where it works, else CPU), ``cpu``, or ``cuda`` (strict: no CUDA is an error).
+        device: ``auto`` (CUDA where it works, else CPU), ``cpu``, or strictly one device: ``cuda``, ``cuda:1``,
+            ``directml``, ``coreml``, ``migraphx``.
         channels: ``mean`` (one mixdown), ``each`` (one row a channel), or a channel number counted from 1.
         threads: threads for decoding and for the model; None is every core that this process may use.
         batch_s: seconds of audio, padding included, that the model gets at once.
         frames: also keep the scores of every frame.
+        precision: ``fp32``, or ``tf32`` for products of shorter numbers on NVIDIA GPUs.
 
     Raises:
         UsageError: a value is outside what is allowed.
@@ -40,10 +42,11 @@ class AssessConfig:
     threads: int | None = None
     batch_s: float = 40.0
     frames: bool = False
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise UsageError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
+        parse_device(self.device)
+        check_precision(self.precision, self.device)
         if self.channels not in ("mean", "each") and self.channel_number is None:
             raise UsageError(f"channels {self.channels!r} is neither mean, each, nor a channel number from 1")
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -124,6 +127,7 @@ class TrainConfig:
         random_polarity: turn the sign of half of the recordings.
         silence_share: share of batches whose recordings get silence before, after or around them.
         max_silence_s: longest such silence.
+        splice_share: share of the recordings that get a stretch of another one, with its label for those frames.
         recolour_db: largest gain of the random smooth equaliser on the spectrum; 0 for none.
         max_clip_s: longer recordings are cut to a random stretch of this length in training.
         bfloat16: compute convolutions and matrix products in bfloat16; None: where the processor has it.
@@ -150,6 +154,7 @@ class TrainConfig:
     random_polarity: bool = True
     silence_share: float = 0.3
     max_silence_s: float = 3.0
+    splice_share: float = 0.5
     recolour_db: float = 4.0
     max_clip_s: float = 10.0
     bfloat16: bool | None = None

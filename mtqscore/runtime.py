@@ -1,26 +1,76 @@
-"""The one room that knows onnxruntime: providers, devices, threads, sessions."""
+"""The one room that opens onnxruntime's sessions: a scorer on a device, and which devices work."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
-import sys
+import base64
+import os
+import re
+import threading
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtqscore.devices import (
+    CPU_PROVIDER,
+    DEVICE_KINDS,
+    Device,
+    Problem,
+    cuda_problem,
+    load_onnxruntime,
+    parse_device,
+)
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.model_store import ModelFile, parse_metadata
+from mtqscore.onnx_file import Value, read_onnx
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_INPUTS = {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)}
-_OUTPUTS = {"scores": ("tensor(float)", 2), "frame_scores": ("tensor(float)", 3)}
+__all__ = ["DeviceState", "Scorer", "available_devices", "cuda_problem"]
+
+_INPUTS = {"waveform": ("float", 2), "lengths": ("int64", 1)}
+_OUTPUTS = {"scores": ("float", 2), "frame_scores": ("float", 3)}
+_ELEMENTS = {1: "float", 7: "int64"}
 _SILENT = 4
 """onnxruntime's log level that lets only fatal errors through; its refusals also arrive as exceptions."""
+
+_PADDED_SHARES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
+"""Lengths to which windows are padded on a GPU, in parts of the longest: few, so that shapes repeat."""
+
+_CAP_SHARE = 0.75
+"""Share of the machine's memory that the sessions on the processor may fill; what goes beyond is refused by name."""
+
+_LEAST_CAP_BYTES = 1 << 30
+_UNKNOWN_MEMORY_BYTES = 8 << 30
+_TINY_MODEL = base64.b64decode(
+    "CAgSADqJAQoPCgF4CgFrEgFjIgRDb252ChEKAWMKAW0SAXkiBk1hdE11bBIBdCoZCAEIAQgDEAFCAWtKDAAAgD8AAIA/AACAPyoTCAIIARABQgFt"
+    "SggAAIA/AACAP1oXCgF4EhIKEAgBEgwKAggBCgIIAQoCCARiFwoBeRISChAIARIMCgIIAQoCCAEKAggBQgQKABAR"
+)
+"""A convolution and a matrix product on four numbers: what of a GPU's libraries a scorer needs."""
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """Whether a device works.
+
+    Args:
+        name: as for ``--device``.
+        provider: the execution provider that serves it, as results name it.
+        works: whether a session on it was opened and ran.
+        reason: why it does not work; empty when it does.
+        fix: what to do about it; empty when it works.
+    """
+
+    name: str
+    provider: str
+    works: bool
+    reason: str = ""
+    fix: str = ""
 
 
 class Scorer:
@@ -28,41 +78,40 @@ class Scorer:
 
     Args:
         model: the file, from ``load_model``.
-        device: auto, cpu or cuda.
+        device: as ``AssessConfig.device``.
+        precision: as ``AssessConfig.precision``.
 
     Raises:
-        UsageError: the file is not a scorer that keeps the ONNX contract.
+        UsageError: the file is not a scorer that keeps the ONNX contract, or asks for what may do harm.
         EnvironmentProblemError: the device was named and does not work.
     """
 
-    def __init__(self, model: ModelFile, device: str) -> None:
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(_SILENT)
-        providers, self.device_note = _choose_providers(device)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        try:
-            self._session = onnxruntime.InferenceSession(model.content, options, providers=providers)
-        except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise UsageError(f"{model.label}: onnxruntime cannot load it: {_first_line(error)}") from error
-        self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != CUDA:
-            raise EnvironmentProblemError(
-                "device cuda: onnxruntime fell back to the CPU; use --device cpu, or check the CUDA libraries"
-            )
+    def __init__(self, model: ModelFile, device: str, precision: str = "fp32") -> None:
+        file = read_onnx(model.content, model.label)
+        _check_signature(model.label, "input", file.inputs, _INPUTS)
+        _check_signature(model.label, "output", file.outputs, _OUTPUTS)
         self.label = model.label
         self.sha256 = model.sha256
-        _check_signature(model.label, "input", self._session.get_inputs(), _INPUTS)
-        _check_signature(model.label, "output", self._session.get_outputs(), _OUTPUTS)
-        self.info = parse_metadata(model.label, self._session.get_modelmeta().custom_metadata_map)
+        self.info = parse_metadata(model.label, file.metadata)
+        self._session, self._device, self.device_note = self._open(model, device, precision)
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self._device.kind.one_run else nullcontext()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs it, with the number of the device where there may be several."""
+        return self._device.provider
 
     @property
     def on_cpu(self) -> bool:
         """Whether it runs on the processor."""
-        return self.provider == CPU
+        return self._device.provider == CPU_PROVIDER
+
+    @property
+    def padded_samples(self) -> tuple[int, ...]:
+        """Lengths to which windows should be padded, rising; none where every length is as good."""
+        if self.on_cpu:
+            return ()
+        return tuple(max(1, round(share * self.info.window_samples)) for share in _PADDED_SHARES)
 
     def score(
         self, waveform: NDArray[np.float32], lengths: NDArray[np.int64]
@@ -81,9 +130,12 @@ class Scorer:
             UsageError: the answer is not what the contract promises.
         """
         try:
-            scores, frames = self._session.run(["scores", "frame_scores"], {"waveform": waveform, "lengths": lengths})
+            with self._turn:
+                scores, frames = self._session.run(
+                    ["scores", "frame_scores"], {"waveform": waveform, "lengths": lengths}
+                )
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            text = f"model {self.label} failed on {self.provider}: {_first_line(error)}"
+            text = f"model {self.label} failed on {self.provider}: {_reason(error)}"
             raise EnvironmentProblemError(f"{text}; a smaller --batch-seconds may help") from error
         batch, targets = len(lengths), len(self.info.targets)
         if (
@@ -97,71 +149,144 @@ class Scorer:
             )
         return scores, frames
 
+    def _open(self, model: ModelFile, device: str, precision: str) -> tuple[Any, Device, str]:
+        """Open a session on the device that was named, or on the best; a note tells why that is not a GPU."""
+        import numpy as np
 
-def cuda_problem() -> str | None:
-    """Find out without noise why CUDA would not work; None when it should."""
-    import onnxruntime
+        named, cpu = parse_device(device), Device(DEVICE_KINDS["cpu"])
+        wanted = named or Device(DEVICE_KINDS["cuda"])
+        if wanted.provider == CPU_PROVIDER:
+            return _load(model, cpu), cpu, ""
+        samples = self.info.window_samples
+        trial = {"waveform": np.zeros((1, samples), np.float32), "lengths": np.array([samples], np.int64)}
+        found = _try_session(model.content, wanted, precision, trial)
+        if not isinstance(found, Problem):
+            return found, wanted, ""
+        session = _load(model, cpu)  # or the model is at fault, and is told so
+        if named is not None:
+            raise EnvironmentProblemError(f"device {device}: {found}")
+        if precision != "fp32":
+            raise EnvironmentProblemError(f"precision {precision} needs CUDA: {found}")
+        # A machine without a GPU is nothing to speak of; a GPU that lies idle is.
+        return session, cpu, str(found) if found.idle else ""
 
-    if CUDA not in onnxruntime.get_available_providers():
-        return "this onnxruntime has no CUDA; install onnxruntime-gpu in place of onnxruntime"
+
+def available_devices() -> list[DeviceState]:
+    """Open a tiny session on every device that this machine and this onnxruntime could have.
+
+    Returns:
+        The CPU, every GPU that the NVIDIA driver sees (or one entry that says why there is none), and what else this
+        onnxruntime was built for.
+    """
+    states = []
+    served = load_onnxruntime().get_available_providers()
+    for kind in DEVICE_KINDS.values():
+        if kind.name not in ("cpu", "cuda") and kind.provider not in served:
+            continue
+        states.append(_try_device(Device(kind)))
+        # Only CUDA's driver counts its devices without a session.
+        while kind.probe is not None and states[-1].works and kind.probe(number := len(states) - 1) is None:
+            states.append(_try_device(Device(kind, number)))
+    return states
+
+
+def _try_device(device: Device) -> DeviceState:
+    import numpy as np
+
+    found = _try_session(_TINY_MODEL, device, "fp32", {"x": np.ones((1, 1, 4), np.float32)})
+    if isinstance(found, Problem):
+        return DeviceState(device.name, device.provider, False, found.reason, found.fix)
+    return DeviceState(device.name, device.provider, True)
+
+
+def _try_session(content: bytes, device: Device, precision: str, feed: Mapping[str, Any]) -> Any | Problem:
+    """Open a session that runs, or tell why there is none."""
+    onnxruntime, kind = load_onnxruntime(), device.kind
+    if kind.provider not in onnxruntime.get_available_providers():
+        return Problem(f"this onnxruntime has no {kind.title}", f"{kind.install}, or use --device cpu")
+    if kind.probe is not None and (problem := kind.probe(device.number)) is not None:
+        return problem
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver is installed (libcuda was not found); install one, or use --device cpu"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
-        return "the NVIDIA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-    return _missing_cuda_library(onnxruntime)
+        session = _session(content, device, precision)
+        if session.get_providers()[0] != kind.provider:
+            return Problem("onnxruntime passed it over without a word", "use --device cpu", idle=True)
+        session.run(None, feed)
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        return Problem(_reason(error), "use --device cpu", idle=True)
+    return session
 
 
-def _missing_cuda_library(onnxruntime: Any) -> str | None:
-    # onnxruntime finds the Python packages of CUDA and cuDNN, which the loader does not, and prints if not.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        onnxruntime.preload_dlls()
-    if sys.platform == "win32":
-        return None
-    folder = Path(onnxruntime.__file__).parent / "capi"
+def _load(model: ModelFile, cpu: Device) -> Any:
     try:
-        # Loading the provider as onnxruntime itself would, so that the loader names what is missing.
-        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
-    except OSError as error:
-        fix = "install CUDA and cuDNN: pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        return f"a CUDA library is missing ({error}); {fix}"
-    return None
+        return _session(model.content, cpu, "fp32")
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise UsageError(f"{model.label}: onnxruntime cannot load it: {_reason(error)}") from error
 
 
-def _choose_providers(device: str) -> tuple[list[Any], str]:
-    """Return the providers for a device, and what to tell a user who left the choice open."""
-    if device == "cpu":
-        return [CPU], ""
-    problem = cuda_problem()
-    if problem is None:
-        return [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU], ""
-    if device == "cuda":
-        raise EnvironmentProblemError(f"device cuda: {problem}")
-    # A machine without a GPU is nothing to speak of; a GPU that lies idle is.
-    return [CPU], problem if "library is missing" in problem else ""
+def _session(content: bytes, device: Device, precision: str) -> Any:
+    onnxruntime, kind = load_onnxruntime(), device.kind
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Otherwise the file chooses its format, and only ONNX was inspected.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    providers: list[Any] = [(kind.provider, device.options(precision))]
+    if kind.provider == CPU_PROVIDER:
+        if _cap_memory():
+            options.add_session_config_entry("session.use_env_allocators", "1")
+    else:
+        providers.append(CPU_PROVIDER)
+    if kind.one_run:
+        options.enable_mem_pattern = False
+    # Without fallback: it prints on stdout, and hides that the device does not work.
+    return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
 
-def _check_signature(label: str, kind: str, found: list[Any], wanted: dict[str, tuple[str, int]]) -> None:
-    have = {item.name: (item.type, len(item.shape)) for item in found}
-    if have != wanted:
+@cache
+def _cap_memory() -> bool:
+    """Bound what all sessions together may take for tensors on the processor; a file can ask for any amount."""
+    onnxruntime = load_onnxruntime()
+    cap = max(_LEAST_CAP_BYTES, round(_memory_bytes() * _CAP_SHARE))
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    try:
+        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": cap}))
+    except Exception:  # a program around this one has already chosen how memory is taken
+        return False
+    return True
+
+
+def _memory_bytes() -> int:
+    """Memory of this machine, or of the control group that this process is in."""
+    found = [_UNKNOWN_MEMORY_BYTES]
+    if hasattr(os, "sysconf") and os.sysconf_names.keys() >= {"SC_PHYS_PAGES", "SC_PAGE_SIZE"}:
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such group, or "max"
+            found.append(int(Path(limit).read_text(encoding="ascii")))
+    return min(found)
+
+
+def _check_signature(label: str, kind: str, found: tuple[Value, ...], wanted: dict[str, tuple[str, int]]) -> None:
+    have = {value.name: (_ELEMENTS.get(value.element or 0, "other"), len(value.sizes or ())) for value in found}
+    if have != wanted or len(found) != len(wanted):
         raise UsageError(f"{label}: not a model of mtqscore: its {kind}s are {_spell(have)}, not {_spell(wanted)}")
-    fixed = [
-        item.name
-        for item in found
-        for size in item.shape[: 2 if item.name == "waveform" else 1]
-        if isinstance(size, int)
-    ]
-    if fixed:
-        raise UsageError(f"{label}: not a model of mtqscore: {kind} {fixed[0]} has a fixed size")
+    for value in found:
+        if any(size is not None for size in (value.sizes or ())[: 2 if value.name == "waveform" else 1]):
+            raise UsageError(f"{label}: not a model of mtqscore: {kind} {value.name} has a fixed size")
 
 
 def _spell(signature: dict[str, tuple[str, int]]) -> str:
-    return ", ".join(f"{name} {kind} with {axes} axes" for name, (kind, axes) in signature.items()) or "none"
+    shown = [f"{ascii(name)[1:-1][:60]} ({kind}, {axes} axes)" for name, (kind, axes) in signature.items()]
+    return ", ".join([*shown[:4], *(["…"] if len(shown) > 4 else [])]) or "none"
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+def _reason(error: Exception) -> str:
+    """One line of what onnxruntime said; of CUDA's long ones the middle, which tells what failed."""
+    text = str(error).strip() or type(error).__name__
+    if cuda := re.search(r"(CUDA|CUDNN|CUBLAS)\w* failure [^;]*", text):
+        text = cuda.group()
+    line = ascii(text.splitlines()[0])[1:-1].strip()
+    return line if len(line) <= 300 else f"{line[:299]}…"

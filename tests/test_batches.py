@@ -19,6 +19,7 @@ class FakeScorer:
     """Answers with the sum of the samples, and remembers the shapes it saw."""
 
     info = SimpleNamespace(frame_hop_samples=HOP)
+    padded_samples: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int]] = []
@@ -53,6 +54,21 @@ def test_a_window_longer_than_a_batch_is_a_batch() -> None:
         batches.add("a", np.ones(50_000, np.float32))
         assert [ticket for ticket, *_ in batches.drain()] == ["a"]
     assert scorer.shapes == [(1, 50_000)]
+
+
+def test_a_gpu_sees_few_shapes_and_the_scores_stay() -> None:
+    lengths = np.random.default_rng(1).integers(1_000, 17_000, 500)
+    scorer = FakeScorer()
+    scorer.padded_samples = (2_000, 4_000, 8_000, 16_000)
+    with Batches(scorer, 4.0, 1) as batches:  # type: ignore[arg-type]
+        for ticket, length in enumerate(lengths):
+            batches.add(ticket, np.full(length, 1.0, np.float32))
+        found = {ticket: (float(scores[0]), len(frames)) for ticket, scores, frames in batches.drain()}
+    assert found == {ticket: (float(length), length // HOP + 1) for ticket, length in enumerate(lengths)}
+    known = {shape for shape in scorer.shapes if shape[1] <= 16_000}
+    assert {samples for _, samples in known} == set(scorer.padded_samples)
+    assert {rows for rows, _ in known} <= {1, 2, 4, 8, 16, 32}
+    assert max(rows * samples for rows, samples in known) <= 4.0 * 16_000
 
 
 def test_a_failure_of_the_model_arrives_and_ends_the_threads() -> None:
