@@ -13,7 +13,20 @@ from mtqscore.cli.console import fail
 from mtqscore.cli.plain import PlainGroup
 from mtqscore.errors import MtqscoreError
 
-COMMANDS = ("assess", "gate", "compare", "explain", "simulate", "label", "train", "export", "evaluate", "models")
+COMMANDS = (
+    "assess",
+    "gate",
+    "compare",
+    "explain",
+    "simulate",
+    "label",
+    "train",
+    "export",
+    "evaluate",
+    "models",
+    "doctor",
+    "selftest",
+)
 """Modules of this package, each with ``register(app)``, in the order of the help page."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -31,6 +32,25 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def print_result(text: str) -> None:
+    """Write the whole result of a command to stdout; what the terminal cannot show becomes an escape.
+
+    Raises:
+        MtqscoreError: stdout cannot be written to.
+    """
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from mtqscore.report.output import write_problem
+
+        _abandon_stdout()
+        raise write_problem("stdout", error) from error
+
+
 def fail(error: MtqscoreError) -> None:
     """Write the one line that a refused command ends with."""
     say(f"mtqscore: {error}")
@@ -43,13 +63,17 @@ def clean_endings() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would fail once more when the interpreter ends.
-        with Path(os.devnull).open("wb") as null:
-            os.dup2(null.fileno(), sys.stdout.fileno())
+        _abandon_stdout()
         sys.exit(CLOSED_PIPE_EXIT)
     except KeyboardInterrupt:
         say("mtqscore: interrupted")
         sys.exit(INTERRUPTED_EXIT)
+
+
+def _abandon_stdout() -> None:
+    # What is still buffered would fail once more when the interpreter ends.
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), sys.stdout.fileno())
 
 
 @contextmanager

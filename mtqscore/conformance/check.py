@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtqscore.config import AssessConfig
 from mtqscore.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
-from mtqscore.errors import EnvironmentProblemError
+from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ class DeviceCheck:
     Args:
         device: as for ``--device``.
         provider: the execution provider that ran; empty when none did.
-        problem: why the device was not used; empty when it was.
-        found: what the model said of each clip.
+        problem: why there are no scores; empty when there are.
+        counts: whether the problem is a failure; a device that is not there is none.
         deviations: largest deviation of each clip from the reference; empty where there is none.
     """
 
     device: str
-    provider: str
-    problem: str
-    found: Mapping[str, ClipScores]
-    deviations: Mapping[str, float]
+    provider: str = ""
+    problem: str = ""
+    counts: bool = True
+    deviations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def largest(self) -> float | None:
@@ -51,7 +51,9 @@ class DeviceCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether no score deviates by more than the tolerance."""
+        """Whether nothing failed, and no score deviates by more than the tolerance."""
+        if self.problem:
+            return not self.counts
         return self.largest is None or self.largest <= TOLERANCE
 
 
@@ -62,20 +64,18 @@ class Conformance:
     Args:
         model: name@version.
         sha256: checksum of its file, hexadecimal.
-        targets: names of its scores, in order.
         conformance: its number; None for a model without stored scores.
-        devices: the reference first when there are no stored scores.
+        devices: in the order of the checks; without stored scores the first is the reference.
     """
 
     model: str
     sha256: str
-    targets: tuple[str, ...]
     conformance: int | None
     devices: tuple[DeviceCheck, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every device that was used gives the scores that it should."""
+        """Whether every device that is there gives the scores that it should."""
         return all(device.passed for device in self.devices)
 
     @property
@@ -84,36 +84,41 @@ class Conformance:
         return any(device.deviations for device in self.devices)
 
 
-def check_model(model: str | None, devices: Sequence[str], unusable: Mapping[str, str] | None = None) -> Conformance:
-    """Score the known clips with a model on several devices.
+def check_model(model: str | None) -> Conformance:
+    """Score the known clips with a model on every device of this machine.
 
     Args:
         model: as for ``--model``.
-        devices: as for ``--device``, each of which works; without stored scores the first is the reference.
-        unusable: devices that do not work, and why; they are reported and do not count.
 
     Raises:
         UsageError: there is no such model.
-        EnvironmentProblemError: the model is damaged, a device does not work, or a clip cannot be scored.
+        EnvironmentProblemError: the model or a clip is damaged, or no device works.
     """
     from mtqscore.assess import Assessor
+    from mtqscore.runtime import available_devices
 
-    checks: list[DeviceCheck] = []
-    for device in devices:
-        assessor = Assessor(AssessConfig(model=model, device=device, frames=True))
-        found = score_clips(assessor)
-        known = find_known(assessor.model_sha256)
-        reference = known.current.clips if known else checks[0].found if checks else {}
-        checks.append(DeviceCheck(device, assessor.provider, "", found, deviations(found, reference)))
-    checks += [DeviceCheck(device, "", problem, {}, {}) for device, problem in (unusable or {}).items()]
+    devices = sorted(available_devices(), key=lambda device: device.name != "cpu")
+    usable = [device.name for device in devices if device.works]
+    if not usable:
+        raise EnvironmentProblemError("no device can run a model; mtqscore doctor names the fix")
+    assessor = Assessor(AssessConfig(model=model, device=usable[0], frames=True))
+    known = find_known(assessor.model_sha256)
+    found = score_clips(assessor)
+    reference = known.current.clips if known else found
+    checks = [DeviceCheck(usable[0], assessor.provider, deviations=deviations(found, reference) if known else {})]
+    for name in usable[1:]:
+        try:
+            other = Assessor(AssessConfig(model=model, device=name, frames=True))
+            checks.append(DeviceCheck(name, other.provider, deviations=deviations(score_clips(other), reference)))
+        except MtqscoreError as error:
+            checks.append(DeviceCheck(name, problem=str(error)))
+    checks += [DeviceCheck(item.name, problem=item.reason, counts=False) for item in devices if not item.works]
     number = known.current.conformance if known else None
-    return Conformance(assessor.model, assessor.model_sha256, assessor.targets, number, tuple(checks))
+    return Conformance(assessor.model, assessor.model_sha256, number, tuple(checks))
 
 
 def deviations(found: Mapping[str, ClipScores], reference: Mapping[str, ClipScores]) -> dict[str, float]:
     """Largest deviation of each clip; infinite for a clip that only one side has."""
-    if not reference:
-        return {}
     return {
         name: found[name].deviation(reference[name]) if name in found and name in reference else float("inf")
         for name in [*found, *(name for name in reference if name not in found)]

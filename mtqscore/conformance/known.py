@@ -34,11 +34,10 @@ class ClipScores:
 
     def deviation(self, other: ClipScores) -> float:
         """Largest difference of any score; infinite where only one of the two has a value, or either is NaN."""
-        if len(self.seconds) != len(other.seconds):
+        mine, theirs = (self.scores, *self.seconds), (other.scores, *other.seconds)
+        if [len(row) for row in mine] != [len(row) for row in theirs]:
             return float("inf")
-        rows = zip([self.scores, *self.seconds], [other.scores, *other.seconds], strict=True)
-        gaps = [_gap(mine, theirs) for row, other_row in rows for mine, theirs in zip(row, other_row, strict=True)]
-        return max(gaps, default=0.0)
+        return max(_gap(*pair) for rows in zip(mine, theirs, strict=True) for pair in zip(*rows, strict=True))
 
 
 @dataclass(frozen=True)
