@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
+from mtqscore.config import AssessConfig
 from mtqscore.report.json import SCHEMA
 from mtqscore.scores import Flag, Scores, Status
 from tests.signals import speechlike, write
@@ -42,6 +43,7 @@ def document() -> dict[str, Any]:
 def test_it_is_a_schema_of_this_version() -> None:
     jsonschema.Draft202012Validator.check_schema(DEFINITION)
     assert DEFINITION["$defs"]["document"]["properties"]["schema"]["const"] == SCHEMA
+    assert set(DEFINITION["$defs"]["options"]["properties"]) == {field.name for field in fields(AssessConfig)}
     assert DEFINITION["$defs"]["status"]["enum"] == list(Status)
     assert DEFINITION["$defs"]["row"]["properties"]["flags"]["items"]["enum"] == list(Flag)
 
@@ -79,7 +81,7 @@ UNSCORED = len(NAMES) + 1
         at("further", value=1),
         at("model", "targets", value=["s_mos", "n_mos"]),
         at("model", "sha256", value="ab"),
-        at("options", "device", value="tpu"),
+        at("options", "device", value="CUDA 1"),
         at("options", "channels", value="left"),
         at("results", 0, "g_mos", value=5.1),
         at("results", 0, "g_mos", value=0.9),

@@ -65,10 +65,10 @@ class JunitWriter:
     line_by_line: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO, run: Run) -> None:
-        self._stream = stream
-        self._run = run
         from tempfile import SpooledTemporaryFile
 
+        self._stream = stream
+        self._run = run
         self._rows = SpooledTemporaryFile(MEMORY_BYTES, "w+", encoding="ascii")  # noqa: SIM115 - lives as long as self
 
     def begin(self) -> None:
