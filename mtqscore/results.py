@@ -33,6 +33,7 @@ SCORES = tuple(target.name for target in SUPERVISED)
 COLUMNS_BEFORE_STATUS = ("path", "channel", "duration_s", "sample_rate_hz")
 """What stands before ``status`` besides these is a score; columns that a later version adds stand behind it."""
 
+DAMAGED_PARQUET = "the Parquet file is damaged or ends early"
 LONGEST_QUOTE = 60
 """Characters of a faulty value that a message shows."""
 
@@ -221,20 +222,26 @@ def _parquet_table(content: bytes) -> tuple[_Head, Iterator[Record]]:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("reading a Parquet result", "parquet", "pyarrow") from error
+    faults = (pyarrow.ArrowException, OSError, ValueError)
     try:
         table = parquet.ParquetFile(io.BytesIO(content))
-    except pyarrow.ArrowException as error:
-        raise _FaultError("the Parquet file is damaged or ends early") from error
-    metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
-    # A table that went through another tool may have lost its metadata; its columns say enough.
-    head = _Head() if metadata is None else _head(_json_object(metadata.decode()))
+        metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
+        # A table that went through another tool may have lost its metadata; its columns say enough.
+        document = None if metadata is None else _json_object(metadata.decode())
+    except faults as error:
+        raise _FaultError(DAMAGED_PARQUET) from error
 
     def records() -> Iterator[Record]:
-        for batch in table.iter_batches():
-            for record in batch.to_pylist():
-                yield {name: from_text(value) if isinstance(value, str) else value for name, value in record.items()}
+        try:
+            for batch in table.iter_batches():
+                for record in batch.to_pylist():
+                    yield {
+                        name: from_text(value) if isinstance(value, str) else value for name, value in record.items()
+                    }
+        except faults as error:
+            raise _FaultError(DAMAGED_PARQUET) from error
 
-    return head, records()
+    return _Head() if document is None else _head(document), records()
 
 
 # --- rows: every value is checked -----------------------------------------------------------------------------
@@ -258,7 +265,7 @@ def _gather(source: str, records: Iterable[Record], head: _Head) -> Results:
         raise _FaultError("the result has no rows")
     models = sorted({(row.model, row.model_sha256) for row in rows})
     if len(models) > 1:
-        shown = " and ".join(f"{_quote(model)} {sha256[:8]}".rstrip() for model, sha256 in models[:2])
+        shown = " and ".join(_quote(f"{model} {sha256[:8]}".rstrip()) for model, sha256 in models[:2])
         raise _FaultError(f"its rows stem from different models, {shown}: read the results of each on their own")
     first = rows[0]
     run = Run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import sys
 import time
 from dataclasses import replace
@@ -252,6 +253,27 @@ def test_half_a_result_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_result_is_refused_in_one_line(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "r").write_bytes(content)
     assert expected in refusal(tmp_path / "r")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damage_anywhere_is_one_line_or_none(tmp_path: Path, kind: str) -> None:
+    content = write_result(tmp_path / "r", kind, [row("a.wav"), row("b\udcff.wav"), row("c.wav", None)]).read_bytes()
+    draw = random.Random(kind)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        place = draw.randrange(len(damaged))
+        if draw.random() < 0.5:
+            damaged[place] = draw.randrange(256)
+        else:
+            del damaged[place : place + draw.randrange(1, 40)]
+        (tmp_path / "r").write_bytes(damaged)
+        try:
+            read_results(tmp_path / "r")
+        except UsageError as error:
+            assert str(error).isprintable()
+            refused += 1
+    assert refused > 50
 
 
 @pytest.mark.parametrize("name", ["missing.json", ".", "nul\0.csv", "\udcff", "x" * 300, "new\nline\x1b[2J"])
