@@ -37,6 +37,7 @@ OPTIONS = AssessConfig(frames=True)
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", TARGETS, OPTIONS)
 MADE = HtmlOptions(made=datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
 HOP_S = 0.032
+EXAMPLES = Path(__file__).parent.parent / "examples"
 HOSTILE = [
     '"><img src=x onerror=alert(1)>.wav',
     "</script><script>alert(1)</script>.wav",
@@ -392,8 +393,10 @@ def test_a_long_recording_is_shown_around_its_worst_second(tmp_path: Path) -> No
     row = scored(str(file), 3.0, 100.0, sample_rate_hz=8_000, frames=frames(curve))
     text = page([row])
     (detail,) = Reader(text).details
-    assert detail["worst"] == pytest.approx(70.0, abs=0.3)
-    assert detail["start"] == pytest.approx(detail["worst"] + 0.5 - 15)
+    worst_s, end_s = detail["worst"]
+    assert worst_s == pytest.approx(70.0, abs=0.3)
+    assert end_s == worst_s + 1
+    assert detail["start"] == pytest.approx(worst_s + 0.5 - 15)
     assert detail["length"] == 30
     assert len(detail["curves"]["g_mos"]) == pytest.approx(30 / HOP_S, abs=2)
     lowest = int(np.argmin(detail["curves"]["g_mos"]))
@@ -421,6 +424,26 @@ def test_a_file_that_is_gone_or_another_one_is_a_note(tmp_path: Path) -> None:
     assert found.text.count("missing: the file is not the same any more as when it was scored.") == 2
     assert ["audio" in detail for detail in found.details] == [False, False, True, False]
     assert all(detail["curves"]["g_mos"] for detail in found.details)
+
+
+def test_every_second_is_heard_alone_when_the_model_is_at_hand(tmp_path: Path) -> None:
+    from mtqscore import Assessor
+
+    assessor = Assessor(OPTIONS)
+    samples = np.concatenate([soundfile.read(EXAMPLES / "clean.flac", dtype="float32")[0]] * 2)
+    samples[64_000:80_000] += np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.05
+    row = assessor.assess_file(write(tmp_path / "spoiled.wav", samples))
+    stream, summary = io.StringIO(), Summary()
+    writer = HtmlWriter(stream, RUN, MADE, assessor.scorer)
+    writer.write(row)
+    summary.add(row)
+    writer.finish(summary)
+    (detail,) = Reader(stream.getvalue()).details
+    assert detail["worst"][0] == pytest.approx(4.0, abs=0.5)
+    drawn = np.array([value or np.nan for value in detail["curves"]["g_mos"]])
+    assert len(drawn) == pytest.approx(detail["length"] / detail["hop"], abs=1)
+    assert np.nanargmin(drawn) * detail["hop"] == pytest.approx(4.5, abs=0.5)
+    assert np.nanmedian(drawn) - np.nanmin(drawn) > 50, "half a point at least: the curve shows it"
 
 
 # --- curves and pictures ------------------------------------------------------------------------------------

@@ -1,16 +1,25 @@
-"""Scores along time as they are drawn: smoothed, cut to the stretch that is shown, the worst second found."""
+"""Scores along time as they are drawn, cut to the stretch that is shown, with the worst second in it.
+
+Frame scores find the worst stretch of a long recording, but barely move within ten seconds. Where the model is at hand,
+it hears every second of the stretch alone, and that is what is drawn.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtqscore.audio import Resampler
+from mtqscore.explain import notable_drop
+from mtqscore.seconds import SecondsScorer
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment, FrameScores
 
 SMOOTHING_S = 0.5
@@ -18,6 +27,9 @@ SMOOTHING_S = 0.5
 
 WORST_S = 1.0
 """Length of the stretch that is marked as the worst."""
+
+DRAWN_STEP_S = 0.1
+"""Distance of the points between the middles of seconds that were heard alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +39,12 @@ class Excerpt:
     Args:
         start_s: where it begins in the recording.
         length_s: its length.
-        worst_s: where in the recording the worst second begins; None when it cannot be told.
-        first_s: time of the first frame of ``values`` in the recording.
-        hop_s: seconds from one frame to the next.
+        worst_s: where in the recording the worst second begins; None when none stands out or it cannot be told.
+        first_s: time of the first point of ``values`` in the recording.
+        hop_s: seconds from one point to the next.
         targets: names of the columns.
-        values: smoothed float32 (frames, targets), NaN in gaps; no frames when there are no scores along time.
+        values: float32 (points, targets) to draw, NaN in gaps; no points when there are no scores along time.
+        alone: whether they are seconds heard alone; else smoothed frame scores.
     """
 
     start_s: float
@@ -41,6 +54,7 @@ class Excerpt:
     hop_s: float
     targets: tuple[str, ...]
     values: NDArray[np.float32]
+    alone: bool = False
 
 
 def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
@@ -67,6 +81,46 @@ def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
     # A copy, so that the curves of a whole long recording are not kept in memory.
     values = smooth(frames.values, frames.hop_s)[first : last + 1].copy()
     return Excerpt(start_s, length_s, worst_s, first * frames.hop_s, frames.hop_s, frames.targets, values)
+
+
+def hear_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz: int, scorer: Scorer) -> Excerpt:
+    """Score every second of a stretch alone.
+
+    Args:
+        excerpt: the stretch.
+        samples: its sound, float32 (samples,).
+        sample_rate_hz: rate of the sound.
+        scorer: the model.
+
+    Returns:
+        The stretch with these scores to draw; as it was when no second of it can be judged alone.
+    """
+    pieces = SecondsScorer(scorer)
+    pieces.push(Resampler(sample_rate_hz).push(samples, last=True))
+    seconds = pieces.finish()
+    known = np.isfinite(seconds.scores).all(axis=1)
+    if not known.any():
+        return excerpt
+    starts_s, scores = seconds.starts_s[known], seconds.scores[known]
+    times_s = np.arange(0.0, excerpt.length_s + DRAWN_STEP_S / 2, DRAWN_STEP_S)
+    middles_s = starts_s + seconds.length_s / 2
+    values = np.stack([np.interp(times_s, middles_s, column) for column in scores.T], axis=1).astype(np.float32)
+    # Pauses are gaps: a point stands only where a second that was judged sounds.
+    after = np.searchsorted(starts_s, times_s, side="right") - 1
+    heard = (after >= 0) & (times_s <= starts_s[after] + seconds.length_s + DRAWN_STEP_S / 2)
+    values[~heard] = np.nan
+    g_mos = scores[:, seconds.targets.index("g_mos")]
+    stands_out = float(np.median(g_mos) - g_mos.min()) >= notable_drop(len(g_mos))
+    worst_s = excerpt.start_s + float(starts_s[np.argmin(g_mos)]) if stands_out else None
+    return replace(
+        excerpt,
+        worst_s=worst_s,
+        first_s=excerpt.start_s,
+        hop_s=DRAWN_STEP_S,
+        targets=seconds.targets,
+        values=values,
+        alone=True,
+    )
 
 
 def smooth(values: NDArray[np.float32], hop_s: float) -> NDArray[np.float32]:

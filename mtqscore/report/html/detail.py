@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtqscore.audio import UnscorableError
+from mtqscore.report.html.curves import WORST_S, hear_seconds
 from mtqscore.report.html.rows import safe_json
 from mtqscore.report.html.sound import as_flac, read_sound
 from mtqscore.report.html.spectrogram import spectrogram_png, top_hz
@@ -16,6 +17,7 @@ from mtqscore.report.html.spectrogram import spectrogram_png, top_hz
 if TYPE_CHECKING:
     from mtqscore.report.html.choice import Chosen
     from mtqscore.report.html.curves import Excerpt
+    from mtqscore.runtime import Scorer
 
 CURVES = ("s_mos", "n_mos", "g_mos")
 """What is drawn along time, where the model gives it."""
@@ -27,12 +29,14 @@ class Detail:
 
     Args:
         chosen: the recording, and why it is here.
+        excerpt: the stretch that is shown, with the curves that are drawn.
         content: sound, picture and curves as JSON, safe inside a script element.
         note: what the reader should know of the sound, in words; empty when nothing.
         heard: whether its sound is in the report.
     """
 
     chosen: Chosen
+    excerpt: Excerpt
     content: str
     note: str
     heard: bool
@@ -43,34 +47,45 @@ class Detail:
         return f"listen-{self.chosen.candidate.index + 1}"
 
 
-def make_detail(chosen: Chosen) -> Detail:
+def make_detail(chosen: Chosen, scorer: Scorer | None = None) -> Detail:
     """Read the sound of a recording again and draw it; what cannot be read any more is left out and said.
 
     Args:
         chosen: the recording.
+        scorer: the model, to hear every second alone; None draws the frame scores.
 
     Returns:
         What the page needs to show it.
     """
     excerpt = chosen.candidate.excerpt
-    content: dict[str, object] = {
+    try:
+        sound = read_sound(chosen.candidate)
+    except UnscorableError as error:
+        note = f"Sound and spectrogram are missing: {error.reason}."
+        return Detail(chosen, excerpt, safe_json(_curves(excerpt)), note, heard=False)
+    if scorer is not None:
+        excerpt = hear_seconds(excerpt, sound.samples, sound.sample_rate_hz, scorer)
+    content = {
+        **_curves(excerpt),
+        "audio": base64.b64encode(as_flac(sound)).decode(),
+        "rate": sound.sample_rate_hz,
+        "image": base64.b64encode(spectrogram_png(sound.samples, sound.sample_rate_hz)).decode(),
+        "top": top_hz(sound.sample_rate_hz),
+    }
+    note = f"{sound.note[0].upper()}{sound.note[1:]}." if sound.note else ""
+    return Detail(chosen, excerpt, safe_json(content), note, heard=True)
+
+
+def _curves(excerpt: Excerpt) -> dict[str, object]:
+    worst_s = excerpt.worst_s
+    return {
         "start": round(excerpt.start_s, 4),
         "length": round(excerpt.length_s, 4),
-        "worst": None if excerpt.worst_s is None else round(excerpt.worst_s, 4),
+        "worst": None if worst_s is None else [round(worst_s, 4), round(worst_s + WORST_S, 4)],
         "first": round(excerpt.first_s, 4),
         "hop": excerpt.hop_s,
         "curves": {target: _hundredths(excerpt, target) for target in CURVES if target in excerpt.targets},
     }
-    try:
-        sound = read_sound(chosen.candidate)
-    except UnscorableError as error:
-        return Detail(chosen, safe_json(content), f"Sound and spectrogram are missing: {error.reason}.", heard=False)
-    content["audio"] = base64.b64encode(as_flac(sound)).decode()
-    content["rate"] = sound.sample_rate_hz
-    content["image"] = base64.b64encode(spectrogram_png(sound.samples, sound.sample_rate_hz)).decode()
-    content["top"] = top_hz(sound.sample_rate_hz)
-    note = f"{sound.note[0].upper()}{sound.note[1:]}." if sound.note else ""
-    return Detail(chosen, safe_json(content), note, heard=True)
 
 
 def _hundredths(excerpt: Excerpt, target: str) -> list[int | None]:

@@ -74,6 +74,11 @@ class Page:
         return self.run.options is None or self.run.options.channels != "mean"
 
     @property
+    def heard_alone(self) -> bool:
+        """Whether the curves are seconds that the model heard alone."""
+        return any(detail.excerpt.alone for detail in self.details)
+
+    @property
     def verdict(self) -> tuple[str, str]:
         """The result of all demands: ``pass``, ``warn``, ``fail`` or ``none``, and in words."""
         gates, comparison = self.summary.gates, self.summary.comparison

@@ -187,17 +187,17 @@
     }
 
     makeWorst() {
-      const { worst, length } = this.data;
-      const button = make("button", "", `Worst second, ${clock(worst)}`);
+      const [start, end] = this.data.worst;
+      const button = make("button", "", `Worst second, ${clock(start)}`);
       button.type = "button";
       button.title = this.audio ? "Play from half a second before it" : "Go there";
       button.addEventListener("click", () => {
-        this.seek(worst - (this.audio ? 0.5 : 0));
+        this.seek(start - (this.audio ? 0.5 : 0));
         if (this.audio && this.audio.paused) this.toggle();
       });
       const band = make("div", "band");
-      this.put(band, worst);
-      band.style.width = `${(1 / length) * 100}%`;
+      this.put(band, start);
+      band.style.width = `${((end - start) / this.data.length) * 100}%`;
       this.slider.append(band);
       return button;
     }

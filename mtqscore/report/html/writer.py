@@ -11,6 +11,7 @@ from mtqscore.errors import UsageError
 if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
     from mtqscore.report.writer import Run, Summary
+    from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment
 
 
@@ -49,17 +50,21 @@ class HtmlWriter:
         stream: where to.
         run: what all rows have in common.
         options: how much the report holds; None is all defaults.
+        scorer: the model, to hear every second of what is shown alone; None draws the frame scores.
     """
 
     line_by_line: ClassVar[bool] = False
 
-    def __init__(self, stream: TextIO, run: Run, options: HtmlOptions | None = None) -> None:
+    def __init__(
+        self, stream: TextIO, run: Run, options: HtmlOptions | None = None, scorer: Scorer | None = None
+    ) -> None:
         # Inside, so that a run without this report does not wait for what only it needs.
         from mtqscore.report.html.choice import Choice
         from mtqscore.report.html.rows import RowColumns
 
         self._stream = stream
         self._run = run
+        self._scorer = scorer
         self._options = options or HtmlOptions()
         self._rows = RowColumns(run.targets)
         self._choice = Choice(run.targets, self._options.files, self._options.excerpt_s)
@@ -82,7 +87,7 @@ class HtmlWriter:
         details: list[Detail] = []
         chosen = self._choice.chosen(summary.gates)
         for item in chosen:
-            detail = make_detail(item)
+            detail = make_detail(item, self._scorer)
             room -= len(detail.content)
             if room < 0:
                 break
