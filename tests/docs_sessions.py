@@ -143,7 +143,7 @@ def _prepare(folder: Path) -> dict[str, str]:
         command = folder / "bin" / name
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n', encoding="utf-8")
         command.chmod(0o755)
-    shutil.copytree(ROOT / "examples", folder / "work" / "examples", ignore=shutil.ignore_patterns("*.py", "__*"))
+    shutil.copytree(ROOT / "examples", folder / "work" / "examples", ignore=shutil.ignore_patterns("*.py", "__*", "ci"))
     kept = {name: value for name, value in os.environ.items() if name not in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")}
     own = {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return kept | own | {"COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "-1"}
