@@ -7,7 +7,7 @@ import torch
 
 from mtqscore.errors import InputError
 from mtqscore.manifest import Row, read_manifest
-from mtqscore.training.dataset import Recordings, decode, plain_batches, training_batches
+from mtqscore.training.dataset import Recordings, decode, draw_splices, plain_batches, training_batches
 from tests.training_kit import paused_tone, small_config, write_corpus
 
 
@@ -46,7 +46,7 @@ def test_similar_lengths_share_a_batch(data):
 
 
 def test_augmentation_cuts_the_front_and_turns_the_sign(data):
-    config = small_config(recolour_db=0.0, batch_size=30, silence_share=0.0)
+    config = small_config(recolour_db=0.0, batch_size=30, silence_share=0.0, splice_share=0.0)
     (batch,) = training_batches(data, config, 0)
     assert batch.recolour is None
     signs = set()
@@ -84,6 +84,49 @@ def test_silence_is_put_around_whole_recordings(data):
         np.testing.assert_array_equal(found[clip_start:end], original[clip_start - end :])
         places.add((clip_start > 400, end < len(found)))
     assert places == {(True, False), (False, True), (True, True)}
+
+
+def test_spliced_recordings_carry_the_labels_of_their_parts(data):
+    options = {"recolour_db": 0.0, "batch_size": 30, "silence_share": 0.0, "random_polarity": False}
+    config = small_config(splice_share=1.0, max_offset_samples=0, **options)
+    (batch,) = training_batches(data, config, 0)
+    assert batch.frame_labels is not None
+    known = np.nan_to_num(data.labels, nan=-1.0)
+    found = 0
+    for at, row in enumerate(batch.rows):
+        frames = int(batch.lengths[at]) // 512 + 1
+        labels = np.nan_to_num(batch.frame_labels[at, :frames].numpy(), nan=-1.0)
+        foreign = (labels != known[row]).any(axis=1)
+        if not foreign.any():
+            continue
+        found += 1
+        (other,) = {tuple(values) for values in labels[foreign]}
+        assert any(np.array_equal(other, known[index]) for index in batch.rows)
+        inside = np.flatnonzero(foreign)
+        assert np.all(np.diff(inside) == 1)
+        share = foreign.mean()
+        both = (known[row] != -1) & (np.array(other) != -1)
+        expected = (1 - share) * known[row] + share * np.array(other)
+        np.testing.assert_allclose(batch.labels[at].numpy()[both], expected[both], atol=0.2)
+        assert np.isnan(batch.labels[at].numpy()[~both]).all()
+        original = data.audio(int(row)).astype(np.float32) / 32768
+        changed = batch.waveform[at, : len(original)].numpy() != original
+        first, last = np.flatnonzero(changed)[[0, -1]]
+        assert abs(first - inside[0] * 512) <= 1024
+        assert abs(last - (inside[-1] + 1) * 512) <= 1024
+    assert found > 5
+
+
+def test_splices_lie_inside_both_recordings():
+    rng = np.random.default_rng(0)
+    lengths = [30_000, 16_000, 12_000, 90_000]
+    seen = [splice for _ in range(200) for splice in draw_splices(lengths, 0.5, rng)]
+    assert {splice.item for splice in seen} == {0, 1, 3}  # the shortest has no room for one
+    for splice in seen:
+        assert splice.other != splice.item
+        assert 0 <= splice.start < splice.stop <= min(lengths[splice.item], lengths[splice.other])
+        assert splice.stop - splice.start >= 8_000
+    assert draw_splices(lengths, 0.0, rng) == []
 
 
 def test_decoding_at_every_use_gives_the_same_as_holding_all(rows, data):

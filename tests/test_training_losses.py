@@ -49,6 +49,22 @@ def test_frame_loss_is_the_mean_over_an_utterances_own_frames():
     assert float(parts.utterance.sum()) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_frames_of_a_splice_are_held_to_their_own_labels():
+    counts = torch.tensor([4])
+    frame_labels = LABELS[:, None].repeat(1, 4, 1)
+    frame_labels[0, 2:, 0] += 1.0
+    right = MplLoss(small_config())(LABELS, frame_labels, LABELS, counts, frame_labels)
+    assert float(right.frame.sum()) == pytest.approx(0.0, abs=1e-6)
+    flat = LABELS[:, None].repeat(1, 4, 1)
+    wrong = MplLoss(small_config())(LABELS, flat, LABELS, counts, frame_labels)
+    assert float(wrong.frame[0]) == pytest.approx(0.5 * 2 / 4)
+    unlabelled = LABELS.clone()
+    unlabelled[0, 0] = torch.nan
+    missing = MplLoss(small_config())(LABELS, flat, unlabelled, counts, frame_labels)
+    assert missing.frame[0].isnan()
+    assert missing.total.isfinite()
+
+
 def test_missing_labels_add_nothing_and_give_no_gradient():
     labels = LABELS.repeat(3, 1)
     labels[0, 0] = torch.nan

@@ -19,10 +19,16 @@ from mtqscore.errors import InputError
 from mtqscore.manifest import Row
 from mtqscore.spec import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
 from mtqscore.training.features import random_recolour
+from mtqscore.training.network import FRAME_HOP_SAMPLES
 
 MIN_SAMPLES = STFT_SAMPLES
 LENGTH_JITTER = 0.1
 """Lengths are blurred by this share before sorting, so that batches differ from epoch to epoch."""
+
+MIN_SPLICE_SAMPLES = SAMPLE_RATE_HZ // 2
+"""Shorter stretches of another recording hold too little to be judged by."""
+
+FADE_SAMPLES = SAMPLE_RATE_HZ // 125
 
 FULL_SCALE = 32767.0
 
@@ -35,6 +41,8 @@ class Batch:
         waveform: float32 (batch, samples) at 16 kHz, zero beyond each length.
         lengths: valid samples an item, int64 (batch,).
         labels: float32 (batch, targets) in the order of ``spec.TARGETS``; NaN where missing.
+        frame_labels: float32 (batch, frames, targets) where parts of recordings have labels of their own; None where
+            every frame has the label of its recording.
         recolour: power gain a bin for augmentation, float32 (batch, bins), or None.
         rows: index of each item in the data set, int64 (batch,).
     """
@@ -42,8 +50,26 @@ class Batch:
     waveform: Tensor
     lengths: Tensor
     labels: Tensor
+    frame_labels: Tensor | None
     recolour: Tensor | None
     rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splice:
+    """A stretch of one recording in another, so that frames must tell what is bad from what is not.
+
+    Args:
+        item: position in the batch of the recording that gets it.
+        other: position of the one that it comes from.
+        start: first sample, in both.
+        stop: sample after the last.
+    """
+
+    item: int
+    other: int
+    start: int
+    stop: int
 
 
 def decode(path: Path) -> NDArray[np.int16]:
@@ -131,15 +157,19 @@ def training_batches(data: Recordings, config: TrainConfig, epoch: int) -> Itera
     for start in starts:
         rows = order[start : start + config.batch_size]
         clips = [_augmented(data.audio(int(row)), config, longest, rng) for row in rows]
+        splices: list[Splice] = []
         # All of a batch get silence or none do, so that little is spent on padding.
         if rng.random() < config.silence_share:
             silence_samples = int(rng.uniform(0, config.max_silence_s) * SAMPLE_RATE_HZ)
             clips = [_with_silence(clip, silence_samples, rng) for clip in clips]
+        else:
+            splices = draw_splices([len(clip) for clip in clips], config.splice_share, rng)
+            clips = _spliced(clips, splices)
         recolour = None
         if config.recolour_db > 0:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             recolour = random_recolour(generator, len(rows), config.recolour_db)
-        yield collate(clips, data.labels[rows], rows, recolour)
+        yield collate(clips, data.labels[rows], rows, recolour, splices)
 
 
 def plain_batches(data: Recordings, batch_size: int, longest_samples: int) -> Iterator[Batch]:
@@ -153,21 +183,52 @@ def plain_batches(data: Recordings, batch_size: int, longest_samples: int) -> It
     order = np.argsort(data.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield collate([data.audio(int(row))[:longest_samples] for row in rows], data.labels[rows], rows, None)
+        yield collate([data.audio(int(row))[:longest_samples] for row in rows], data.labels[rows], rows)
 
 
 def collate(
     clips: Sequence[NDArray[np.int16]],
     labels: NDArray[np.float32],
     rows: NDArray[np.int64],
-    recolour: Tensor | None,
+    recolour: Tensor | None = None,
+    splices: Sequence[Splice] = (),
 ) -> Batch:
-    """Pad int16 clips with zeros to the longest and scale them to ±1."""
+    """Pad int16 clips with zeros to the longest and scale them to ±1; a spliced one is labelled by its parts."""
     lengths = torch.tensor([len(clip) for clip in clips])
     waveform = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
     for item, clip in zip(waveform, clips, strict=True):
         np.multiply(clip, 1.0 / 32768.0, out=item[: len(clip)], casting="unsafe")
-    return Batch(torch.from_numpy(waveform), lengths, torch.from_numpy(labels), recolour, rows)
+    frame_labels = None
+    if splices:
+        own, labels = labels, labels.copy()
+        frames = int(lengths.max()) // FRAME_HOP_SAMPLES + 1
+        by_frame = np.repeat(labels[:, np.newaxis], frames, axis=1)
+        for splice in splices:
+            share = (splice.stop - splice.start) / len(clips[splice.item])
+            labels[splice.item] = (1 - share) * own[splice.item] + share * own[splice.other]
+            first, end = (-(-at // FRAME_HOP_SAMPLES) for at in (splice.start, splice.stop))
+            by_frame[splice.item, first:end] = own[splice.other]
+        frame_labels = torch.from_numpy(by_frame)
+    return Batch(torch.from_numpy(waveform), lengths, torch.from_numpy(labels), frame_labels, recolour, rows)
+
+
+def draw_splices(lengths: Sequence[int], share: float, rng: np.random.Generator) -> list[Splice]:
+    """Choose which recordings of a batch get a stretch of another one, and where.
+
+    Args:
+        lengths: samples an item.
+        share: of the items that get one.
+        rng: source of the choice.
+    """
+    splices = []
+    for item, length in enumerate(lengths):
+        other = int(rng.integers(len(lengths)))
+        longest = min(length, lengths[other])
+        if rng.random() < share and other != item and longest >= 2 * MIN_SPLICE_SAMPLES:
+            size = int(rng.integers(MIN_SPLICE_SAMPLES, longest // 2 + 1))
+            start = int(rng.integers(longest - size + 1))
+            splices.append(Splice(item, other, start, start + size))
+    return splices
 
 
 def _augmented(
@@ -181,6 +242,20 @@ def _augmented(
     clip = samples[start : start + longest]
     # The sign bit of -32768 has no positive partner, hence the limit.
     return -np.maximum(clip, -32767) if config.random_polarity and rng.integers(2) else clip
+
+
+def _spliced(clips: Sequence[NDArray[np.int16]], splices: Sequence[Splice]) -> list[NDArray[np.int16]]:
+    """Put stretches into place, faded over 8 ms, since a click at the seam would be heard as distortion."""
+    made = list(clips)
+    for splice in splices:
+        fade = np.minimum(np.arange(splice.stop - splice.start), np.arange(splice.stop - splice.start)[::-1])
+        gain = np.minimum(fade / FADE_SAMPLES, 1.0).astype(np.float32)
+        clip = made[splice.item].copy()
+        stretch = clip[splice.start : splice.stop]
+        mixed = stretch + gain * (clips[splice.other][splice.start : splice.stop].astype(np.float32) - stretch)
+        clip[splice.start : splice.stop] = np.rint(mixed).astype(np.int16)
+        made[splice.item] = clip
+    return made
 
 
 def _with_silence(clip: NDArray[np.int16], silence_samples: int, rng: np.random.Generator) -> NDArray[np.int16]:

@@ -202,7 +202,8 @@ class Trainer:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.config.bfloat16)):
             scores, frames = self.network(batch.waveform, batch.lengths, batch.recolour)
-        parts = self.loss(scores, frames, batch.labels, batch.lengths // FRAME_HOP_SAMPLES + 1)
+        counts = batch.lengths // FRAME_HOP_SAMPLES + 1
+        parts = self.loss(scores, frames, batch.labels, counts, batch.frame_labels)
         total = float(parts.total.detach())
         if not math.isfinite(total):
             raise MtqscoreError(f"the loss is {total} in epoch {self.epoch + 1}; try a lower --lr")

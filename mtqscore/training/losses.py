@@ -37,7 +37,8 @@ class MplLoss:
 
     O = sum over tasks of w_task (L_utt + alpha L_frame), where L_utt is the mean over utterances of Huber(S - Ŝ),
     and L_frame the mean over utterances of the mean over their valid frames of Huber(S - ŝ_f): the frame target is
-    the utterance label. A missing label (NaN) drops its utterance from that task's means.
+    the utterance label, or where recordings were spliced that of the frame's own part. A missing label (NaN) drops its
+    utterance from that task's means.
 
     Args:
         config: alpha, delta and weights.
@@ -65,7 +66,14 @@ class MplLoss:
             ]
         )
 
-    def __call__(self, scores: Tensor, frame_scores: Tensor, labels: Tensor, counts: Tensor) -> LossParts:
+    def __call__(
+        self,
+        scores: Tensor,
+        frame_scores: Tensor,
+        labels: Tensor,
+        counts: Tensor,
+        frame_labels: Tensor | None = None,
+    ) -> LossParts:
         """Compute the loss of a batch.
 
         Args:
@@ -73,14 +81,19 @@ class MplLoss:
             frame_scores: float32 (batch, frames, targets).
             labels: float32 (batch, targets); NaN where missing.
             counts: valid frames an item, int64 (batch,).
+            frame_labels: float32 (batch, frames, targets) where frames have labels of their own; missing where
+                ``labels`` are missing.
 
         Returns:
             The total and its parts.
         """
         known = ~labels.isnan()
-        truth = ((torch.where(known, labels, self.low) - self.low) * self.gain).to(scores.dtype)
-        utterance = self._huber((scores - self.low) * self.gain, truth)
-        frames = self._huber((frame_scores - self.low) * self.gain, truth[:, None].expand_as(frame_scores))
+        truth = self._scaled(torch.where(known, labels, self.low)).to(scores.dtype)
+        utterance = self._huber(self._scaled(scores), truth)
+        frame_truth = truth[:, None]
+        if frame_labels is not None:
+            frame_truth = self._scaled(torch.where(known[:, None], frame_labels, self.low)).to(scores.dtype)
+        frames = self._huber(self._scaled(frame_scores), frame_truth.expand_as(frame_scores))
         mask = frame_mask(counts, frame_scores.shape[1])[:, :, None].to(frames.dtype)
         frame = (frames * mask).sum(dim=1) / counts[:, None]
         share = known.to(scores.dtype)
@@ -95,6 +108,9 @@ class MplLoss:
             utterance_loss.detach().masked_fill(absent, torch.nan),
             frame_loss.detach().masked_fill(absent, torch.nan),
         )
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        return (values - self.low) * self.gain
 
     def _huber(self, estimate: Tensor, truth: Tensor) -> Tensor:
         parts = [
