@@ -225,6 +225,19 @@ def test_lengths_are_shown_as_people_read_them(duration_s: float, shown: str) ->
     assert clock(duration_s) == shown
 
 
+def test_no_line_of_the_table_is_a_command_of_a_ci_system() -> None:
+    stream = io.StringIO()
+    table = TableWriter(stream, RUN)
+    summary = Summary()
+    for name in ("::error::x.wav", " ::set-output name=a::b", "##vso[task.complete]", "##[error]y", "a::b.wav"):
+        table.write(row(name))
+        summary.add(row(name))
+    table.finish(summary)
+    lines = stream.getvalue().splitlines()
+    assert not [line for line in lines if line.lstrip().startswith(("::", "##"))]
+    assert "a::b.wav" in [line.split("  ")[0] for line in lines]
+
+
 def test_printable_is_one_line() -> None:
     assert printable("a b.wav") == "a b.wav"
     assert printable("a\n\t\u202e\udcff") == "a\\n\\t\\u202e\\udcff"

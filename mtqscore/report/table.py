@@ -43,7 +43,7 @@ class TableWriter:
     def write(self, assessment: Assessment) -> None:
         """Take one row."""
         scores = named_scores(assessment)
-        cells = [printable(assessment.path or "(array)")]
+        cells = [_first_cell(assessment.path)]
         if self._with_channel:
             cells.append(assessment.channel)
         cells.append("" if assessment.duration_s is None else clock(assessment.duration_s))
@@ -142,6 +142,12 @@ def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
         GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
         for row in table
     ]
+
+
+def _first_cell(path: str | None) -> str:
+    """A name where a line begins; CI systems take lines that begin with ``::`` or ``##`` for commands."""
+    name = printable(path if path is not None else "(array)")
+    return f"./{name}" if name.lstrip().startswith(("::", "##")) else name
 
 
 def printable(text: str) -> str:
