@@ -61,8 +61,8 @@ def frames(values: list[float] | np.ndarray[Any, Any], lift: float = 0.0) -> Fra
     return FrameScores(HOP_S, TARGETS, np.stack([column + lift, column + lift, column], axis=1))
 
 
-def scored(path: str | None, g_mos: float = 3.0, duration_s: float = 2.0, **options: Any) -> Assessment:
-    count = int(duration_s / HOP_S) + 1
+def scored(path: str | None, g_mos: float = 3.0, duration_s: float | None = 2.0, **options: Any) -> Assessment:
+    count = int((duration_s or 2.0) / HOP_S) + 1
     values: dict[str, Any] = {
         "path": path,
         "channel": "mean",
@@ -233,8 +233,15 @@ def test_histograms_have_words_and_a_table() -> None:
 
 @pytest.mark.parametrize(
     "rows",
-    [[], [unscored("a.wav")], [unscored(None, Status.UNREADABLE, "")], [scored(None)], [scored("a.wav", frames=None)]],
-    ids=["no rows", "none scored", "no reason", "an array", "no frames"],
+    [
+        [],
+        [unscored("a.wav")],
+        [unscored(None, Status.UNREADABLE, "")],
+        [scored(None)],
+        [scored("a.wav", frames=None)],
+        [scored("a.wav", duration_s=None)],
+    ],
+    ids=["no rows", "none scored", "no reason", "an array", "no frames", "no length"],
 )
 def test_odd_results_still_make_a_page(rows: list[Assessment]) -> None:
     found = Reader(page(rows, gates=("g>=2", "mean(s)>=3")))

@@ -70,7 +70,7 @@ def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
     duration_s = assessment.duration_s or 0.0
     length_s = min(duration_s, longest_s)
     frames = assessment.frames
-    if frames is None or not len(frames.values):
+    if frames is None or not len(frames.values) or not length_s:
         return Excerpt(0.0, length_s, None, 0.0, 1.0, (), np.empty((0, 0), np.float32))
     worst_s = worst_second(frames)
     start_s = 0.0

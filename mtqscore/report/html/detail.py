@@ -32,14 +32,12 @@ class Detail:
         excerpt: the stretch that is shown, with the curves that are drawn.
         content: sound, picture and curves as JSON, safe inside a script element.
         note: what the reader should know of the sound, in words; empty when nothing.
-        heard: whether its sound is in the report.
     """
 
     chosen: Chosen
     excerpt: Excerpt
     content: str
     note: str
-    heard: bool
 
     @property
     def element(self) -> str:
@@ -62,7 +60,7 @@ def make_detail(chosen: Chosen, scorer: Scorer | None = None) -> Detail:
         sound = read_sound(chosen.candidate)
     except UnscorableError as error:
         note = f"Sound and spectrogram are missing: {error.reason}."
-        return Detail(chosen, excerpt, safe_json(_curves(excerpt)), note, heard=False)
+        return Detail(chosen, excerpt, safe_json(_curves(excerpt)), note)
     if scorer is not None:
         excerpt = hear_seconds(excerpt, sound.samples, sound.sample_rate_hz, scorer)
     content = {
@@ -73,7 +71,7 @@ def make_detail(chosen: Chosen, scorer: Scorer | None = None) -> Detail:
         "top": top_hz(sound.sample_rate_hz),
     }
     note = f"{sound.note[0].upper()}{sound.note[1:]}." if sound.note else ""
-    return Detail(chosen, excerpt, safe_json(content), note, heard=True)
+    return Detail(chosen, excerpt, safe_json(content), note)
 
 
 def _curves(excerpt: Excerpt) -> dict[str, object]:

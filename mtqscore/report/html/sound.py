@@ -55,6 +55,8 @@ def read_sound(candidate: Candidate) -> Sound:
     assessment = candidate.assessment
     if assessment.path is None:
         raise UnscorableError(Status.NOT_A_FILE, "it was scored from memory, not from a file")
+    if not candidate.excerpt.length_s:
+        raise UnscorableError(Status.EMPTY, "its length is not known")
     with FileSource(assessment.path) as source:
         if file_stamp(assessment.path) != candidate.stamp or source.sample_rate_hz != assessment.sample_rate_hz:
             raise _changed()
