@@ -200,10 +200,9 @@ def test_metadata_that_is_damaged_hides_nothing(shim: Path) -> None:
         (shim / f"{name}-9.dist-info").mkdir()
         (shim / f"{name}-9.dist-info" / "METADATA").write_bytes(content)
     (shim / "empty.dist-info").mkdir()
-    titles = [section.title for section in examine()]
-    text = as_text("1", examine())
-    assert len(titles) == len(set(titles)) == 10
-    assert "not examined" not in text
+    sections = examine()
+    assert len({section.title for section in sections}) == 10
+    assert "not examined" not in as_text("1", sections)
 
 
 def test_a_damaged_model_is_a_failure(run: Run, tmp_path: Path) -> None:
@@ -239,6 +238,31 @@ def test_folders_that_cannot_be_used_are_notes(tmp_path: Path) -> None:
     assert facts["temporary"].mark is Mark.OK
     odd = {**values, "cache": "/nul\0l", "own": str(tmp_path / ("x" * 300) / "\udcff")}
     assert all(fact.mark is not Mark.FAIL for fact in machine.folder_facts(Answer(odd)))
+
+
+def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@hub.example")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    text = as_text("1", [Section("S", tuple(machine.folder_facts(run_probes(["folders"])["folders"])))])
+    assert "https://***@hub.example" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("broken", ["a list", "a library"])
+def test_what_is_bundled_needs_no_list_of_ones_own(
+    shim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    if broken == "a list":
+        monkeypatch.setenv("MTQSCORE_HOME", str(tmp_path))
+        (tmp_path / "registry.json").write_text("[")
+    else:
+        monkeypatch.delenv("MTQSCORE_HOME", raising=False)
+        (shim / "platformdirs.py").write_text("raise ImportError('no platformdirs')")
+    sections = examine()
+    assert not failures(sections)
+    (models,) = (section for section in sections if section.title == "Models")
+    assert models.facts[-1].mark is Mark.NOTE
+    assert "not listed" in models.facts[-1].value
 
 
 def test_no_room_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

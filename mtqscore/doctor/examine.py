@@ -86,11 +86,15 @@ def _model_facts(answer: Answer) -> list[Fact]:
         if not model["problem"]:
             facts.append(Fact(title, f"{kind}, sha256 {model['sha256'][:12]} as it should be"))
             continue
-        mark = Mark.FAIL if model["bundled"] else Mark.NOTE
-        fix = reinstall() if model["bundled"] else ""
-        if model["source"].startswith("hf:"):
+        fix = ""
+        if model["source"] == "bundled":
+            fix = reinstall()
+        elif model["source"].startswith("hf:"):
             fix = f"mtqscore models remove {title} && mtqscore models fetch {title}"
+        mark = Mark.FAIL if model["source"] == "bundled" else Mark.NOTE
         facts.append(Fact(title, f"{kind}: {model['problem']}", mark, fix))
+    if answer.values["others"]:
+        facts.append(Fact("others", f"not listed: {answer.values['others']}", Mark.NOTE))
     return facts
 
 

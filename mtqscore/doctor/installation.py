@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import mtqscore
 from mtqscore.doctor.facts import Fact, Mark
 from mtqscore.doctor.probes import Answer
 
@@ -49,12 +50,16 @@ class Requirement:
 def python_facts() -> list[Fact]:
     """Which Python, where, and which mtqscore."""
     place = "in a virtual environment" if sys.prefix != sys.base_prefix else "not in a virtual environment"
-    folder = Path(__file__).parent.parent
+    own = f"{mtqscore.__version__}, {Path(__file__).parent.parent}"
     found = installed("mtqscore")
+    if found is None:
+        own += ", not installed as a package"
+    elif found != mtqscore.__version__:
+        own += f", while the installed package is {found}"
     facts = [
         Fact("python", f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}, {place}"),
         Fact("platform", f"{platform.platform()}, {platform.machine()}"),
-        Fact("mtqscore", f"{found or 'not installed, run from a folder'}, {folder}"),
+        Fact("mtqscore", own, Mark.OK if found == mtqscore.__version__ else Mark.NOTE),
     ]
     if os.environ.get("PYTHONPATH"):  # what lies there comes before what is installed
         facts.append(Fact("PYTHONPATH", os.environ["PYTHONPATH"], Mark.NOTE))

@@ -25,9 +25,9 @@ def processor_facts() -> list[Fact]:
     present = os.cpu_count() or 1
     usable = usable_cores()
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
-    why = "" if usable == present else f" (affinity allows {allowed}, the control group {usable})"
-    if allowed == usable < present:
-        why = f" (affinity allows {allowed})"
+    limits = [f"affinity allows {allowed}"] if allowed < present else []
+    limits += [f"the control group allows {usable}"] if usable < allowed else []
+    why = f" ({', '.join(limits)})" if limits else ""
     return [Fact("cores", f"{usable} of {present} usable{why}")]
 
 
@@ -51,15 +51,27 @@ def folder_facts(answer: Answer) -> list[Fact]:
     facts = [
         _folder_fact("Hub cache", Path(found["cache"]), "HF_HOME"),
         _folder_fact("own models", Path(found["own"]), "MTQSCORE_HOME"),
-        _folder_fact("temporary", Path(tempfile.gettempdir()), "TMPDIR"),
     ]
+    try:
+        facts.append(_folder_fact("temporary", Path(tempfile.gettempdir()), "TMPDIR"))
+    except OSError as error:
+        facts.append(Fact("temporary", str(error), Mark.NOTE, "export TMPDIR=/a/folder/with/room"))
     for name in ("HF_HOME", "HF_HUB_CACHE", "MTQSCORE_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
         if os.environ.get(name):
-            facts.append(Fact(name, os.environ[name]))
+            facts.append(Fact(name, _without_secrets(os.environ[name])))
     if found["offline"]:
-        facts.append(Fact("network", "not to be used: no model can be fetched", Mark.NOTE, "unset HF_HUB_OFFLINE"))
+        facts.append(
+            Fact(
+                "network",
+                "not to be used: no model can be fetched",
+                Mark.NOTE,
+                "unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE",
+            )
+        )
     else:
-        facts.append(Fact("network", f"models are fetched from {found['endpoint']}, bundled ones need none"))
+        facts.append(
+            Fact("network", f"models are fetched from {_without_secrets(found['endpoint'])}, bundled ones need none")
+        )
     return facts
 
 
@@ -82,6 +94,11 @@ def _folder_fact(name: str, folder: Path, variable: str) -> Fact:
     if free < SMALL_BYTES:
         return Fact(name, f"{state}: no room for a model", Mark.NOTE, fix)
     return Fact(name, state)
+
+
+def _without_secrets(address: str) -> str:
+    """An address without its user and password: reports of the doctor are shown to others."""
+    return re.sub(r"//[^/@]*@", "//***@", address)
 
 
 def _driver() -> list[str]:

@@ -222,23 +222,26 @@ def _devices() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
+    from mtqscore.errors import MtqscoreError
     from mtqscore.model_store import installed_models, read_registry, verify_model
 
-    default = read_registry()[0]
-    return {
-        "models": [
-            {
-                "title": entry.title,
-                "source": entry.source,
-                "bundled": entry.bundled,
-                "default": entry.bundled and entry.label == default,
-                "sha256": entry.sha256,
-                "path": str(entry.path),
-                "problem": verify_model(entry) or "",
-            }
-            for entry in installed_models()
-        ]
-    }
+    default, bundled = read_registry()
+    entries, others = list(bundled.values()), ""
+    try:
+        entries = installed_models()
+    except (ImportError, OSError, MtqscoreError) as error:  # what is bundled can be used without the others
+        others = str(error)
+    models = [
+        {
+            "title": entry.title,
+            "source": entry.source,
+            "default": entry.bundled and entry.label == default,
+            "sha256": entry.sha256,
+            "problem": verify_model(entry) or "",
+        }
+        for entry in entries
+    ]
+    return {"models": models, "others": others}
 
 
 def _scores() -> dict[str, Any]:
