@@ -52,8 +52,10 @@ def print_result(text: str) -> None:
 
 
 def fail(error: MtqscoreError) -> None:
-    """Write the one line that a refused command ends with."""
-    say(f"mtqscore: {error}")
+    """Write the one line that a refused command ends with, whatever stands in the names that it tells."""
+    from mtqscore.report.table import printable
+
+    say(f"mtqscore: {printable(str(error))}")
 
 
 @contextmanager
