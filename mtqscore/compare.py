@@ -56,8 +56,7 @@ class Difference:
         worse: pairs whose score fell; None when unpaired.
         change: what the interval says.
         max_drop: the largest mean drop that is allowed; None without such a limit.
-        failed: whether the drop is beyond ``max_drop`` with confidence, or cannot be told for lack of recordings: a
-            limit that cannot be judged is not kept.
+        failed: whether the drop is beyond ``max_drop`` with confidence; never when it cannot be told.
     """
 
     target: str
@@ -342,7 +341,7 @@ def _differences(
             worse=int(np.count_nonzero(change[:, column] < -EVEN)) if paired else None,
             change=_change(interval),
             max_drop=limit,
-            failed=limit is not None and not interval.high >= -limit,
+            failed=limit is not None and interval.high < -limit,
         )
         differences.append(difference)
     return tuple(differences)

@@ -277,9 +277,8 @@ def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
 
 
 def _idle(gate: Gate) -> UsageError:
-    return UsageError(
-        f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; write one such as 'street/**' or '*.flac'"
-    )
+    hint = "write one such as 'street/**' or '*.flac'"
+    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; {hint}")
 
 
 def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:

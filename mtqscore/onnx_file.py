@@ -16,7 +16,7 @@ from mtqscore.wire_format import BYTES, Field, Span, WireError, WireReader, dama
 LARGEST_VALUES = 1 << 28
 """Elements that one tensor may hold by what is written in the file; 1 GiB of float32."""
 
-MOST_NODES = 20_000
+MOST_NODES = 10_000
 DEEPEST_GRAPH = 8
 MOST_AXES = 64
 

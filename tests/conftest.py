@@ -35,6 +35,8 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> 
     entry |= {"size": len(content), "licence": "MIT", "conformance": "1"}
     (tmp_path / "registry.json").write_text(json.dumps({"default": "m", "models": [entry]}))
     monkeypatch.setattr(registry, "MODEL_FOLDERS", (tmp_path / "nowhere", tmp_path))
+    for name in ("MTQSCORE_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
     return tmp_path
 
 

@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.body)
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.server.repositories:
-            self._send_json({"error": "You already created this model repo"}, 409)
+            self._send_json({"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}, 409)
             return
         private = asked.get("private", False) or asked.get("visibility") == "private"
         self.server.repositories[name] = Repository(private=private)
@@ -304,7 +304,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif item["key"] == "lfsFile":
                 files[item["value"]["path"]] = self.server.objects[item["value"]["oid"]]
         commit = self.server.add(name, files)
-        self._send_json({"success": True, "commitOid": commit, "commitUrl": f"{self.server.url}/{name}/commit/{commit}"})
+        self._send_json(
+            {"success": True, "commitOid": commit, "commitUrl": f"{self.server.url}/{name}/commit/{commit}"}
+        )
 
     # --- answers ---
 

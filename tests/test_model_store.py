@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,83 @@ def test_a_damaged_list_of_models_is_an_environment_problem(bundle: Path, text: 
         store.load_model(None)
 
 
+@pytest.mark.parametrize(
+    ("default", "newest"),
+    [("m", "m@10.1"), ("m@9", "m@9"), ("other", "other@1")],
+)
+def test_a_name_means_its_newest_version_and_old_ones_stay(bundle: Path, default: str, newest: str) -> None:
+    content = json.loads((bundle / "registry.json").read_text())
+    (entry,) = content["models"]
+    versions = [("m", "9"), ("m", "10.1"), ("m", "10"), ("m", "2"), ("other", "1")]
+    entries = [entry | {"name": name, "version": version} for name, version in versions]
+    (bundle / "registry.json").write_text(json.dumps({"default": default, "models": entries}))
+    assert store.load_model(None).label == newest
+    assert store.load_model("m").label == "m@10.1"
+    assert [store.load_model(f"{name}@{version}").label for name, version in versions] == [
+        f"{name}@{version}" for name, version in versions
+    ]
+    assert [item.label for item in store.installed_models()] == [f"{name}@{version}" for name, version in versions]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../m"},
+        {"name": "m\n"},
+        {"version": "2-beta"},
+        {"version": "02"},
+        {"version": 2},
+        {"file": "a/m.onnx"},
+        {"file": "..\\m.onnx"},
+        {"file": ".onnx"},
+        {"file": "m.pt"},
+        {"sha256": "0" * 63},
+        {"sha256": "A" * 64},
+        {"size": 0},
+        {"size": True},
+        {"size": 1.5},
+        {"size": 10**30},
+        {"licence": ""},
+        {"licence": "\x1b[2J"},
+        {"licence": "x" * 1000},
+        {"conformance": None},
+        {"accuracy": {}},
+        {"accuracy": [{}] * 51},
+        {"accuracy": [{"data": "d", "recordings": 0}]},
+        {"accuracy": [{"data": "d", "recordings": 1, "lcc": {"s_mos": 10**400}}]},
+        {"accuracy": [{"data": "d", "recordings": 1, "lcc": {"s_mos": float("nan")}}]},
+        {"accuracy": [{"data": "d", "recordings": 1, "lcc": {"<b>": 1}}]},
+        {"source": "hf:a/b"},
+        {"source": {"repository": "a/b", "revision": "main"}},
+    ],
+    ids=repr,
+)
+def test_a_list_with_an_entry_that_is_not_allowed_is_damaged(bundle: Path, changes: dict[str, object]) -> None:
+    content = json.loads((bundle / "registry.json").read_text())
+    content["models"][0] |= changes
+    (bundle / "registry.json").write_text(json.dumps(content))
+    with pytest.raises(EnvironmentProblemError, match=r"registry\.json: the list of models is damaged"):
+        store.load_model(None)
+
+
+def test_a_list_with_the_same_version_twice_or_no_default_is_damaged(bundle: Path) -> None:
+    content = json.loads((bundle / "registry.json").read_text())
+    for broken in (content | {"models": content["models"] * 2}, content | {"default": "n"}, content | {"default": []}):
+        (bundle / "registry.json").write_text(json.dumps(broken))
+        with pytest.raises(EnvironmentProblemError, match=r"registry\.json"):
+            store.load_model(None)
+
+
+def test_verify_says_what_is_wrong(bundle: Path) -> None:
+    (entry,) = store.installed_models()
+    assert (entry.label, entry.source, entry.conformance, entry.path) == ("m@2", "bundled", "1", bundle / "m.onnx")
+    assert store.verify_model(entry) is None
+    (bundle / "m.onnx").write_bytes(b"")
+    assert "is damaged (its sha256 is e3b0c442" in str(store.verify_model(entry))
+    (bundle / "m.onnx").unlink()
+    assert str(store.verify_model(entry)).endswith("(No such file or directory); reinstall mtqscore")
+
+
 def make_garbage(path: Path) -> None:
     path.write_bytes(os.urandom(500))
 
@@ -75,8 +153,8 @@ def make_foreign(path: Path) -> None:
     [
         (lambda _: None, "no model file"),
         (lambda path: path.mkdir(), "no model file"),
-        (lambda path: path.touch(), "cannot load"),
-        (make_garbage, "cannot load"),
+        (lambda path: path.touch(), "not an ONNX file"),
+        (make_garbage, "not an ONNX file"),
         (make_foreign, "its inputs are x"),
         (lambda path: write_fake_model(path, drop="frame_scores"), "its outputs are scores"),
         (lambda path: write_fake_model(path, metadata={}), "its metadata has no"),

@@ -203,13 +203,13 @@ def _check_frames(frames: bool, targets: dict[str, str]) -> None:
         raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
 
 
-def _writers(html_files: int) -> dict[str, Callable[[TextIO, Run], Writer]]:
+def _writers(html_files: int, assessor: Assessor) -> dict[str, Callable[[TextIO, Run], Writer]]:
     """Writers that take more than a stream and the run."""
 
     def html_writer(stream: TextIO, run: Run) -> Writer:
         from mtqscore.report.html import HtmlOptions, HtmlWriter
 
-        return HtmlWriter(stream, run, HtmlOptions(files=html_files))
+        return HtmlWriter(stream, run, HtmlOptions(files=html_files), assessor.scorer)
 
     return {"html": html_writer}
 
@@ -258,7 +258,7 @@ def _score(
     summary, watch = Summary(), Watch(demands)
     started_s = time.monotonic()
     table = TableWriter(sys.stdout, run, legend=not quiet)
-    with open_reports(run, targets, table, _writers(html_files)) as reports:
+    with open_reports(run, targets, table, _writers(html_files, assessor)) as reports:
         reports.begin()
         for assessment in score(assessor, inputs, quiet=quiet):
             summary.add(assessment)

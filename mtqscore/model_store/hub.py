@@ -60,7 +60,8 @@ def fetch(
     with _library(tell):
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-        url = hf_hub_url(reference.repository, file, revision=reference.revision)
+        # Named at every call: the library reads the environment only when it is imported.
+        url = hf_hub_url(reference.repository, file, revision=reference.revision, endpoint=endpoint())
         found = _patiently(reference, lambda: get_hf_file_metadata(url, timeout=TIMEOUT_S).size, tell)
         if found is None or (found != size if size is not None else found > most_bytes):
             wanted = f"{size}" if size is not None else f"at most {most_bytes}"
@@ -69,7 +70,14 @@ def fetch(
             tell(f"fetching {reference} from {endpoint()}: {file}, {size / 1e6:.1f} MB")
         place = _patiently(
             reference,
-            lambda: hf_hub_download(reference.repository, file, revision=reference.revision, etag_timeout=TIMEOUT_S),
+            lambda: hf_hub_download(
+                reference.repository,
+                file,
+                revision=reference.revision,
+                endpoint=endpoint(),
+                cache_dir=cache_folder(),
+                etag_timeout=TIMEOUT_S,
+            ),
             tell,
         )
     return Path(place)
@@ -92,7 +100,9 @@ def current_revision(repository: str, branch: str) -> HubReference:
 
         asked = HubReference(repository, branch or "main")
         found = _patiently(
-            asked, lambda: HfApi().model_info(repository, revision=branch or None, timeout=TIMEOUT_S).sha, None
+            asked,
+            lambda: HfApi(endpoint()).model_info(repository, revision=branch or None, timeout=TIMEOUT_S).sha,
+            None,
         )
     return HubReference(repository, str(found))
 
@@ -153,7 +163,7 @@ def upload(
         if get_token() is None:
             raise EnvironmentProblemError("no token for the Hub is known; log in with: hf auth login, or set HF_TOKEN")
         asked = HubReference(repository, "main")
-        hub = HfApi()
+        hub = HfApi(endpoint())
         if tell is not None:
             size = sum(path.stat().st_size for path in files.values())
             tell(f"publishing to {repository} on {endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
@@ -251,8 +261,9 @@ def _refusal(reference: HubReference, error: Exception) -> tuple[MtqscoreError, 
     elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         fix = "make room there" if error.errno in _FULL else "set HF_HOME to a folder that can be written to"
         text = f"cannot write the cache {cache_folder()}: {error.strerror}; {fix}"
-    elif isinstance(error, errors.FileMetadataError):
-        text = f"{where}: {endpoint()} does not answer as a Hub does; check HF_ENDPOINT and the network"
+    elif isinstance(error, (errors.FileMetadataError, LookupError, TypeError, ValueError)):
+        said = f"{type(error).__name__}: {_first_line(str(error))}"
+        text = f"{where}: this does not answer as a Hub does ({said[:100]}); check HF_ENDPOINT and the network"
     elif "Timeout" in type(error).__name__:
         text, again_s = f"{where}: no answer within {TIMEOUT_S:.0f} s; check the network", 0.0
     else:

@@ -45,7 +45,9 @@ def limits_line(comparison: Comparison) -> str:
         return ""
     counted = "1 limit of a drop" if len(limited) == 1 else f"{len(limited)} limits of drops"
     failed = [_sentence(difference, _decimals(comparison)) for difference in limited if difference.failed]
-    return f"{len(failed)} of {counted} not kept: {'; '.join(failed)}" if failed else f"{counted} kept"
+    if failed:
+        return f"{len(failed)} of {counted} not kept: {'; '.join(failed)}"
+    return f"{counted} not judged: {Change.UNKNOWN}" if limited[0].change is Change.UNKNOWN else f"{counted} kept"
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -176,8 +178,10 @@ def _sentence(item: Difference, decimals: int) -> str:
     if item.max_drop is None:
         return text
     limit = f"the {item.max_drop:g} that it may fall"
+    if item.change is Change.UNKNOWN:
+        return f"{text}, so {limit} cannot be judged"
     if item.failed:
-        return text + (f", so {limit} cannot be judged" if item.change is Change.UNKNOWN else f", beyond {limit}")
+        return f"{text}, beyond {limit}"
     return text + (f", beyond {limit}, but not for certain" if item.mean < -item.max_drop else f", within {limit}")
 
 
