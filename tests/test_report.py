@@ -20,7 +20,7 @@ from mtqscore.manifest import Row as LabelledRow
 from mtqscore.report.csv import guarded, unguarded
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.names import as_text, from_text
-from mtqscore.report.table import TableWriter, clock, printable, summary_line
+from mtqscore.report.table import TableWriter, aligned, clock, printable, summary_line
 from mtqscore.report.writer import Run, Summary
 from mtqscore.scores import FLAG_MEANING, Assessment, Flag, FrameScores, Scores, Status
 
@@ -223,6 +223,11 @@ def test_every_flag_has_a_meaning() -> None:
 )
 def test_lengths_are_shown_as_people_read_them(duration_s: float, shown: str) -> None:
     assert clock(duration_s) == shown
+
+
+def test_columns_stay_straight_below_wide_and_combined_characters() -> None:
+    lines = aligned([["name", "g"], ["日本語.wav", "1"], ["e\u0301.wav", "22"], ["plain", "3"]], left={"name"})
+    assert lines == ["name         g", "日本語.wav   1", "e\u0301.wav       22", "plain        3"]
 
 
 def test_no_line_of_the_table_is_a_command_of_a_ci_system() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from mtqscore.report.writer import Run, Summary, named_scores
@@ -89,11 +90,11 @@ class TableWriter:
 
     def _print_plain(self, titles: list[str]) -> None:
         rows = [titles, *(cells for cells, _ in self._rows)]
-        widths = [max(len(row[index]) for row in rows) for index in range(len(titles) - 1)]
+        widths = [max(_cell_width(row[index]) for row in rows) for index in range(len(titles) - 1)]
         widths[0] = min(widths[0], WIDEST_NAME)
         for row in rows:
-            first = row[0].ljust(widths[0])
-            middle = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
+            first = _to_left(row[0], widths[0])
+            middle = [_to_right(cell, width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
             self._stream.write(GAP.join([first, *middle, row[-1]]).rstrip() + "\n")
 
 
@@ -136,12 +137,28 @@ def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
         table: rows of cells, the titles first.
         left: titles of the columns that are set to the left; the others are to the right.
     """
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust if title in left else str.rjust for title in table[0]]
+    widths = [max(map(_cell_width, column)) for column in zip(*table, strict=True)]
+    sides = [_to_left if title in left else _to_right for title in table[0]]
     return [
         GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
         for row in table
     ]
+
+
+def _cell_width(text: str) -> int:
+    """Columns that a text takes: wide characters of East Asian scripts take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def _to_left(text: str, width: int) -> str:
+    return text + " " * (width - _cell_width(text))
+
+
+def _to_right(text: str, width: int) -> str:
+    return " " * (width - _cell_width(text)) + text
 
 
 def _first_cell(path: str | None) -> str:
