@@ -191,9 +191,7 @@ def _missing_gpu(number: int, count: int) -> Problem:
     if count < 1:
         return Problem(f"the NVIDIA driver sees no GPU{hidden}", f"{fix}, or use --device cpu")
     there = "only cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
-    return Problem(
-        f"there is no GPU number {number}: the NVIDIA driver sees {there}{hidden}", f"name one of those, {fix}"
-    )
+    return Problem(f"there is no GPU {number}: the NVIDIA driver sees {there}{hidden}", f"name one of those, or {fix}")
 
 
 def _missing_cuda_library(onnxruntime: Any) -> Problem | None:
