@@ -68,6 +68,7 @@ class Assessor:
 
     Args:
         config: the options; None is all defaults.
+        tell: takes messages while a model is fetched from the Hub; None fetches in silence.
 
     Raises:
         UsageError: the model is unknown or not a model of mtqscore.
@@ -84,10 +85,10 @@ class Assessor:
         True
     """
 
-    def __init__(self, config: AssessConfig | None = None) -> None:
+    def __init__(self, config: AssessConfig | None = None, tell: Callable[[str], None] | None = None) -> None:
         self.config = config or AssessConfig()
         self._threads = self.config.threads or usable_cores()
-        self._scorer = Scorer(load_model(self.config.model), self.config.device, self.config.precision)
+        self._scorer = Scorer(load_model(self.config.model, tell), self.config.device, self.config.precision)
         self._workers = self._threads if self._scorer.on_cpu else 1
         info = self._scorer.info
         self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)

@@ -155,9 +155,12 @@ def test_fetch_tells_what_it_does(inside: Models, published: str, server: HubSer
     done = inside("models", "fetch", published)
     assert (done.returncode, done.stdout) == (0, b"")
     said = done.stderr.decode().splitlines()
-    assert said[0] == f"fetching {published} from {server.url}: fake-1.onnx, 0.0 MB"
-    assert said[1].startswith(f"{published} is here: {tmp_path}")
-    assert len(said) == 2, "no bar of progress where there is no terminal"
+    assert said[:2] == [
+        f"fetching {published} from {server.url}: mtqscore.json",
+        f"fetching {published} from {server.url}: fake-1.onnx, 0.0 MB",
+    ]
+    assert said[2].startswith(f"{published} is here: {tmp_path}")
+    assert len(said) == 3, "no bar of progress where there is no terminal"
 
 
 @pytest.mark.usefixtures("published", "library")
@@ -425,7 +428,7 @@ def test_a_damaged_description_in_the_cache_can_be_removed(inside: Models, publi
     assert inside("models", "fetch", published).returncode == 0
     (place,) = (tmp_path / "hf_home").glob("hub/models--*/snapshots/*/mtqscore.json")
     place.write_text("{}")
-    refused(inside("models", "show", published), 4, "damaged", f"mtqscore models remove {published}")
+    refused(inside("models", "show", published), 4, "cannot be used", f"mtqscore models remove {published}")
     assert published.encode() not in inside("models", "list").stdout
     assert inside("models", "remove", published).returncode == 0
     assert inside("models", "fetch", published).returncode == 0
@@ -481,6 +484,15 @@ def test_the_cache_is_sought_where_the_library_keeps_it(
         monkeypatch.setenv(name, value)
     ours = [str(reference.cache_folder()), reference.endpoint(), str(reference.is_offline())]
     assert ours == done.stdout.decode().splitlines()
+
+
+def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, shown in (
+        ("https://me:secret@hub.example/base/", "https://hub.example/base"),
+        ("http://127.0.0.1:80", "http://127.0.0.1:80"),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert reference.shown_endpoint() == shown
 
 
 # --- lists that name the Hub ---

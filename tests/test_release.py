@@ -92,6 +92,20 @@ def test_a_faulty_table_of_estimates_is_named(trained: Path, text: str) -> None:
         measure_run(trained, NONE)
 
 
+def test_the_accuracy_of_another_checkpoint_is_not_known(trained: Path) -> None:
+    assert measure_run(trained / "best.safetensors", NONE) == measure_run(trained, NONE) != ()
+    (trained / "last.safetensors").touch()
+    assert measure_run(trained / "last.safetensors", NONE) == ()
+
+
+def test_a_file_of_the_user_is_not_taken_for_a_description(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"s_mos": [[1, 1], [5, 4]]}')
+    with pytest.raises(UsageError, match=r"m\.json is there and is not the description"):
+        check_release(tmp_path / "m.onnx", IDENTITY)
+    (tmp_path / "m.json").unlink()
+    check_release(tmp_path / "m.onnx", IDENTITY)
+
+
 def test_what_lies_beside_the_model(tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     out.write_bytes(b"content")

@@ -56,7 +56,7 @@ def export(
     identity = ModelIdentity(name, version, conformance, label_definition, corpora, licence, command)
     check_release(out, identity)
     mapping = _calibration(source, calibration)
-    accuracy = measure_run(source if source.is_dir() else source.parent, mapping)
+    accuracy = measure_run(source, mapping)
     parity = export_model(source, out, identity, mapping, _clips(source, clips, clip_count))
     _, card_is_new = write_release(out, identity, accuracy, parity)
     say(

@@ -6,14 +6,14 @@ import errno
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError, UsageError
-from mtqscore.model_store.reference import HubReference, cache_folder, endpoint, is_offline
+from mtqscore.model_store.reference import HubReference, cache_folder, endpoint, is_offline, shown_endpoint
 
 Tell = Callable[[str], None]
 Answer = TypeVar("Answer")
@@ -62,12 +62,13 @@ def fetch(
 
         # Named at every call: the library reads the environment only when it is imported.
         url = hf_hub_url(reference.repository, file, revision=reference.revision, endpoint=endpoint())
+        if tell is not None:
+            length = "" if size is None else f", {size / 1e6:.1f} MB"
+            tell(f"fetching {reference} from {shown_endpoint()}: {file}{length}")
         found = _patiently(reference, lambda: get_hf_file_metadata(url, timeout=TIMEOUT_S).size, tell)
         if found is None or (found != size if size is not None else found > most_bytes):
             wanted = f"{size}" if size is not None else f"at most {most_bytes}"
             raise EnvironmentProblemError(f"{reference}: {file} has {found} bytes, not {wanted}; it was not fetched")
-        if tell is not None and size is not None:
-            tell(f"fetching {reference} from {endpoint()}: {file}, {size / 1e6:.1f} MB")
         place = _patiently(
             reference,
             lambda: hf_hub_download(
@@ -84,7 +85,7 @@ def fetch(
 
 
 def current_revision(repository: str, branch: str) -> HubReference:
-    """Ask the Hub where a branch points to.
+    """Ask the Hub where a branch points to: once, since it is only to help with a refusal.
 
     Args:
         repository: ``owner/name``.
@@ -99,10 +100,12 @@ def current_revision(repository: str, branch: str) -> HubReference:
         from huggingface_hub import HfApi
 
         asked = HubReference(repository, branch or "main")
+        hub = HfApi(endpoint())
         found = _patiently(
             asked,
-            lambda: HfApi(endpoint()).model_info(repository, revision=branch or None, timeout=TIMEOUT_S).sha,
+            lambda: hub.model_info(repository, revision=branch or None, timeout=TIMEOUT_S / 2).sha,
             None,
+            waits_s=(),
         )
     return HubReference(repository, str(found))
 
@@ -166,7 +169,7 @@ def upload(
         hub = HfApi(endpoint())
         if tell is not None:
             size = sum(path.stat().st_size for path in files.values())
-            tell(f"publishing to {repository} on {endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
+            tell(f"publishing to {repository} on {shown_endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
         _patiently(asked, lambda: hub.create_repo(repository, private=private or None, exist_ok=True), tell)
         # One commit and not upload_folder, which may make several: the revision must hold everything.
         commit = _patiently(
@@ -215,13 +218,15 @@ class _Messages(logging.Handler):
             self._tell(f"the Hub: {_first_line(record.getMessage())}")
 
 
-def _patiently(reference: HubReference, ask: Callable[[], Answer], tell: Tell | None) -> Answer:
+def _patiently(
+    reference: HubReference, ask: Callable[[], Answer], tell: Tell | None, waits_s: Sequence[float] | None = None
+) -> Answer:
     """Ask the Hub, again after a pause if it is busy or away.
 
     Raises:
         MtqscoreError: it did not answer in time, or refused; in one line.
     """
-    for pause_s in (*WAITS_S, None):
+    for pause_s in (*(WAITS_S if waits_s is None else waits_s), None):
         try:
             return ask()
         except Exception as error:  # the library raises exceptions of three HTTP libraries, by its version
@@ -243,7 +248,7 @@ def _refusal(reference: HubReference, error: Exception) -> tuple[MtqscoreError, 
 
     while isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # what the library wraps says more
-    where = f"{reference.repository} on {endpoint()}"
+    where = f"{reference.repository} on {shown_endpoint()}"
     response: Any = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     again_s: float | None = None

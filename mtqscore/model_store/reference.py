@@ -38,7 +38,7 @@ class HubReference:
     @property
     def url(self) -> str:
         """Page of this revision for people."""
-        return f"{endpoint()}/{self.repository}/tree/{self.revision}"
+        return f"{shown_endpoint()}/{self.repository}/tree/{self.revision}"
 
     @property
     def snapshot(self) -> Path:
@@ -84,6 +84,13 @@ class UnpinnedError(UsageError):
 def endpoint() -> str:
     """Address of the Hub, without a slash at its end."""
     return (os.environ.get("HF_ENDPOINT") or PUBLIC_HUB).rstrip("/")
+
+
+def shown_endpoint() -> str:
+    """The address for messages, without the user and password that one of a company may hold."""
+    scheme, separator, rest = endpoint().partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def cache_folder() -> Path:

@@ -221,7 +221,7 @@ def _read_cached(reference: HubReference) -> ModelEntry | None:
         return None
     except (OSError, ValueError) as error:
         fix = f"mtqscore models remove {reference}, and fetch it again"
-        raise EnvironmentProblemError(f"{reference}: {place} is damaged ({error}); {fix}") from error
+        raise EnvironmentProblemError(f"{reference}: {place} cannot be used ({error}); {fix}") from error
 
 
 def _fetch_description(reference: HubReference, tell: Tell | None) -> ModelEntry:

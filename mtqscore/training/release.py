@@ -10,9 +10,10 @@ from pathlib import Path
 from mtqscore import stats
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.model_store.card import SHORT_NAMES, card
-from mtqscore.model_store.entry import Accuracy, ModelEntry, parse_entry
+from mtqscore.model_store.entry import Accuracy, ModelEntry, parse_description, parse_entry
 from mtqscore.model_store.publish import description_text
 from mtqscore.training.calibration import Calibration
+from mtqscore.training.checkpoint import BEST_FILE
 from mtqscore.training.export import ModelIdentity, Parity
 
 HELD_OUT = {"test": "test split of the training corpus", "val": "validation split, which chose the epoch"}
@@ -22,12 +23,19 @@ def check_release(out: Path, identity: ModelIdentity) -> None:
     """Refuse names that no list of models could hold, before anything is computed.
 
     Raises:
-        UsageError: the name of the file, the model, its version or its licence is not allowed.
+        UsageError: the name of the file, the model, its version or its licence is not allowed; or what would be
+            replaced beside the file is something else.
     """
     try:
         _entry(out, identity, b"-", ())
     except ValueError as error:
         raise UsageError(f"cannot export as {out.name!r}: {error}") from error
+    place = out.with_suffix(".json")
+    try:
+        if place.exists():
+            parse_description(place.read_bytes(), out.parent)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{place} is there and is not the description of a model; give --out another name") from error
 
 
 def write_release(
@@ -71,19 +79,22 @@ def write_release(
     return entry, is_new
 
 
-def measure_run(folder: Path, calibration: Calibration) -> tuple[Accuracy, ...]:
-    """Compute the accuracy of a run's held-out recordings from the estimates that it left behind.
+def measure_run(source: Path, calibration: Calibration) -> tuple[Accuracy, ...]:
+    """Compute the accuracy on a run's held-out recordings from the estimates that it left behind.
 
     Args:
-        folder: of the run.
+        source: run folder or checkpoint; the estimates are those of the best epoch, and of no other checkpoint.
         calibration: the one that the exported file applies.
 
     Returns:
-        One entry a table that is there, the test split first; none for a checkpoint without a run.
+        One entry a table that is there, the test split first; none for another checkpoint.
 
     Raises:
         InputError: a table is faulty.
     """
+    if source.is_file() and source.name != BEST_FILE:
+        return ()
+    folder = source.parent if source.is_file() else source
     tables = {folder / f"predictions_{split}.csv": data for split, data in HELD_OUT.items()}
     return tuple(_measure(table, data, calibration) for table, data in tables.items() if table.is_file())
 
