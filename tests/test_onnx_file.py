@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mtqscore.errors import UsageError
 from mtqscore.model_store import load_model
 from mtqscore.onnx_file import MOST_NODES, read_onnx
+from mtqscore.runtime import Scorer
 from mtqscore.wire_format import MOST_FIELDS
-from tests.fake_model import write_fake_model
+from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
@@ -281,3 +282,24 @@ def test_random_changes_end_in_a_clean_answer(fake: bytes, released: bool) -> No
             assert len(str(refusal)) < 400
     assert "refused" in answers
     assert released or "read" in answers
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("name", "\x1b[2Jx\ny", r"name is '\x1b[2Jx\ny'"),
+        ("name", "", "name is ''"),
+        ("version", "9" * 100_000, "version is '9999"),
+        ("window_samples", "1000000000000000", "window_samples is '1000000000000000'"),
+        ("window_samples", "999999999", "window_samples is '999999999'"),
+        ("min_samples", "9" * 5_000, "min_samples is '9999"),
+        ("targets", "s_mos,n_mos,g_mos,\x1b]0;x\x07", "targets are 's_mos,n_mos,g_mos,"),
+        ("targets", ",".join(["s_mos,n_mos,g_mos", *(f"t{index}" for index in range(40))]), "targets are"),
+    ],
+)
+def test_absurd_metadata_is_refused(tmp_path: Path, key: str, value: str, said: str) -> None:
+    path = write_fake_model(tmp_path / "m.onnx", metadata=METADATA | {key: value})
+    with pytest.raises(UsageError) as refusal:
+        Scorer(load_model(str(path)), "cpu")
+    assert said in str(refusal.value)
+    assert len(str(refusal.value)) < 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 LARGEST_MODEL_BYTES = 2 << 30
 """onnxruntime takes no more than this from memory."""
+
+_LONGEST_WINDOW_SAMPLES = 600 * SAMPLE_RATE_HZ
+_LONGEST_WORD = 64
+_MOST_TARGETS = 32
+_TARGET = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,30 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
     """
 
     def number(key: str, low: int) -> int:
-        value = int(metadata[key])
-        if value < low:
-            raise ValueError(f"{key} is {value}")
-        return value
+        text = metadata[key]
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and low <= int(text) <= _LONGEST_WINDOW_SAMPLES):
+            raise ValueError(f"{key} is {_shown(text)}")
+        return int(text)
+
+    def word(key: str) -> str:
+        text = metadata[key]
+        if not (0 < len(text) <= _LONGEST_WORD and text.isprintable()):
+            raise ValueError(f"{key} is {_shown(text)}")
+        return text
 
     try:
         targets = tuple(part.strip() for part in metadata["targets"].split(","))
         if number("sample_rate_hz", 1) != SAMPLE_RATE_HZ:
             raise ValueError(f"sample_rate_hz is not {SAMPLE_RATE_HZ}")
         missing = [target.name for target in SUPERVISED if target.name not in targets]
-        if missing or len(set(targets)) != len(targets):
-            raise ValueError(f"targets are {metadata['targets']}")
+        strange = [target for target in targets if not _TARGET.fullmatch(target)]
+        if missing or strange or len(set(targets)) != len(targets) or len(targets) > _MOST_TARGETS:
+            raise ValueError(f"targets are {_shown(metadata['targets'])}")
         hop_samples = number("frame_hop_samples", 1)
         info = ModelInfo(
-            name=metadata["name"],
-            version=metadata["version"],
-            conformance=metadata["conformance"],
+            name=word("name"),
+            version=word("version"),
+            conformance=word("conformance"),
             targets=targets,
             frame_hop_samples=hop_samples,
             window_samples=number("window_samples", hop_samples),
@@ -86,3 +99,7 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
     except ValueError as error:
         raise UsageError(f"{label}: not a model of mtqscore: in its metadata, {error}") from error
     return info
+
+
+def _shown(text: str) -> str:
+    return ascii(text) if len(text) <= _LONGEST_WORD else f"{ascii(text[:_LONGEST_WORD])} …"
