@@ -102,4 +102,4 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
 
 
 def _shown(text: str) -> str:
-    return ascii(text) if len(text) <= _LONGEST_WORD else f"{ascii(text[:_LONGEST_WORD])} …"
+    return ascii(text) if len(text) <= _LONGEST_WORD else f"{text[:_LONGEST_WORD]!a} …"
