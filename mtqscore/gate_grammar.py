@@ -94,13 +94,12 @@ def _statistic(written: str) -> str:
 
 
 def _bound(found: re.Match[str], low: float, high: float) -> Bound:
-    """The bound of a match; refused if everything or nothing from low to high would keep to it."""
+    """The bound of a match; refused outside of low to high, where a slip would go unseen."""
     sign, text = found["sign"].replace("≥", ">=").replace("≤", "<="), found["limit"]
     if not _NUMBER.fullmatch(text) or not math.isfinite(limit := float(text)):
         raise UsageError(f"the limit {text!r} is not a number")
-    keeps = SIGNS[sign]
-    if keeps(low, limit) == keeps(high, limit):
-        what = "always holds" if keeps(low, limit) else "can never hold"
+    if not low <= limit <= high:
+        what = "always holds" if SIGNS[sign](low, limit) else "can never hold"
         raise UsageError(f"{sign}{text} {what}: values are from {low:g} to {high:g}")
     return Bound(sign, limit)
 
