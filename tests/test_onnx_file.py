@@ -252,12 +252,21 @@ def test_parts_that_other_readers_would_merge_are_refused(fake: bytes) -> None:
         read_onnx(fake + graph.SerializeToString(), "m")
 
 
-def mutate(content: bytes, generator: random.Random) -> bytes:
+def structure(content: bytes) -> list[int]:
+    """Places of a file that are no weights."""
+    places = np.ones(len(content), dtype=bool)
+    for tensor in onnx.load_from_string(content).graph.initializer:
+        if len(tensor.raw_data) > 256:
+            start = content.find(tensor.raw_data)
+            places[start : start + len(tensor.raw_data)] = False
+    return [int(place) for place in np.flatnonzero(places)]
+
+
+def mutate(content: bytes, places: list[int], generator: random.Random) -> bytes:
     """Change bytes, cut, repeat, insert, and write lengths that are too large."""
     data = bytearray(content)
     for _ in range(generator.choice([1, 1, 2, 4, 16])):
-        at = generator.randrange(len(data) + 1)
-        other = generator.randrange(len(data) + 1)
+        at, other = generator.choice(places), generator.choice(places)
         piece = generator.choice(
             [generator.randbytes(1), data[other : other + 60], b"\xff" * 9 + b"\x01", b"", b"\x80"]
         )
@@ -267,21 +276,18 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
 
 @pytest.mark.parametrize("released", [False, True])
 def test_random_changes_end_in_a_clean_answer(fake: bytes, released: bool) -> None:
-    # Most of a released model is weights; what is not stands at its ends.
     content = load_model(None).content if released else fake
-    ends = content[:6_000] + content[-12_000:] if released else content
-    generator = random.Random(0)
+    places, generator = structure(content), random.Random(0)
     answers = set()
-    for _ in range(400 if released else 2_500):
+    for _ in range(250 if released else 2_500):
         try:
-            read_onnx(mutate(ends, generator), "m")
+            read_onnx(mutate(content, places, generator), "m")
             answers.add("read")
         except UsageError as refusal:
             answers.add("refused")
             assert str(refusal).isprintable()
             assert len(str(refusal)) < 400
-    assert "refused" in answers
-    assert released or "read" in answers
+    assert answers == {"read", "refused"}
 
 
 @pytest.mark.parametrize(
