@@ -47,6 +47,7 @@ _CAP_SHARE = 0.75
 
 _LEAST_CAP_BYTES = 1 << 30
 _UNKNOWN_MEMORY_BYTES = 8 << 30
+_CAP_LOCK = threading.Lock()
 _TINY_MODEL = base64.b64decode(
     "CAgSADqJAQoPCgF4CgFrEgFjIgRDb252ChEKAWMKAW0SAXkiBk1hdE11bBIBdCoZCAEIAQgDEAFCAWtKDAAAgD8AAIA/AACAPyoTCAIIARABQgFt"
     "SggAAIA/AACAP1oXCgF4EhIKEAgBEgwKAggBCgIIAQoCCARiFwoBeRISChAIARIMCgIIAQoCCAEKAggBQgQKABAR"
@@ -184,9 +185,10 @@ def available_devices() -> list[DeviceState]:
         if kind.name not in ("cpu", "cuda") and kind.provider not in served:
             continue
         states.append(_try_device(Device(kind)))
-        # Only CUDA's driver counts its devices without a session.
-        while kind.probe is not None and states[-1].works and kind.probe(number := len(states) - 1) is None:
+        number = 1
+        while kind.probe is not None and kind.probe(number) is None:  # others do not tell how many there are
             states.append(_try_device(Device(kind, number)))
+            number += 1
     return states
 
 
@@ -233,7 +235,9 @@ def _session(content: bytes, device: Device, precision: str) -> Any:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     providers: list[Any] = [(kind.provider, device.options(precision))]
     if kind.provider == CPU_PROVIDER:
-        if _cap_memory():
+        with _CAP_LOCK:
+            capped = _cap_memory()
+        if capped:
             options.add_session_config_entry("session.use_env_allocators", "1")
     else:
         providers.append(CPU_PROVIDER)

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 
 def simulate_gpu(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Let the processor's provider play a second GPU: what is tested is all but the GPU itself."""
-    kind = replace(DEVICE_KINDS["cuda"], provider="CPUExecutionProvider", options={}, probe=lambda _: None, **changes)
+    """Let the processor's provider play three GPUs: what is tested is all but the GPU itself."""
+
+    def probe(number: int) -> Problem | None:
+        return Problem("there is no such GPU", "name another") if number > 2 else None
+
+    kind = replace(DEVICE_KINDS["cuda"], provider="CPUExecutionProvider", options={}, probe=probe, **changes)
     kinds = {**DEVICE_KINDS, "cuda": kind}
     monkeypatch.setattr(devices, "DEVICE_KINDS", kinds)
     monkeypatch.setattr(runtime, "DEVICE_KINDS", kinds)
@@ -130,9 +134,6 @@ def test_a_bad_model_is_not_the_fault_of_the_device(fake_model: str, monkeypatch
 
 def test_every_gpu_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     simulate_gpu(monkeypatch)
-    kinds = dict(devices.DEVICE_KINDS)
-    kinds["cuda"] = replace(kinds["cuda"], probe=lambda number: Problem("no", "") if number >= 3 else None)
-    monkeypatch.setattr(runtime, "DEVICE_KINDS", kinds)
     found = [(state.name, state.provider, state.works) for state in available_devices()]
     assert found[:4] == [
         ("cpu", "CPUExecutionProvider", True),
