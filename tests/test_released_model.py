@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from mtqscore import Assessment, Assessor, Scores
+from mtqscore.inputs import find_inputs
 from mtqscore.model_store import read_registry
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ def assessor() -> Assessor:
 @pytest.fixture(scope="module")
 def scores(assessor: Assessor) -> dict[str, Scores]:
     found: dict[str, Assessment] = {
-        path.name: assessor.assess_file(path) for path in sorted(EXAMPLES.iterdir()) if path.suffix != ".py"
+        Path(item.path).name: assessor.assess_file(item.path) for item in find_inputs([str(EXAMPLES)])
     }
     assert all(item.ok for item in found.values()), found
     return {name: item.scores for name, item in found.items() if item.scores is not None}

@@ -88,9 +88,8 @@ def assess(
     from mtqscore.cli.console import clean_endings, without_native_noise
 
     with clean_endings(), without_native_noise():
-        from mtqscore.assess import Assessor
         from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
-        from mtqscore.cli.scoring import describe_run, read_names
+        from mtqscore.cli.scoring import describe_run, load_assessor, read_names
         from mtqscore.config import AssessConfig
         from mtqscore.gate import check_patterns
         from mtqscore.inputs import find_inputs
@@ -111,7 +110,7 @@ def assess(
             frames=frames or "html" in targets,
         )
         inputs = find_inputs(read_names(paths or [], from_list))
-        assessor = Assessor(options)
+        assessor = load_assessor(options, quiet=quiet)
         run = describe_run(assessor, frames=frames)
         gates = parse_gates(entries, assessor.targets)
         check_patterns(gates, (item.path for item in inputs))

@@ -150,7 +150,7 @@ def _make_assessor(
     options: _ScoringOptions, settings: Settings, known: Results | None, *, other_allowed: bool
 ) -> Assessor:
     """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
-    from mtqscore.assess import Assessor
+    from mtqscore.cli.scoring import load_assessor
     from mtqscore.config import AssessConfig
     from mtqscore.errors import UsageError
 
@@ -162,13 +162,13 @@ def _make_assessor(
         threads=options.threads,
     )
     if known is None or options.model is not None:
-        return Assessor(config)
+        return load_assessor(config)
     # A result is text that anyone may write: it names a model, but no file to load.
     if re.fullmatch(r"[\w.+-]+@[\w.+-]+", known.run.model):
         with suppress(UsageError):  # no bundled model
-            return Assessor(replace(config, model=known.run.model))
+            return load_assessor(replace(config, model=known.run.model))
     if settings.model is not None or other_allowed:
-        return Assessor(config)
+        return load_assessor(config)
     raise UsageError(
         f"{known.source!r} was scored by {known.run.model!r}, which is no bundled model: name its file with --model"
     )

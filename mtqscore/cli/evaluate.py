@@ -75,9 +75,9 @@ def register(app: typer.Typer) -> None:
 
 def _assessed(rows: Sequence[Row], config: AssessConfig) -> dict[Path, dict[str, float]]:
     """Score every recording; what cannot be scored is named and has no estimates."""
-    from mtqscore.assess import Assessor
+    from mtqscore.cli.scoring import load_assessor
 
-    assessor = Assessor(config)
+    assessor = load_assessor(config)
     estimates: dict[Path, dict[str, float]] = {}
     with progress_bar("scoring", "files") as advance:
         assessments = assessor.assess_files([row.path for row in rows])

@@ -20,7 +20,11 @@ FromList = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|FILE.onnx", help="Bundled model, or an ONNX file of your own."),
+    typer.Option(
+        "--model",
+        metavar="NAME[@VERSION]|FILE.onnx|hf:OWNER/NAME@REVISION",
+        help="A model of `mtqscore models list`, an ONNX file of your own, or one from the Hub.",
+    ),
 ]
 Device = Annotated[
     str | None,

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mtqscore.assess import Assessor
+    from mtqscore.config import AssessConfig
     from mtqscore.inputs import Input
     from mtqscore.report.writer import Run
     from mtqscore.scores import Assessment
@@ -56,6 +57,14 @@ def describe_run(assessor: Assessor, *, frames: bool = False) -> Run:
         options=assessor.config,
         frames=frames,
     )
+
+
+def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
+    """Load the model; where it must be fetched, say so on stderr unless ``quiet``."""
+    from mtqscore.assess import Assessor
+    from mtqscore.cli.console import say
+
+    return Assessor(config, None if quiet else say)
 
 
 def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
