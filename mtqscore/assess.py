@@ -245,6 +245,10 @@ class Assessor:
                 model_sha256=self.model_sha256,
                 provider=self.provider,
                 options=self.config,
+                precision=self.config.precision,
+                size_bytes=row.recording.size_bytes,
+                modified_ns=row.recording.modified_ns,
+                channel_count=row.recording.channel_count,
             )
 
     def _name_scores(self, pooled: NDArray[np.float64]) -> Scores:

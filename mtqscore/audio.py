@@ -130,6 +130,16 @@ class FileSource:
         return self._truncated
 
     @property
+    def size_bytes(self) -> int:
+        """Size of the file when it was opened."""
+        return self._before.st_size
+
+    @property
+    def modified_ns(self) -> int:
+        """When the file had last been modified when it was opened, in nanoseconds since 1970."""
+        return self._before.st_mtime_ns
+
+    @property
     def changed(self) -> bool:
         """Whether the file was written to since it was opened."""
         after = os.fstat(self._handle)

@@ -229,6 +229,9 @@ class Recording:
 
     def __init__(self, item: Input | ArraySource, plan: Plan, stop: threading.Event) -> None:
         self.path = item.path if isinstance(item, Input) else None
+        self.size_bytes: int | None = None
+        self.modified_ns: int | None = None
+        self.channel_count: int | None = None
         self._item = item
         self._plan = plan
         self._stop = stop
@@ -255,10 +258,13 @@ class Recording:
 
     def _read(self) -> list[Heard]:
         if isinstance(self._item, ArraySource):
+            self.channel_count = self._item.channels
             return decode(self._item, self._plan, self._put, self._stop.is_set)
         if self._item.status is not Status.OK:
             raise UnscorableError(self._item.status, self._item.reason)
         with FileSource(self._item.path) as source:
+            self.size_bytes, self.modified_ns = source.size_bytes, source.modified_ns
+            self.channel_count = source.channels
             heard = decode(source, self._plan, self._put, self._stop.is_set)
             if source.changed:
                 raise UnscorableError(Status.CHANGED, "the file was written to while it was read; score it again")

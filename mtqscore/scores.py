@@ -104,6 +104,10 @@ class Assessment:
         model_sha256: its checksum, hexadecimal.
         provider: the execution provider that really ran it.
         options: the options of this assessment; None when a result file does not tell.
+        precision: as in the options; here for rows of files that do not tell the others.
+        size_bytes: size of the file when it was opened; None where it could not be opened, and for an array.
+        modified_ns: when the file was last modified, at that moment, in nanoseconds since 1970.
+        channel_count: channels of the recording.
     """
 
     path: str | None
@@ -119,11 +123,20 @@ class Assessment:
     model_sha256: str
     provider: str
     options: AssessConfig | None
+    precision: str | None = None
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    channel_count: int | None = None
 
     @property
     def ok(self) -> bool:
         """Whether there are scores."""
         return self.status is Status.OK
+
+    @property
+    def begins_recording(self) -> bool:
+        """Whether it is the first row of its recording; with channels ``each`` every channel has a row."""
+        return self.options is None or self.options.channels != "each" or self.channel in ("", "1")
 
 
 def named_scores(assessment: Assessment) -> dict[str, float]:
