@@ -135,8 +135,10 @@ class BandJudge:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))
         starts = np.unique(np.linspace(0, len(window) - BAND_SAMPLES, BAND_SPREAD).astype(np.int64))
         frames = window[starts[:, np.newaxis] + np.arange(BAND_SAMPLES)]
-        frames = (frames - frames.mean(axis=1, keepdims=True)) * self._taper
-        power = (np.abs(np.fft.rfft(frames, axis=1)).astype(np.float64) ** 2).sum(axis=0)
+        frames -= frames.mean(axis=1, keepdims=True)
+        frames *= self._taper
+        spectrum = np.fft.rfft(frames, axis=1)
+        power = (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0, dtype=np.float64)
         self._speech_power += float(power[self._speech_bins].sum())
         self._high_power += float(power[self._high_bins].sum())
 
@@ -157,11 +159,17 @@ def sound_level_db(window: NDArray[np.float32]) -> float:
     parts = [window[:whole].reshape(-1, LEVEL_SAMPLES)] if whole else []
     if whole < len(window):
         parts.append(window[whole:].reshape(1, -1))
-    powers = np.concatenate([part.var(axis=1, dtype=np.float64) for part in parts]) if parts else np.zeros(1)
+    powers = np.concatenate([_variances(part) for part in parts]) if parts else np.zeros(1)
     loudest = float(powers.max())
     if loudest <= SILENT_RMS**2:
         return -math.inf
     return 10 * math.log10(float(powers[powers >= loudest * 10 ** (-LEVEL_SPREAD_DB / 10)].mean()))
+
+
+def _variances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Power of each row (rows, samples) without its mean; the mean goes first, so that float32 holds the rest."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    return np.asarray(np.einsum("ij,ij->i", centred, centred) / rows.shape[1], dtype=np.float64)
 
 
 def has_sound(window: NDArray[np.float32]) -> bool:
