@@ -130,14 +130,9 @@ class FileSource:
         return self._truncated
 
     @property
-    def size_bytes(self) -> int:
-        """Size of the file when it was opened."""
-        return self._before.st_size
-
-    @property
-    def modified_ns(self) -> int:
-        """When the file had last been modified when it was opened, in nanoseconds since 1970."""
-        return self._before.st_mtime_ns
+    def stamp(self) -> tuple[int, int]:
+        """What told the file's content from an earlier one when it was opened; see `stamp_of`."""
+        return stamp_of(self._before)
 
     @property
     def changed(self) -> bool:
@@ -264,6 +259,11 @@ class Resampler:
             return samples
         resampled: NDArray[np.float32] = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
         return resampled
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, int]:
+    """Size in bytes and time of the last change, in nanoseconds since 1970 as far as 64 bits reach."""
+    return status.st_size, max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
 def _open_regular(path: str) -> tuple[int, os.stat_result]:

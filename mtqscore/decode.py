@@ -263,7 +263,7 @@ class Recording:
         if self._item.status is not Status.OK:
             raise UnscorableError(self._item.status, self._item.reason)
         with FileSource(self._item.path) as source:
-            self.size_bytes, self.modified_ns = source.size_bytes, source.modified_ns
+            self.size_bytes, self.modified_ns = source.stamp
             self.channel_count = source.channels
             heard = decode(source, self._plan, self._put, self._stop.is_set)
             if source.changed:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 import os
 import sys
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, BinaryIO
 
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
@@ -21,23 +17,16 @@ from mtqscore.report.json import SCHEMA
 from mtqscore.report.names import from_text
 from mtqscore.report.parquet import METADATA_KEY
 from mtqscore.report.writer import Run
-from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
-from mtqscore.spec import SUPERVISED, TARGETS
+from mtqscore.result_row import Record, RowFaultError, json_object, quote, read_row, read_shard, score_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from mtqscore.scores import Assessment
+    from mtqscore.shards import Shard
+
 STDIN = "-"
-SCALES = {target.name: (target.low, target.high) for target in TARGETS}
-SCORES = tuple(target.name for target in SUPERVISED)
-COLUMNS_BEFORE_STATUS = ("path", "channel", "duration_s", "sample_rate_hz")
-"""What stands before ``status`` besides these is a score; columns that a later version adds stand behind it."""
-
 DAMAGED_PARQUET = "the Parquet file is damaged or ends early"
-LONGEST_QUOTE = 60
-"""Characters of a faulty value that a message shows."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,18 +37,21 @@ class Results:
         source: the file or folder that it came from, for messages.
         run: what its rows have in common; what the file does not say is empty, options are None.
         rows: in their order.
+        shards: the parts of a list that its rows come from; none where a whole list was scored.
     """
 
     source: str
     run: Run
     rows: tuple[Assessment, ...]
+    shards: tuple[Shard, ...] = ()
 
 
-def read_results(path: str | os.PathLike[str]) -> Results:
+def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) -> Results:
     """Read what ``assess`` wrote as JSON Lines, JSON, CSV or Parquet; the content decides, not the name.
 
     Args:
         path: the file, or ``-`` for stdin.
+        may_be_empty: give a result without rows back, as a shard without recordings has none; its run says nothing.
 
     Returns:
         Every row, scored or not, with its scores along time where the file has them.
@@ -76,17 +68,17 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             return _read(source, sys.stdin.buffer)
         with open(name, "rb") as stream:  # noqa: PTH123 - the name stays as it was typed
             return _read(source, stream)
-    except _FaultError as fault:
+    except _EmptyError as empty:
+        if may_be_empty:
+            return Results(source, Run(empty.head.version, "", "", "", (), None), (), empty.shards)
+        raise UsageError(f"{source!r}: {empty}") from empty
+    except RowFaultError as fault:
         raise UsageError(f"{source!r}: {fault}") from fault
     except UnicodeDecodeError as error:
         raise UsageError(f"{source!r}: this is no result of mtqscore assess: it is not text in UTF-8") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(f"cannot read {source!r}: {reason}") from error
-
-
-class _FaultError(Exception):
-    """What is wrong with a file, without its name."""
 
 
 # --- formats: each gives rows as mappings of one kind ---------------------------------------------------------
@@ -99,46 +91,40 @@ class _Head:
     version: str = ""
     targets: tuple[str, ...] | None = None
     options: AssessConfig | None = None
+    shard: Shard | None = None
+
+
+class _EmptyError(RowFaultError):
+    """A file is in order but holds no rows."""
+
+    def __init__(self, text: str, head: _Head) -> None:
+        super().__init__(text)
+        self.head = head
+        self.shards = () if head.shard is None else (head.shard,)
 
 
 def _read(source: str, stream: BinaryIO) -> Results:
     first = next((line for line in stream if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
     if not first:
-        raise _FaultError("the file is empty")
+        raise _EmptyError("the file is empty", _Head())
     if first.startswith(b"PAR1"):
         head, records = _parquet_table(first + stream.read())
         return _gather(source, records, head)
     text = first.decode("utf-8-sig")
     lines = chain([text], (line.decode("utf-8") for line in stream))
+    if text.lstrip().startswith("["):  # the rows alone, as jq and pandas write them
+        return _gather(source, _rows(_json_whole(f'{{"results": {"".join(lines)}}}')), _Head())
     if not text.lstrip().startswith("{"):
         return _gather(source, _csv_records(lines), _Head())
     try:
-        is_document = "schema" in _json_object(text)
+        is_document = "schema" in json_object(text)
     except ValueError:  # the first of many lines of one object
         is_document = True
     if is_document:
-        head, rows = _json_document("".join(lines))
-        return _gather(source, rows, head)
+        document = _json_whole("".join(lines))
+        head = _head(document)
+        return _gather(source, _rows(document), head)
     return _gather(source, _json_lines(lines), _Head())
-
-
-def _json_object(text: str) -> Record:
-    """Parse one JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError("no object")
-    return value
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
@@ -146,34 +132,44 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            yield _json_object(line)
+            yield json_object(line)
         except ValueError as error:
             if line.endswith("\n"):
-                raise _FaultError(f"line {number} is no JSON object") from error
+                raise RowFaultError(f"line {number} is no JSON object") from error
             # The rows before it are sound, but to judge them would be to judge a part in silence.
-            raise _FaultError("the last line is incomplete: the run was interrupted; score again") from error
+            raise RowFaultError(
+                "the last line is incomplete: an interrupted run, to be finished with --resume"
+            ) from error
 
 
-def _json_document(text: str) -> tuple[_Head, list[Record]]:
+def _json_whole(text: str) -> Record:
     try:
-        document = _json_object(text)
+        return json_object(text)
     except ValueError as error:
-        raise _FaultError("the JSON is damaged or ends early: it is no complete result of mtqscore assess") from error
-    head, records = _head(document), document.get("results")
+        raise RowFaultError("the JSON is damaged or ends early: it is no complete result of mtqscore assess") from error
+
+
+def _rows(document: Record) -> list[Record]:
+    records = document.get("results")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise _FaultError("the JSON lacks the results")
-    return head, records
+        raise RowFaultError("the JSON lacks the results")
+    return records
 
 
 def _head(document: Record) -> _Head:
     if document.get("schema") != SCHEMA:
-        known = f"its schema is {_quote(document['schema'])}, not {SCHEMA!r}" if "schema" in document else "no schema"
-        raise _FaultError(f"this is no result of mtqscore assess that this version reads: {known}")
+        known = f"its schema is {quote(document['schema'])}, not {SCHEMA!r}" if "schema" in document else "no schema"
+        raise RowFaultError(f"this is no result of mtqscore assess that this version reads: {known}")
     model = document.get("model")
     targets = model.get("targets") if isinstance(model, dict) else None
     if not isinstance(targets, list):
-        raise _FaultError("the JSON lacks the targets of its model")
-    return _Head(str(document.get("mtqscore", "")), tuple(map(str, targets)), _options(document.get("options")))
+        raise RowFaultError("the JSON lacks the targets of its model")
+    return _Head(
+        version=str(document.get("mtqscore", "")),
+        targets=tuple(map(str, targets)),
+        options=_options(document.get("options")),
+        shard=read_shard(document.get("shard")),
+    )
 
 
 def _options(values: object) -> AssessConfig | None:
@@ -188,12 +184,12 @@ def _csv_records(lines: Iterable[str]) -> Iterator[Record]:
     try:
         header = next(reader)
         if "path" not in header or "status" not in header:
-            raise _FaultError("this is no result of mtqscore assess: no JSON, and no table with 'path' and 'status'")
-        numbers = {"duration_s", "sample_rate_hz", *_score_names(header)} & set(header)
+            raise RowFaultError(_no_table(header))
+        numbers = {"duration_s", "sample_rate_hz", *score_names(header)} & set(header)
         texts = set(FREE_TEXT) & set(header)
-        for index, cells in enumerate(filter(None, reader), start=1):
+        for index, cells in enumerate(filter(any, reader), start=1):  # spreadsheets leave rows without a word
             if len(cells) != len(header):
-                raise _FaultError(f"row {index} has {len(cells)} cells, the header {len(header)}")
+                raise RowFaultError(f"row {index} has {len(cells)} cells, the header {len(header)}")
             record: Record = dict(zip(header, cells, strict=True))
             for name in numbers:
                 record[name] = _number(record[name])
@@ -203,7 +199,15 @@ def _csv_records(lines: Iterable[str]) -> Iterator[Record]:
             record["flags"] = list(filter(None, record.get("flags", "").split(";")))
             yield record
     except csv.Error as error:
-        raise _FaultError(f"no table that can be read: {error}") from error
+        raise RowFaultError(f"no table that can be read: {error}") from error
+
+
+def _no_table(header: Sequence[str]) -> str:
+    fault = "this is no result of mtqscore assess: no JSON, and no table with 'path' and 'status'"
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if {"path", "status"} <= set(",".join(header).split(sign)):
+            return f"its cells are separated by {name}: save it as CSV with commas, and with points in its numbers"
+    return fault
 
 
 def _number(cell: str) -> float | int | str | None:
@@ -227,9 +231,9 @@ def _parquet_table(content: bytes) -> tuple[_Head, Iterator[Record]]:
         table = parquet.ParquetFile(io.BytesIO(content))
         metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
         # A table that went through another tool may have lost its metadata; its columns say enough.
-        document = None if metadata is None else _json_object(metadata.decode())
+        document = None if metadata is None else json_object(metadata.decode())
     except faults as error:
-        raise _FaultError(DAMAGED_PARQUET) from error
+        raise RowFaultError(DAMAGED_PARQUET) from error
 
     def records() -> Iterator[Record]:
         try:
@@ -239,34 +243,36 @@ def _parquet_table(content: bytes) -> tuple[_Head, Iterator[Record]]:
                         name: from_text(value) if isinstance(value, str) else value for name, value in record.items()
                     }
         except faults as error:
-            raise _FaultError(DAMAGED_PARQUET) from error
+            raise RowFaultError(DAMAGED_PARQUET) from error
 
     return _Head() if document is None else _head(document), records()
 
 
-# --- rows: every value is checked -----------------------------------------------------------------------------
-
-
 def _gather(source: str, records: Iterable[Record], head: _Head) -> Results:
     rows: list[Assessment] = []
+    shards = {head.shard: None}
+    told: object = None  # in files with shards every row tells it, mostly the same
     targets = head.targets
     for index, record in enumerate(records, start=1):
         if targets is None:
-            targets = _score_names(list(record))
+            targets = score_names(list(record))
         try:
-            rows.append(_assessment(record, targets, head.options))
+            rows.append(read_row(record, targets, head.options))
+            if record.get("shard") != told:
+                told = record.get("shard")
+                shards[read_shard(told)] = None
         except KeyError as error:
-            raise _FaultError(
+            raise RowFaultError(
                 f"row {index} has no {error.args[0]!r}: this is no whole result of mtqscore assess"
             ) from error
-        except _FaultError as fault:
-            raise _FaultError(f"row {index}: {fault}") from fault
+        except RowFaultError as fault:
+            raise RowFaultError(f"row {index}: {fault}") from fault
     if not rows or targets is None:
-        raise _FaultError("the result has no rows")
+        raise _EmptyError("the result has no rows", head)
     models = sorted({(row.model, row.model_sha256) for row in rows})
     if len(models) > 1:
-        shown = " and ".join(_quote(f"{model} {sha256[:8]}".rstrip()) for model, sha256 in models[:2])
-        raise _FaultError(f"its rows stem from different models, {shown}: read the results of each on their own")
+        shown = " and ".join(quote(f"{model} {sha256[:8]}".rstrip()) for model, sha256 in models[:2])
+        raise RowFaultError(f"its rows stem from different models, {shown}: read the results of each on their own")
     first = rows[0]
     run = Run(
         version=head.version,
@@ -277,90 +283,4 @@ def _gather(source: str, records: Iterable[Record], head: _Head) -> Results:
         options=head.options,
         frames=any(row.frames is not None for row in rows),
     )
-    return Results(source, run, tuple(rows))
-
-
-def _score_names(columns: Sequence[str]) -> tuple[str, ...]:
-    """Columns that are scores; without a column ``status`` there are none."""
-    before = columns[: columns.index("status")] if "status" in columns else ()
-    return tuple(name for name in before if name not in COLUMNS_BEFORE_STATUS)
-
-
-def _assessment(record: Record, targets: tuple[str, ...], options: AssessConfig | None) -> Assessment:
-    path = record["path"]
-    if path is not None and not isinstance(path, str):
-        raise _FaultError(f"path {_quote(path)} is no text")
-    try:
-        status = Status(record["status"])
-        flags = tuple(Flag(name) for name in record["flags"])
-    except (ValueError, TypeError) as error:
-        raise _FaultError(f"status or flag unknown: {_quote(record['status'])}, {_quote(record['flags'])}") from error
-    sample_rate_hz = _bounded(record, "sample_rate_hz", 1, math.inf)
-    return Assessment(
-        path=path,
-        channel=_text(record, "channel"),
-        duration_s=_bounded(record, "duration_s", 0, math.inf),
-        sample_rate_hz=None if sample_rate_hz is None else int(sample_rate_hz),
-        status=status,
-        reason=_text(record, "reason"),
-        flags=flags,
-        scores=_scores(record, targets, scored=status is Status.OK),
-        frames=_frames(record.get("frames")),
-        model=_text(record, "model"),
-        model_sha256=_text(record, "model_sha256") if "model_sha256" in record else "",
-        provider=_text(record, "provider") if "provider" in record else "",
-        options=options,
-    )
-
-
-def _scores(record: Record, targets: Sequence[str], *, scored: bool) -> Scores | None:
-    values = {name: _bounded(record, name, *SCALES.get(name, (-math.inf, math.inf))) for name in (*SCORES, *targets)}
-    known = {name: value for name, value in values.items() if value is not None}
-    if scored and len(known) < len(values):
-        lacking = next(name for name, value in values.items() if value is None)
-        raise _FaultError(f"the status is ok, but there is no {lacking}")
-    if not scored:
-        if known:
-            raise _FaultError(f"the status is {record['status']}, but there is a {next(iter(known))}")
-        return None
-    return Scores(known.pop("s_mos"), known.pop("n_mos"), known.pop("g_mos"), known)
-
-
-def _bounded(record: Record, name: str, low: float, high: float) -> float | None:
-    value = record[name]
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        raise _FaultError(f"{name} {_quote(value)} is no number")
-    if not low <= value <= high:
-        raise _FaultError(f"{name} {value:g} is outside {low:g} to {high:g}")
-    return float(value)
-
-
-def _text(record: Record, name: str) -> str:
-    value = record[name]
-    if not isinstance(value, str):
-        raise _FaultError(f"{name} {_quote(value)} is no text")
-    return value
-
-
-def _frames(values: object) -> FrameScores | None:
-    if values is None:
-        return None
-    try:
-        curves = dict(values)  # type: ignore[call-overload]
-        hop_s = float(curves.pop("hop_s"))
-        # Missing values are null in files, NaN in arrays.
-        columns = [np.array(curve, dtype=np.float32) for curve in curves.values()]
-        stacked = np.stack(columns, axis=1)
-        if stacked.ndim != 2 or not 0 < hop_s < math.inf:
-            raise ValueError("no curves along time")
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise _FaultError("frames are no scores along time, one number a frame for each score") from error
-    return FrameScores(hop_s, tuple(curves), stacked)
-
-
-def _quote(value: object) -> str:
-    """Show a value on one line, and not more of it than helps."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+    return Results(source, run, tuple(rows), tuple(shard for shard in shards if shard is not None))

@@ -18,7 +18,7 @@ SCHEMA = "mtqscore.assess/1"
 
 def head_as_dict(run: Run) -> dict[str, object]:
     """What is known before the first row, as it stands in files."""
-    return {
+    head: dict[str, object] = {
         "schema": SCHEMA,
         "mtqscore": run.version,
         "model": {
@@ -29,6 +29,9 @@ def head_as_dict(run: Run) -> dict[str, object]:
         },
         "options": None if run.options is None else asdict(run.options),
     }
+    if run.shard is not None:
+        head["shard"] = asdict(run.shard)
+    return head
 
 
 class JsonWriter:

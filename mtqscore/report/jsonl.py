@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from mtqscore.report.writer import DECIMALS, Run, Summary, record
@@ -16,10 +17,14 @@ _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 
 def row_as_dict(assessment: Assessment, run: Run) -> dict[str, object]:
-    """One row by column name, with the model's checksum, the provider and, where the run has them, the curves."""
+    """One row by column name, with what tells whether it still holds, and, where the run has them, the curves."""
     row = record(assessment, run)
     row["model_sha256"] = assessment.model_sha256
     row["provider"] = assessment.provider
+    row["precision"] = assessment.precision
+    row["size_bytes"] = assessment.size_bytes
+    row["modified_ns"] = assessment.modified_ns
+    row["channel_count"] = assessment.channel_count
     if run.frames and assessment.frames is not None:
         row["frames"] = frames_as_dict(assessment.frames)
     return row
@@ -30,8 +35,12 @@ def row_as_json(assessment: Assessment, run: Run) -> str:
 
     Bytes of a name that are no UTF-8 stand as lone surrogates ``\udcNN``; Python reads the very name back.
     """
+    return _dump(row_as_dict(assessment, run))
+
+
+def _dump(row: dict[str, object]) -> str:
     # The stream writes lone surrogates as backslash escapes, which JSON reads; the rest stays legible.
-    return json.dumps(row_as_dict(assessment, run), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
 
 
 def frames_as_dict(frames: FrameScores) -> dict[str, object]:
@@ -63,7 +72,10 @@ class JsonLinesWriter:
 
     def write(self, assessment: Assessment) -> None:
         """Write one row and flush it, so that an interrupted run keeps every row it had."""
-        self._stream.write(row_as_json(assessment, self._run) + "\n")
+        row = row_as_dict(assessment, self._run)
+        if self._run.shard is not None:
+            row["shard"] = asdict(self._run.shard)  # lines have no common head that could tell it
+        self._stream.write(_dump(row) + "\n")
         self._stream.flush()
 
     def finish(self, summary: Summary) -> None:

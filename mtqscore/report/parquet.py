@@ -23,7 +23,7 @@ METADATA_KEY, SUMMARY_KEY = b"mtqscore", b"mtqscore.summary"
 
 
 class ParquetWriter:
-    r"""Writes a Parquet table: the columns of CSV, then ``model_sha256``, ``provider`` and, with curves, ``frames``.
+    r"""Writes a Parquet table: the columns of CSV, then those of JSON Lines and, with curves, ``frames``.
 
     Scores are nullable float64, ``flags`` is a list of strings, ``frames`` a struct of ``hop_s`` and one list a target
     with null where a stretch had no sound. Text in ``path``, ``model``, ``reason`` and ``provider`` goes through
@@ -119,7 +119,8 @@ def _schema(run: Run) -> Any:
         "flags": pyarrow.list_(pyarrow.string()),
     }
     fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns(run)]
-    fields += [("model_sha256", pyarrow.string()), ("provider", pyarrow.string())]
+    fields += [(name, pyarrow.string()) for name in ("model_sha256", "provider", "precision")]
+    fields += [("size_bytes", pyarrow.int64()), ("modified_ns", pyarrow.int64()), ("channel_count", pyarrow.int32())]
     if run.frames:
         curves = [(target, pyarrow.list_(pyarrow.float32())) for target in run.targets]
         fields.append(("frames", pyarrow.struct([("hop_s", pyarrow.float64()), *curves])))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mtqscore.config import AssessConfig
     from mtqscore.gate import GateReport, Verdict
     from mtqscore.scores import Assessment
+    from mtqscore.shards import Shard
 
 __all__ = ["DECIMALS", "Run", "Summary", "Writer", "columns", "named_scores", "record", "verdict_as_dict"]
 
@@ -30,6 +31,7 @@ class Run:
         targets: names of the scores, the columns of a table.
         options: the options of the run; None when a result file does not tell.
         frames: whether rows carry their curves along time into the files that can hold them.
+        shard: the part of a list that this is; None where a whole list was scored.
     """
 
     version: str
@@ -39,6 +41,7 @@ class Run:
     targets: tuple[str, ...]
     options: AssessConfig | None
     frames: bool = False
+    shard: Shard | None = None
 
 
 @dataclass
