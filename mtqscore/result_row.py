@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 SCALES = {target.name: (target.low, target.high) for target in TARGETS}
 SCORES = tuple(target.name for target in SUPERVISED)
-NO_SCORES = ("path", "channel", "duration_s", "sample_rate_hz", "flags", "model", "reason", "model_sha256", "provider")
-"""Columns that may stand between ``g_mos`` and ``status`` where someone put them in an order of their own."""
+NO_SCORES = ("path", "channel", "duration_s", "sample_rate_hz", "status", "flags", "model", "reason")
+"""Columns that end the scores, wherever they stand."""
 
 LONGEST_QUOTE = 60
 """Characters of a faulty value that a message shows."""
@@ -53,11 +54,10 @@ def _refuse_constant(text: str) -> None:
 
 
 def score_names(columns: Sequence[str]) -> tuple[str, ...]:
-    """The three scores, and those that writers put between them and ``status``; other columns may stand elsewhere."""
-    if "g_mos" not in columns or "status" not in columns:
-        return SCORES
-    between = columns[columns.index("g_mos") + 1 : columns.index("status")]
-    return (*SCORES, *(name for name in between if name not in (*NO_SCORES, *SCORES)))
+    """The three scores, and those that writers put behind them; what stands elsewhere is none."""
+    behind = columns[columns.index("g_mos") + 1 :] if "g_mos" in columns else ()
+    further = takewhile(lambda name: name not in NO_SCORES, behind)
+    return (*SCORES, *(name for name in further if name not in SCORES))
 
 
 def read_row(record: Record, targets: Sequence[str], options: AssessConfig | None) -> Assessment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import random
@@ -137,6 +138,36 @@ def test_what_editors_do_to_text_is_tolerated(tmp_path: Path) -> None:
     assert [item.path for item in read_results(path).rows] == ["a.wav", "b.wav"]
 
 
+def test_what_other_tools_do_to_rows_is_tolerated(tmp_path: Path) -> None:
+    rows = [row("a.wav"), row("b.wav", None)]
+    objects = [json.loads(line) for line in write_result(tmp_path / "l", "jsonl", rows).read_text().splitlines()]
+    header, *cells = list(csv.reader(write_result(tmp_path / "c", "csv", rows).read_text().splitlines()))
+    table = [header, *cells]
+    made = {
+        "jq -s": json.dumps(objects),
+        "pandas.to_json": json.dumps(objects, indent=1),
+        "jq -S": "\n".join(json.dumps(item, sort_keys=True) for item in objects),
+        "pandas.to_csv": as_csv([["", *header]] + [[str(at), *line] for at, line in enumerate(cells)]),
+        "a column before": as_csv([["talker", *header]] + [["Ann", *line] for line in cells]),
+        "a column behind": as_csv([[*header, "comment"]] + [[*line, "why?"] for line in cells]),
+        "columns turned round": as_csv([line[::-1] for line in table]),
+        "rows without a word": as_csv([*table, [""] * len(header), [""] * len(header)]),
+    }
+    for tool, text in made.items():
+        (tmp_path / "made").write_text(text)
+        found = read_results(tmp_path / "made")
+        assert [(item.path, item.ok) for item in found.rows] == [("a.wav", True), ("b.wav", False)], tool
+        scores = found.rows[0].scores
+        assert scores is not None
+        assert scores.g_mos == rows[0].scores.g_mos, tool  # type: ignore[union-attr]
+
+
+def as_csv(table: list[list[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file).writerows(table)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     content = write_result(tmp_path / "r", kind, [row("a.wav")]).read_bytes()
@@ -230,12 +261,14 @@ def test_half_a_result_is_refused(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"\xef\xbb\xbf\n\n", "is empty"),
         (b"name,score\na,1\n", "no table with 'path' and 'status'"),
-        (b"path;status;g_mos\n", "no table with 'path' and 'status'"),
+        (b"path;status;g_mos\n", "separated by semicolons"),
+        (b"path\tg_mos\tstatus\n", "separated by tabs"),
         (b"path,status\na.wav,ok\n", "row 1 has no 'sample_rate_hz'"),
         (b"path,status\n", "no rows"),
         (b"path,status\na,b,c\n", "row 1 has 3 cells, the header 2"),
         (b'path,status\n"a\0.wav', "r"),
-        (b"[1, 2]\n", "no table with 'path' and 'status'"),
+        (b"[1, 2]\n", "lacks the results"),
+        (b'[{"path": 1}, ', "ends early"),
         (b'{"a": 1}\n', "row 1 has no 'path'"),
         (b'{"a": 1}\nnonsense\n', "r"),
         (b'{"schema": "other/1"}', "its schema is 'other/1'"),
