@@ -52,6 +52,13 @@ NARROWBAND_RATE_HZ = 8_500
 """Recordings at or below this rate cannot hold more than the telephone band."""
 
 
+_TAPER = np.hanning(BAND_SAMPLES).astype(np.float32)
+_SPEECH_BINS, _HIGH_BINS = (
+    slice(*(math.ceil(edge_hz * BAND_SAMPLES / SAMPLE_RATE_HZ) for edge_hz in band))
+    for band in (SPEECH_BAND_HZ, (HIGH_BAND_FROM_HZ, SAMPLE_RATE_HZ))
+)
+
+
 class RawJudge:
     """Looks at samples as they were recorded, before mixing and resampling.
 
@@ -124,23 +131,22 @@ class BandJudge:
     def __init__(self) -> None:
         self._speech_power = 0.0
         self._high_power = 0.0
-        frequency_hz = np.arange(BAND_SAMPLES // 2 + 1) * (SAMPLE_RATE_HZ / BAND_SAMPLES)
-        self._speech_bins = (frequency_hz >= SPEECH_BAND_HZ[0]) & (frequency_hz < SPEECH_BAND_HZ[1])
-        self._high_bins = frequency_hz >= HIGH_BAND_FROM_HZ
-        self._taper = np.hanning(BAND_SAMPLES).astype(np.float32)
+        self._frames = np.empty((BAND_SPREAD, BAND_SAMPLES), np.float32)
 
     def hear(self, window: NDArray[np.float32]) -> None:
         """Add one window (samples,) to the measured bandwidth."""
         if len(window) < BAND_SAMPLES:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))
-        starts = np.unique(np.linspace(0, len(window) - BAND_SAMPLES, BAND_SPREAD).astype(np.int64))
-        frames = window[starts[:, np.newaxis] + np.arange(BAND_SAMPLES)]
+        starts = np.unique(np.linspace(0, len(window) - BAND_SAMPLES, BAND_SPREAD).astype(np.int64)).tolist()
+        frames = self._frames[: len(starts)]
+        for frame, start in zip(frames, starts, strict=True):
+            frame[:] = window[start : start + BAND_SAMPLES]
         frames -= frames.mean(axis=1, keepdims=True)
-        frames *= self._taper
+        frames *= _TAPER
         spectrum = np.fft.rfft(frames, axis=1)
         power = (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0, dtype=np.float64)
-        self._speech_power += float(power[self._speech_bins].sum())
-        self._high_power += float(power[self._high_bins].sum())
+        self._speech_power += float(power[_SPEECH_BINS].sum())
+        self._high_power += float(power[_HIGH_BINS].sum())
 
     @property
     def narrowband(self) -> bool:
