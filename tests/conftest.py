@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtqscore.assess import loaded_assessor
 from mtqscore.model_store import registry
 from tests.fake_model import write_fake_model
 
@@ -27,7 +28,7 @@ def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> Path:
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> Iterator[Path]:
     """A folder of bundled models with one entry."""
     content = Path(fake_model).read_bytes()
     (tmp_path / "m.onnx").write_bytes(content)
@@ -37,7 +38,10 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> 
     monkeypatch.setattr(registry, "MODEL_FOLDERS", (tmp_path / "nowhere", tmp_path))
     for name in ("MTQSCORE_HOME", "HF_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    return tmp_path
+    loaded_assessor.cache_clear()
+    yield tmp_path
+    # The default model of this test must not be that of the next.
+    loaded_assessor.cache_clear()
 
 
 @pytest.fixture
@@ -55,7 +59,8 @@ def run(fake_model: str, tmp_path: Path) -> Run:
         environment |= options.pop("env", {})
         settings = {"cwd": tmp_path, "capture_output": True, "timeout": 60, "env": environment, **options}
         result: Process = subprocess.run(command, check=False, **settings)
-        assert b"Traceback" not in result.stderr, result.stderr.decode(errors="replace")
+        said = result.stderr or b""
+        assert b"Traceback" not in said, said.decode(errors="replace")
         return result
 
     return call
