@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from mtqscore.report.writer import Run, Summary, named_scores
@@ -19,9 +22,27 @@ GAP = "  "
 WIDEST_NAME = 80
 """One name longer than this does not push the figures of all others aside; it is never cut."""
 
+MANY_ROWS = 1_000
+"""More rows than this are not collected in memory, and not all shown on a terminal."""
+
+MANY_SHOWN = 20
+"""Of so many rows, this many of the worst are shown on a terminal, and this many that were not scored."""
+
+NOTABLE = f"the {MANY_SHOWN} with the lowest G-MOS, and the first {MANY_SHOWN} without scores; --csv FILE keeps all"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cells: tuple[str, ...]
+    ok: bool
+    g_mos: float
+
 
 class TableWriter:
-    """Collects rows and shows them at the end, with a legend and a summary line.
+    """Shows rows with a legend and a summary line, at the end while they are few.
+
+    Memory does not grow with the number of rows. In a file or a pipe many rows are written as they come, in columns as
+    wide as the first ones needed. On a terminal nobody reads many rows: those that matter are shown.
 
     Args:
         stream: where to; on a terminal the table is drawn to its width, else in plain columns of any width.
@@ -35,11 +56,13 @@ class TableWriter:
         self._stream = stream
         self._run = run
         self._legend = legend
-        self._rows: list[tuple[list[str], bool]] = []
+        self._on_terminal = stream.isatty()
+        self._rows: list[_Row] = []
+        self._widths: list[int] | None = None  # once plain rows are written as they come
         self._with_channel = run.options is None or run.options.channels != "mean"
 
     def begin(self) -> None:
-        """Nothing is shown before the last row is known."""
+        """Nothing is shown before the columns are known."""
 
     def write(self, assessment: Assessment) -> None:
         """Take one row."""
@@ -53,28 +76,40 @@ class TableWriter:
         if not assessment.ok:
             note = f"{assessment.status}: {printable(assessment.reason)}" + (f" ({note})" if note else "")
         cells.append(note)
-        self._rows.append((cells, assessment.ok))
+        self._rows.append(_Row(tuple(cells), assessment.ok, scores.get("g_mos", math.inf)))
+        if self._on_terminal:
+            if len(self._rows) >= 2 * MANY_ROWS:
+                self._rows = _notable(self._rows)
+        elif self._widths is not None or len(self._rows) > MANY_ROWS:
+            self._print_plain()
 
     def finish(self, summary: Summary) -> None:
-        """Show the table, the legend and the summary line."""
-        titles = ["recording", *(["channel"] if self._with_channel else []), "length"]
-        titles += [TITLES.get(target, target) for target in self._run.targets] + ["notes"]
-        if self._stream.isatty():
-            self._draw(titles)
+        """Show the table, or what is left of it, the legend and the summary line."""
+        lines = [""]
+        if not self._on_terminal:
+            self._print_plain()
         else:
-            self._print_plain(titles)
-        lines = ["", *(legend(self._run, summary) if self._legend else []), summary_line(summary)]
+            if summary.rows > MANY_ROWS:
+                self._rows = _notable(self._rows)
+                lines += [f"{len(self._rows)} of {summary.rows} rows: {NOTABLE}", ""]
+            self._draw()
+        lines += [*(legend(self._run, summary) if self._legend else []), summary_line(summary)]
         lines += findings(summary)
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
-    def _draw(self, titles: list[str]) -> None:
+    def _titles(self) -> list[str]:
+        titles = ["recording", *(["channel"] if self._with_channel else []), "length"]
+        return titles + [TITLES.get(target, target) for target in self._run.targets] + ["notes"]
+
+    def _draw(self) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, highlight=False)
+        titles = self._titles()
         for index, title in enumerate(titles):
             is_text = index in (0, len(titles) - 1)
             table.add_column(
@@ -84,18 +119,28 @@ class TableWriter:
                 no_wrap=not is_text,
                 ratio=None,
             )
-        for cells, ok in self._rows:
-            table.add_row(*(Text(cell) for cell in cells), style=None if ok else "yellow")
+        for row in self._rows:
+            table.add_row(*(Text(cell) for cell in row.cells), style=None if row.ok else "yellow")
         Console(file=self._stream, highlight=False).print(table)
 
-    def _print_plain(self, titles: list[str]) -> None:
-        rows = [titles, *(cells for cells, _ in self._rows)]
-        widths = [max(_cell_width(row[index]) for row in rows) for index in range(len(titles) - 1)]
-        widths[0] = min(widths[0], WIDEST_NAME)
-        for row in rows:
-            first = _to_left(row[0], widths[0])
-            middle = [_to_right(cell, width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
-            self._stream.write(GAP.join([first, *middle, row[-1]]).rstrip() + "\n")
+    def _print_plain(self) -> None:
+        """Write the rows that wait; before the first of them the titles."""
+        lines = [row.cells for row in self._rows]
+        self._rows = []
+        if self._widths is None:
+            lines.insert(0, tuple(self._titles()))
+            self._widths = [max(_cell_width(line[index]) for line in lines) for index in range(len(lines[0]) - 1)]
+            self._widths[0] = min(self._widths[0], WIDEST_NAME)
+        for line in lines:
+            first = _to_left(line[0], self._widths[0])
+            middle = [_to_right(cell, width) for cell, width in zip(line[1:-1], self._widths[1:], strict=True)]
+            self._stream.write(GAP.join([first, *middle, line[-1]]).rstrip() + "\n")
+
+
+def _notable(rows: list[_Row]) -> list[_Row]:
+    """Of many rows the first that were not scored, and the lowest scores, the worst last, next to the summary."""
+    worst = heapq.nsmallest(MANY_SHOWN, (row for row in rows if row.ok), key=lambda row: row.g_mos)
+    return [row for row in rows if not row.ok][:MANY_SHOWN] + worst[::-1]
 
 
 def findings(summary: Summary) -> list[str]:
