@@ -60,6 +60,26 @@ def score_names(columns: Sequence[str]) -> tuple[str, ...]:
     return (*SCORES, *(name for name in further if name not in SCORES))
 
 
+def read_line(line: bytes, options: AssessConfig | None) -> tuple[Assessment, Shard | None]:
+    """Read one line of JSON Lines.
+
+    Args:
+        line: with or without its end.
+        options: of its run, as far as they are known.
+
+    Returns:
+        The row, and the shard that it names.
+
+    Raises:
+        ValueError: it is no row.
+    """
+    try:
+        record = json_object(line)
+        return read_row(record, score_names(list(record)), options), read_shard(record.get("shard"))
+    except (RowFaultError, KeyError) as error:
+        raise ValueError(str(error)) from error
+
+
 def read_row(record: Record, targets: Sequence[str], options: AssessConfig | None) -> Assessment:
     """Make the assessment again that a row was written from.
 

@@ -29,13 +29,15 @@ from mtqscore.cli.options import (
     Parquet,
     Paths,
     Quiet,
+    Resume,
+    ShardOption,
     Threads,
     WarnUnder,
 )
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mtqscore.assess import Assessor
     from mtqscore.compare import CompareConfig
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
     from mtqscore.inputs import Input
     from mtqscore.report.writer import Run, Summary, Writer
     from mtqscore.results import Results
+    from mtqscore.resume import Journal
     from mtqscore.scores import Assessment
     from mtqscore.settings import Settings
+    from mtqscore.shards import Shard
 
 KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
 
@@ -78,6 +82,8 @@ def assess(
     md: Markdown = None,
     html: Html = None,
     html_files: HtmlFiles = 30,
+    resume: Resume = False,
+    shard: ShardOption = None,
     quiet: Quiet = False,
 ) -> None:
     """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
@@ -99,8 +105,9 @@ def assess(
         targets = {kind: target for kind, target in named.items() if target}
         check_targets(targets)
         _check_frames(frames, targets)
+        _check_extent(resume, shard, targets, judged=bool(fail_under or warn_under or baseline))
         settings = project_settings(config, no_config=no_config)
-        entries = gate_entries(fail_under, warn_under, settings, quiet=quiet)
+        entries = () if shard else gate_entries(fail_under, warn_under, settings, quiet=quiet)
         options = AssessConfig(
             model=model or settings.model,
             device=device or settings.device or "auto",
@@ -109,13 +116,14 @@ def assess(
             batch_s=batch_seconds,
             frames=frames or "html" in targets,
         )
-        inputs = find_inputs(read_names(paths or [], from_list))
+        inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
         assessor = load_assessor(options, quiet=quiet)
-        run = describe_run(assessor, frames=frames)
+        run = describe_run(assessor, frames=frames, shard=part)
         gates = parse_gates(entries, assessor.targets)
         check_patterns(gates, (item.path for item in inputs))
         demands = _demands(gates, baseline, max_drop, settings, run)
-        summary = _score(assessor, inputs, targets, demands, run, html_files=html_files, quiet=quiet)
+        results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
+        summary = _score(assessor, inputs, demands, results)
     if code := exit_code(summary):
         raise typer.Exit(code)
 
@@ -202,6 +210,35 @@ def _check_frames(frames: bool, targets: dict[str, str]) -> None:
         raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
 
 
+def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
+    """Refuse to go on without a journal, and to judge a part."""
+    from mtqscore.errors import UsageError
+    from mtqscore.report.output import STDOUT
+
+    if resume and targets.get("jsonl", STDOUT) == STDOUT:
+        raise UsageError("--resume needs --jsonl FILE: the file of the run that is to go on")
+    if shard and judged:
+        raise UsageError(
+            "--shard scores a part, and gates and --baseline judge a whole: give them to mtqscore gate "
+            "and mtqscore compare, with what mtqscore merge made of all parts"
+        )
+
+
+def _choose_shard(shard: str | None, inputs: list[Input], *, quiet: bool) -> tuple[list[Input], Shard | None]:
+    import os
+
+    from mtqscore.cli.console import say
+
+    if shard is None:
+        return inputs, None
+    from mtqscore.shards import parse_shard, take_shard
+
+    chosen, part = take_shard(inputs, *parse_shard(shard, os.environ))
+    if not quiet:
+        say(f"shard {part}: {part.recordings:,} of {part.all_recordings:,} recordings")
+    return chosen, part
+
+
 def _writers(html_files: int, assessor: Assessor) -> dict[str, Callable[[TextIO, Run], Writer]]:
     """Writers that take more than a stream and the run."""
 
@@ -232,18 +269,29 @@ def _demands(
     return Demands(gates, base, comparing)
 
 
-def _score(
-    assessor: Assessor,
-    inputs: list[Input],
-    targets: dict[str, str],
-    demands: Demands,
-    run: Run,
-    *,
-    html_files: int,
-    quiet: bool,
-) -> Summary:
+@dataclass(frozen=True)
+class _Results:
+    """Where the results of a run go.
+
+    Args:
+        run: what all rows have in common.
+        targets: path, or ``-`` for stdout, by name of the format.
+        writers: makers of writers that take more than a stream and the run.
+        resume: go on with the JSON Lines file.
+        quiet: no messages.
+    """
+
+    run: Run
+    targets: dict[str, str]
+    writers: dict[str, Callable[[TextIO, Run], Writer]]
+    resume: bool
+    quiet: bool
+
+
+def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _Results) -> Summary:
     import sys
     import time
+    from contextlib import ExitStack
 
     from mtqscore.cli.console import say
     from mtqscore.cli.outcome import open_reports
@@ -252,14 +300,24 @@ def _score(
     from mtqscore.report.table import TableWriter
     from mtqscore.report.writer import Summary
 
+    run, targets, quiet = results.run, dict(results.targets), results.quiet
     if assessor.device_note and not quiet:
         say(f"running on the CPU: {assessor.device_note}")
-    summary, watch = Summary(), Watch(demands)
+    summary, scored, watch = Summary(), Summary(), Watch(demands)
     started_s = time.monotonic()
-    table = TableWriter(sys.stdout, run, legend=not quiet)
-    with open_reports(run, targets, table, _writers(html_files, assessor)) as reports:
+    journal_target = targets.pop("jsonl") if results.resume else None
+    with ExitStack() as stack:
+        table = TableWriter(sys.stdout, run, legend=not quiet)
+        reports = stack.enter_context(open_reports(run, targets, table, results.writers))
+        journal = None if journal_target is None else stack.enter_context(_open_journal(journal_target, run))
+        if journal is not None:
+            reports.add(journal.place, journal)
+            inputs = journal.plan(inputs)
+            if not quiet:
+                _tell_plan(journal, journal.kept + len(inputs))
         reports.begin()
-        for assessment in score(assessor, inputs, quiet=quiet):
+        new = _counted(score(assessor, inputs, quiet=quiet), scored)
+        for assessment in new if journal is None else journal.rows(new):
             summary.add(assessment)
             watch.add(assessment)
             reports.write(assessment)
@@ -269,8 +327,29 @@ def _score(
     if fault is not None:
         raise fault
     _conclude(summary, shown=STDOUT not in targets.values(), quiet=quiet)
-    if not quiet:
-        speed = f"{summary.audio_s / max(wall_s, 1e-9):,.0f} × real time"
+    if scored.rows and not quiet:
+        speed = f"{scored.audio_s / max(wall_s, 1e-9):,.0f} × real time"
         where = "GPU" if "CUDA" in run.provider else "CPU"
-        say(f"{summary.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on the {where}")
+        say(f"{scored.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on the {where}")
     return summary
+
+
+def _counted(rows: Iterable[Assessment], summary: Summary) -> Iterator[Assessment]:
+    """Count what passes by."""
+    for row in rows:
+        summary.add(row)
+        yield row
+
+
+def _open_journal(target: str, run: Run) -> Journal:
+    from mtqscore.resume import Journal
+
+    return Journal(target, run)
+
+
+def _tell_plan(journal: Journal, recordings: int) -> None:
+    from mtqscore.cli.console import say
+
+    say(f"going on: {journal.kept:,} of {recordings:,} recordings are done")
+    if journal.left_out:
+        say(f"not named any more, and left out in the end: {journal.left_out:,} of the file")

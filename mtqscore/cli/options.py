@@ -89,4 +89,16 @@ Html = Annotated[
 HtmlFiles = Annotated[
     int, typer.Option("--html-files", metavar="N", help="Recordings that the report makes heard and seen.")
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where the run ended that wrote the --jsonl file; what holds is not scored."),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N|auto",
+        help="Score part I of N only, one part a machine; auto asks SLURM. `mtqscore merge` joins the results.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no legend.")]

@@ -90,8 +90,12 @@ def check_targets(targets: Mapping[str, str]) -> None:
 class Reports:
     """Every report of a run, open from before its first row until `finish`; see `open_reports`."""
 
-    def __init__(self, places: Sequence[tuple[Output | None, Writer]]) -> None:
+    def __init__(self, places: list[tuple[Output | None, Writer]]) -> None:
         self._places = places
+
+    def add(self, place: Output, writer: Writer) -> None:
+        """Take in one more, before the first row."""
+        self._places.append((place, writer))
 
     def begin(self) -> None:
         """Write what comes before the first row."""
@@ -117,6 +121,8 @@ def open_reports(
     targets: Mapping[str, str],
     table: Writer | None = None,
     writers: Mapping[str, Callable[[TextIO, Run], Writer]] | None = None,
+    *,
+    whole: bool = False,
 ) -> Iterator[Reports]:
     """Open every result before there is a row to write; what is not finished leaves no file behind.
 
@@ -127,6 +133,7 @@ def open_reports(
         targets: path, or ``-`` for stdout, by name of the format in ``WRITERS``.
         table: what stdout shows, unless a result goes there.
         writers: makers of writers that stand in for those of ``WRITERS``.
+        whole: no file grows line by line; each appears when it is complete.
 
     Yields:
         All of them as one.
@@ -142,10 +149,12 @@ def open_reports(
 
     with ExitStack() as stack:
         places: list[tuple[Output | None, Writer]] = []
-        for kind, target in targets.items():
+        # What grows line by line empties a file that is there, so only when all others could be made.
+        for kind in sorted(targets, key=lambda kind: kind == "jsonl"):
             from mtqscore.report.formats import WRITERS  # the table alone needs none of them
 
-            place = stack.enter_context(Output(target, line_by_line=WRITERS[kind].line_by_line))
+            line_by_line = WRITERS[kind].line_by_line and not whole
+            place = stack.enter_context(Output(targets[kind], line_by_line=line_by_line))
             make = (writers or {}).get(kind, WRITERS[kind])
             places.append((place, make(place.stream, run)))
         if table is not None and STDOUT not in targets.values():
@@ -164,6 +173,6 @@ def _guarded(place: Output | None, call: Callable[..., None], *arguments: object
     except BrokenPipeError:
         raise
     except OSError as error:
-        from mtqscore.report.output import write_problem
+        from mtqscore.report.output import STDOUT, write_problem
 
-        raise write_problem(place.target if place is not None else "stdout", error) from error
+        raise write_problem(STDOUT if place is None else place.target, error) from error

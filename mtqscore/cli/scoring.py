@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mtqscore.inputs import Input
     from mtqscore.report.writer import Run
     from mtqscore.scores import Assessment
+    from mtqscore.shards import Shard
 
 
 def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
@@ -38,12 +39,13 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
     return names
 
 
-def describe_run(assessor: Assessor, *, frames: bool = False) -> Run:
+def describe_run(assessor: Assessor, *, frames: bool = False, shard: Shard | None = None) -> Run:
     """What all rows of a run have in common.
 
     Args:
         assessor: scores them.
         frames: whether results get the curves along time.
+        shard: the part of the list that is scored.
     """
     import mtqscore
     from mtqscore.report.writer import Run
@@ -56,6 +58,7 @@ def describe_run(assessor: Assessor, *, frames: bool = False) -> Run:
         targets=assessor.targets,
         options=assessor.config,
         frames=frames,
+        shard=shard,
     )
 
 
@@ -85,5 +88,4 @@ def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[A
     with progress_bar("scoring", "recordings", quiet=quiet) as advance:
         for assessment in assessor.assess_files(inputs, hear):
             yield assessment
-            # With a row for each channel, a recording is done once: with its first.
-            done += assessor.config.channels != "each" or assessment.channel in ("", "1")
+            done += assessment.begins_recording
