@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from mtqscore.cli.console import fail
+from mtqscore.cli.console import fail, prepare_streams, stdout_problem
 from mtqscore.cli.plain import PlainGroup
 from mtqscore.errors import MtqscoreError
 
@@ -67,11 +66,19 @@ def _start(
 
 def main() -> None:
     """Run the command line; every expected failure ends in one line on stderr and its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no failure
+    prepare_streams()
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         build_app([named] if named in COMMANDS else COMMANDS)()
     except MtqscoreError as error:
         fail(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        from mtqscore.report.output import MACHINE_FAULTS
+
+        # Commands say themselves what they cannot write: this is a page of help.
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        problem = stdout_problem(error)
+        fail(problem)
+        sys.exit(problem.exit_code)

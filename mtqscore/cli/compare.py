@@ -177,9 +177,9 @@ def _make_assessor(
 def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
     """Write what was asked for; stdout shows the comparison, unless a report goes there."""
     import json
-    import sys
 
     import mtqscore
+    from mtqscore.cli.console import print_result
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict
     from mtqscore.report.output import STDOUT, write_problem
 
@@ -203,7 +203,7 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
             raise write_problem(place.target, error) from error
         place.commit()
     if all(place.target != STDOUT for place in places.values()):
-        sys.stdout.write("\n".join(comparison_lines(comparison)) + "\n")
+        print_result("\n".join(comparison_lines(comparison)))
 
 
 def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -22,33 +23,61 @@ INTERRUPTED_EXIT = 130
 CLOSED_PIPE_EXIT = 141
 """What a shell reports for a program that its reader no longer wants: 128 + SIGPIPE."""
 
+LEGIBLE = "mtqscore.legible"
+"""How the streams of the terminal treat characters that their encoding lacks; see `_legible`."""
+
+PLAIN_SIGNS = {"·": "|", "–": "-", "−": "-", "×": "x", "…": "...", "≥": ">=", "≤": "<="}
+
 PROGRESS_AFTER_S = 1.0
 """Shorter work shows no progress, and does not wait for its library either."""
 
 
+def _legible(error: UnicodeError) -> tuple[str, int]:
+    """A sign that every terminal has in place of ours, and the code of what stands in names."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN_SIGNS.get(char) or ascii(char)[1:-1] for char in lacking), error.end
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr take any text, and open what the caller has closed."""
+    codecs.register_error(LEGIBLE, _legible)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Else a result's file would get the number of the stream, and what is printed there.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=LEGIBLE)
+
+
 def say(text: str) -> None:
     """Write one message to stderr; stdout carries data only."""
-    with suppress(BrokenPipeError):  # nobody listens, and nobody needs to
+    with suppress(OSError):  # nobody listens or there is no room, and that is no failure of the work
         print(text, file=sys.stderr, flush=True)
 
 
 def print_result(text: str) -> None:
-    """Write the whole result of a command to stdout; what the terminal cannot show becomes an escape.
+    """Write the whole result of a command to stdout.
 
     Raises:
         MtqscoreError: stdout cannot be written to.
     """
     try:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
         print(text, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        from mtqscore.report.output import write_problem
+        raise stdout_problem(error) from error
 
-        _abandon_stdout()
-        raise write_problem("stdout", error) from error
+
+def stdout_problem(error: OSError) -> MtqscoreError:
+    """Say why stdout cannot be written to, and write nothing more to it."""
+    from mtqscore.report.output import STDOUT, write_problem
+
+    _abandon_stdout()
+    return write_problem(STDOUT, error)
 
 
 def fail(error: MtqscoreError) -> None:
@@ -88,18 +117,20 @@ def without_native_noise() -> Iterator[None]:
     except (OSError, ValueError, AttributeError):  # no stderr at all: nothing to keep clean
         yield
         return
-    with os.fdopen(kept, "w", encoding=own.encoding, errors="backslashreplace", buffering=1) as stream:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
-        sys.stderr = stream
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                stream.flush()
-            sys.stderr = own
-            os.dup2(stream.fileno(), 2)
+    stream = os.fdopen(kept, "w", encoding=own.encoding, errors=LEGIBLE, buffering=1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = stream
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            stream.flush()
+        sys.stderr = own
+        os.dup2(stream.fileno(), 2)
+        with suppress(OSError):  # what found no room while it was written finds none now
+            stream.close()
 
 
 class Advance(Protocol):

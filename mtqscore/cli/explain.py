@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mtqscore.signal_facts import SignalFacts
 
 NO_SCORE_EXIT = 3
-WITHOUT_BLOCKS = str.maketrans({"–": "-", "−": "-", "·": "|", "×": "x"})
 
 
 def register(app: typer.Typer) -> None:
@@ -88,19 +87,17 @@ def _show(explanation: Explanation) -> None:
     import shutil
     import sys
 
+    from mtqscore.cli.console import print_result
+
     stream = sys.stdout
-    encoding = stream.encoding or "ascii"
     try:
-        "▁█▲·–".encode(encoding)
+        "▁█▲".encode(stream.encoding or "ascii")
         blocks = True
     except UnicodeEncodeError:
         blocks = False
     colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = shutil.get_terminal_size((80, 24)).columns
-    text = "\n".join(describe(explanation, width, blocks=blocks, colour=colour)) + "\n"
-    if not blocks:
-        text = text.translate(WITHOUT_BLOCKS)
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    print_result("\n".join(describe(explanation, width, blocks=blocks, colour=colour)))
 
 
 def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool) -> Iterator[str]:

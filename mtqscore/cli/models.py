@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def _shell() -> Iterator[None]:
     """End well on Ctrl-C, on a reader of stdout that has gone, and on a disk that is full."""
     from mtqscore.cli.console import clean_endings
-    from mtqscore.report.output import write_problem
+    from mtqscore.report.output import STDOUT, write_problem
 
     with clean_endings():
         try:
@@ -43,7 +43,7 @@ def _shell() -> Iterator[None]:
         except BrokenPipeError:
             raise
         except OSError as error:  # what reads models has its own words for what cannot be read
-            raise write_problem("stdout", error) from error
+            raise write_problem(STDOUT, error) from error
 
 
 @models.command("list", cls=PlainCommand)
