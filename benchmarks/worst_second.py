@@ -1,6 +1,6 @@
 """Whether the worst second that `mtqscore explain` finds is the one that was spoiled.
 
-    python benchmarks/worst_second.py
+    python benchmarks/worst_second.py [MODEL]
 
 One second of a bundled recording is spoiled, at many places and in four ways. A hit is a lowest G whose middle lies in
 that second. Compared are pieces heard alone, of several lengths, and the model's own frame scores, smoothed.
@@ -8,6 +8,7 @@ that second. Compared are pieces heard alone, of several lengths, and the model'
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def spoiled_recordings() -> Iterator[tuple[str, float, float, Audio]]:
 
 def main() -> None:
     """Print hit rates by method and kind of fault, and how many recordings are called uneven."""
-    assessor = Assessor(AssessConfig(frames=True))
+    assessor = Assessor(AssessConfig(sys.argv[1] if len(sys.argv) > 1 else None, frames=True))
     hits: dict[str, dict[str, list[bool]]] = {}
     uneven: list[bool] = []
     chances: list[float] = []
