@@ -88,8 +88,13 @@ def assess(
 ) -> None:
     """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
 
-    Exit code 0: all were scored and every gate holds. 1: a gate failed. 2: wrong use, or nothing matched. 3: some could
-    not be scored. 4: the device or the model does not work. 130: interrupted.
+    Exit codes:
+    0  everything was scored, every gate holds
+    1  a gate failed, or a score dropped more than --max-drop allows
+    2  wrong use, or nothing matched
+    3  some input could not be scored
+    4  the device or the model does not work, or a result cannot be written
+    130  interrupted
     """
     from mtqscore.cli.console import clean_endings, without_native_noise
 

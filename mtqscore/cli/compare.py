@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtqscore.cli.options import (
+    JUDGING,
     Channels,
     ConfigFile,
     Device,
@@ -46,11 +47,16 @@ def compare(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Result of assess, recording, folder or pattern.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what is a file of results is not scored again.")],
     max_drop: MaxDrop = None,
-    unpaired: Annotated[bool, typer.Option("--unpaired", help="Compare the means, whatever the names.")] = False,
-    allow_other_model: Annotated[
-        bool, typer.Option("--allow-other-model", help="Compare scores of different models.")
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare the means, whatever the names.", rich_help_panel=JUDGING)
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.")] = 0,
+    allow_other_model: Annotated[
+        bool,
+        typer.Option("--allow-other-model", help="Compare scores of different models.", rich_help_panel=JUDGING),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.", rich_help_panel=JUDGING)
+    ] = 0,
     model: Model = None,
     device: Device = None,
     channels: Channels = None,
@@ -63,8 +69,13 @@ def compare(
 ) -> None:
     """Tell whether NEW is better than BASE, by how much, and how sure that is.
 
-    Exit code 0: no score fell by more than allowed. 1: one did. 2: wrong use, or different models. 3: some recordings
-    of a side have no scores. 4: the device or the model does not work. 130: interrupted.
+    Exit codes:
+    0  no score fell by more than --max-drop allows
+    1  one did
+    2  wrong use, different models, or names that do not tell what belongs together
+    3  some recordings of a side have no scores
+    4  the device or the model does not work, or a result cannot be written
+    130  interrupted
     """
     from mtqscore.cli.console import clean_endings, say, without_native_noise
 

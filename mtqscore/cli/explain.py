@@ -35,7 +35,11 @@ def explain(
 ) -> None:
     """Explain one recording: what its scores say, where it is worst, what was measured, what to check.
 
-    Exit code 0: it was scored. 2: wrong use. 3: it could not be scored. 4: the device or the model does not work.
+    Exit codes:
+    0  it was scored
+    2  wrong use
+    3  it could not be scored
+    4  the device or the model does not work, or the result cannot be written
     """
     from mtqscore.cli.console import clean_endings, without_native_noise
 

@@ -36,7 +36,12 @@ def gate(
 ) -> None:
     """Judge scores that were written before: the same gates say the same as in the run that wrote them.
 
-    Exit code 0: every gate holds. 1: one failed. 2: wrong use. 3: some recordings have no scores.
+    Exit codes:
+    0  every recording has scores, every gate holds
+    1  a gate failed
+    2  wrong use, or no gate
+    3  some recordings have no scores
+    4  a result cannot be written
     """
     from mtqscore.cli.console import clean_endings
 

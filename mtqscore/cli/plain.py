@@ -52,4 +52,6 @@ def _make_plain(parameter: Any) -> Any:
     annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if annotation in (list[str], *PLAIN) and getattr(parameter, "_runtime_param", parameter) is None:
         parameter._runtime_param = _PlainConversion(annotation)
+        # Python's names of types tell a reader nothing: what takes a value says so with its metavar.
+        parameter.display_type_rich = lambda **_: parameter.metavar
     return parameter
