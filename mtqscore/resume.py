@@ -110,18 +110,20 @@ class Journal(AbstractContextManager["Journal"]):
         """Rows with scores of this model and these options, by path and channel; of several the last."""
         lines: dict[tuple[str, str], _Line] = {}
         paths: set[str] = set()
-        start = self._stream.read(len(FIRST_BYTES))
-        rows = offset = self._line_count = 0
+        start = self._stream.read(1)  # of a recording, named by mistake, a line may be very long
         self._stream.seek(0)
-        for line in self._stream if start[:1] in (b"", FIRST_BYTES[:1]) else ():
+        is_result = not start
+        offset = self._line_count = 0
+        for line in self._stream if start == b"{" else ():
             if not line.endswith(b"\n"):
+                is_result |= offset == 0 and FIRST_BYTES.startswith(line[: len(FIRST_BYTES)])
                 break
             try:
                 row, shard = read_line(line, self._options)
             except ValueError:  # damaged, by a crash of the machine or an editor: its recording is scored again
                 self._in_order = False
             else:
-                rows += 1
+                is_result |= offset == 0
                 if row.path is not None:
                     paths.add(row.path)
                 self._in_order &= shard == self._run.shard
@@ -130,7 +132,7 @@ class Journal(AbstractContextManager["Journal"]):
                     lines[key] = _Line(self._line_count, offset, stamp, row.channel_count)
             self._line_count += 1
             offset += len(line)
-        if not rows and (self._line_count or not FIRST_BYTES.startswith(start)):
+        if not is_result:
             raise UsageError(
                 f"{self.place.target!r} is no result as JSON Lines that could be continued: name another file"
             )

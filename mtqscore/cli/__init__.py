@@ -14,6 +14,7 @@ from mtqscore.errors import MtqscoreError
 
 COMMANDS = (
     "assess",
+    "merge",
     "gate",
     "compare",
     "explain",

@@ -1,0 +1,124 @@
+"""``mtqscore merge``: the results of many machines as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtqscore.cli.options import Csv, FromList, Html, Json, Jsonl, Junit, Markdown, Parquet, Quiet
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from mtqscore.merge import Merged
+    from mtqscore.report.writer import Summary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("merge", cls=PlainCommand)(merge)
+
+
+def merge(
+    parts: Annotated[
+        list[str],
+        typer.Argument(metavar="PART...", help="What assess wrote, one a shard: .jsonl, .json, .csv, .parquet."),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inputs",
+            metavar="PATH",
+            help="What was to be scored, as it was named to assess: gives the order, and finds what is missing. Can be "
+            "given again.",
+            show_default=False,
+        ),
+    ] = None,
+    from_list: FromList = None,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Merge what is there, although something is missing.")
+    ] = False,
+    csv: Csv = None,
+    json: Json = None,
+    jsonl: Jsonl = None,
+    parquet: Parquet = None,
+    junit: Junit = None,
+    md: Markdown = None,
+    html: Html = None,
+    quiet: Quiet = False,
+) -> None:
+    """Join the results of shards, and say what is missing or there twice.
+
+    Without an output it only looks. Exit code 0: every recording is there and has scores. 2: wrong use, or the parts
+    do not belong together. 3: something is missing, and nothing was written; or some recordings have no scores.
+    """
+    from mtqscore.cli.console import clean_endings
+
+    with clean_endings():
+        from mtqscore.cli.outcome import check_targets, exit_code
+        from mtqscore.cli.scoring import read_names
+        from mtqscore.inputs import find_inputs
+        from mtqscore.merge import merge_results
+        from mtqscore.report.writer import Summary
+        from mtqscore.results import read_results
+
+        named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
+        targets = {kind: target for kind, target in named.items() if target}
+        check_targets(targets)
+        _check_parts_stay(parts, targets)
+        names = read_names(inputs or [], from_list) if inputs or from_list else None
+        paths = None if names is None else [item.path for item in find_inputs(names)]
+        merged = merge_results([read_results(part, may_be_empty=True) for part in parts], paths)
+        _tell(merged, allow_gaps=allow_gaps, quiet=quiet)
+        summary = Summary()
+        _report(merged, summary, targets)
+    raise typer.Exit(exit_code(summary))
+
+
+def _check_parts_stay(parts: list[str], targets: dict[str, str]) -> None:
+    import os
+
+    from mtqscore.errors import UsageError
+    from mtqscore.report.output import STDOUT
+
+    places = {os.path.realpath(part) for part in parts if part != STDOUT}
+    for target in targets.values():
+        if target != STDOUT and os.path.realpath(target) in places:
+            raise UsageError(f"{target!r} is one of the parts: write to another file")
+
+
+def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:
+    from mtqscore.cli.console import say
+    from mtqscore.errors import InputError
+    from mtqscore.report.table import printable
+
+    if merged.repeated and not quiet:
+        say(f"dropped because they were there already: {merged.repeated:,} rows")
+    if not merged.gaps:
+        return
+    if not allow_gaps:
+        more = f" (and {len(merged.gaps) - 1} more gaps)" if len(merged.gaps) > 1 else ""
+        raise InputError(f"{merged.gaps[0]}{more}; --allow-gaps merges what is there")
+    for gap in merged.gaps:
+        say(f"merged with a gap: {printable(gap)}")
+
+
+def _report(merged: Merged, summary: Summary, targets: dict[str, str]) -> None:
+    """Write what was asked for; stdout shows the summary, unless a result goes there."""
+    from dataclasses import replace
+
+    import mtqscore
+    from mtqscore.cli.console import print_result
+    from mtqscore.cli.outcome import open_reports
+    from mtqscore.report.output import STDOUT
+    from mtqscore.report.table import summary_line
+
+    run = replace(merged.results.run, version=mtqscore.__version__)
+    with open_reports(run, targets, whole=True) as reports:
+        reports.begin()
+        for row in merged.results.rows:
+            summary.add(row)
+            reports.write(row)
+        reports.finish(summary)
+    if STDOUT not in targets.values():
+        print_result(summary_line(summary))
