@@ -1,8 +1,9 @@
 """A server on loopback that speaks the protocol of the Hugging Face Hub, and fails in the ways that one does.
 
 It serves what huggingface_hub really asks for: HEAD and GET of ``resolve`` with ETag, X-Repo-Commit and, for files of
-the large file storage, a redirect with X-Linked-Size and X-Linked-ETag; Range; the ``api/models`` page of a revision;
-and the requests of a commit: create, validate-yaml, preupload, the LFS batch, the upload, its verification, commit.
+the large file storage, a redirect with X-Linked-Size and X-Linked-ETag and the offer of Xet, which must not be taken
+up; Range; the ``api/models`` page of a revision; and the requests of a commit: create, validate-yaml, preupload, the
+LFS batch, the upload, its verification, commit.
 """
 
 from __future__ import annotations
@@ -207,7 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.objects[sha256] = content
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{sha256}"'}
             where = {"Location": f"{self.server.storage_url}/storage/{sha256}", "ETag": '"of the redirect"'}
-            self._send(302, b"", {**common, **linked, **where})
+            route = f"{self.server.url}/api/models/{name}/xet-read-token/{commit}"
+            xet = {"X-Xet-Hash": sha256, "Link": f'<{route}>; rel="xet-auth"'}  # offered, as the Hub does
+            self._send(302, b"", {**common, **linked, **where, **xet})
         else:
             git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             self._send_file(content, {**common, "ETag": f'"{git}"'})

@@ -74,7 +74,7 @@ def published(server: HubServer, content: bytes) -> str:
 def surroundings(server: HubServer, tmp_path: Path) -> dict[str, str]:
     """Environment of a machine with an empty cache, and no account."""
     folders = {name: str(tmp_path / name.lower()) for name in ("HF_HOME", "MTQSCORE_HOME", "HOME")}
-    return {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **folders}
+    return {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_TELEMETRY": "1", **folders}
 
 
 @pytest.fixture
@@ -272,6 +272,36 @@ def test_a_refusal_is_one_line_and_patience_has_an_end(
     assert not leftovers(surroundings["HF_HOME"])
 
 
+@pytest.mark.usefixtures("published")
+def test_the_hubs_offer_of_xet_is_passed_over(mtqscore: Models, exported: Path, server: HubServer) -> None:
+    assert exported.is_dir()
+    done = mtqscore("models", "publish", "out", "--repo", "lab/mine", env={"HF_TOKEN": TOKEN})
+    assert done.returncode == 0, done.stderr.decode()
+    assert mtqscore("models", "fetch", done.stdout.decode().strip()).returncode == 0
+    assert not [path for _, path, _ in server.requests if "xet" in path]
+
+
+@pytest.mark.usefixtures("library")
+def test_a_storage_that_wants_long_pauses_is_not_waited_for(published: str, server: HubServer) -> None:
+    server.faults.append(Fault("/storage/", status=429, headers={"Retry-After": "900"}, times=9))
+    started_s = time.monotonic()
+    with pytest.raises(EnvironmentProblemError, match=r"too many requests.*; try again later$"):
+        fetch_model(published)
+    assert time.monotonic() - started_s < 3
+
+
+def test_what_the_library_repeats_is_told_once(
+    inside: Models, published: str, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    server.faults.append(Fault("mtqscore.json", cut=10, times=99))
+    done = inside("models", "fetch", published)
+    refused(done, 4, "cannot be reached", "try again later")
+    said = done.stderr.decode().splitlines()
+    assert sum("Error while downloading" in line for line in said) == 1
+    assert len(said) == 5, "what is fetched, what broke, two more tries, and the refusal"
+
+
 @pytest.mark.usefixtures("library")
 def test_a_silent_hub_is_not_waited_for(published: str, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "TIMEOUT_S", 0.2)
@@ -409,6 +439,19 @@ def test_a_fetch_that_is_killed_can_be_done_again(mtqscore: Models, published: s
     assert mtqscore("models", "list").stdout.count(b"\n") == 2
     assert mtqscore("models", "fetch", published).returncode == 0
     assert mtqscore("models", "verify", published).returncode == 0
+
+
+@pytest.mark.parametrize("file", ["fake-1.onnx", "mtqscore.json"])
+def test_what_is_no_file_in_the_cache_is_told_and_removed(
+    inside: Models, published: str, surroundings: dict[str, str], file: str
+) -> None:
+    snapshot = Path(surroundings["HF_HOME"], "hub/models--lab--fake/snapshots", published[-40:])
+    assert inside("models", "fetch", published).returncode == 0
+    (snapshot / file).unlink()
+    (snapshot / file).mkdir()
+    refused(inside("models", "fetch", published), 4, f"{file} is no file", f"mtqscore models remove {published}")
+    assert inside("models", "remove", published).returncode == 0
+    assert inside("models", "fetch", published).returncode == 0
 
 
 def test_a_model_damaged_in_the_cache_is_refused_and_fetched_anew(

@@ -30,6 +30,29 @@ def test_a_bundled_model_is_found_and_verified(bundle: Path, name: str | None) -
     assert (model.label, model.sha256) == ("m@2", hashlib.sha256(model.content).hexdigest())
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("run/best.safetensors", "mtqscore export"),
+        ("run/best.pt", "not an ONNX file"),
+        ("run/", "it is a folder"),
+        ("owner/name", "named hf:owner/name@revision"),
+        ("https://huggingface.co/owner/name", "named hf:owner/name@revision"),
+        ("run/none.onnx", "no model file run/none.onnx$"),
+        ("best.pth", "no model file best.pth$"),
+    ],
+)
+def test_what_people_take_for_a_model_is_told_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in ("best.safetensors", "best.pt"):
+        (tmp_path / "run" / name).touch()
+    with pytest.raises(UsageError, match=said):
+        store.load_model(model)
+
+
 @pytest.mark.usefixtures("bundle")
 @pytest.mark.parametrize("name", ["n", "m@1", "", "M"])
 def test_an_unknown_name_lists_the_known(name: str) -> None:
@@ -211,9 +234,9 @@ def test_the_released_models_keep_their_promises() -> None:
     default, entries = store.read_registry()
     assert default in entries
     for entry in entries.values():
-        scorer = Scorer(store.load_model(entry.name), "cpu")
+        scorer = Scorer(store.load_model(entry.label), "cpu")
         assert (scorer.info.name, scorer.info.version) == (entry.name, entry.version)
-        assert len(store.load_model(entry.name).content) <= 5_000_000
+        assert entry.size <= 5_000_000
         samples = speechlike(4)[:, 0]
         padded = np.zeros((3, 100_000), np.float32)
         padded[1, : len(samples)] = samples

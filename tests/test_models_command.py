@@ -74,6 +74,9 @@ def test_path_verify_fetch_and_remove_of_what_is_bundled(run: Run, alone: dict[s
         (("show", f"{DEFAULT.name}@999"), 2, DEFAULT.label),
         (("path", "-x"), 2, "-x"),
         (("path", "a\udcff\n<script>"), 2, "no model"),
+        (("show", "models/mine.onnx"), 2, "only --model takes files"),
+        (("verify", "mine.onnx"), 2, "only --model takes files"),
+        (("remove", "mine.onnx"), 2, "only --model takes files"),
         (("fetch",), 2, "name a model"),
         (("remove",), 2, "name a model"),
         (("fetch", f"hf:a/b@{'0' * 40}"), 4, "cannot be reached"),
@@ -83,6 +86,24 @@ def test_refusals_are_clear(run: Run, alone: dict[str, str], arguments: tuple[st
     done = run("models", *arguments, env=alone)
     assert (done.returncode, done.stdout) == (code, b"")
     assert said in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "place", ["~nobody-of-this-name/x", "/" + "x" * 5000, "/dev/null", "a b\nc", "\udcff"], ids=ascii
+)
+def test_no_folder_of_ones_own_stands_in_the_way_of_what_is_bundled(run: Run, tmp_path: Path, place: str) -> None:
+    odd = {"HF_HOME": place, "MTQSCORE_HOME": place, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = run("models", "list", env=odd)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 1 + len(read_registry()[1])
+    assert run("models", "verify", env=odd).returncode == 0
+    write(tmp_path / "a.wav", speechlike(1))
+    unknown = run("assess", "a.wav", "--model", "nothing", model=None, env=odd)
+    assert (unknown.returncode, unknown.stdout) == (2, b"")
+    assert b"no model 'nothing'" in unknown.stderr
+    absent = run("models", "path", f"hf:a/b@{'0' * 40}", env=odd)
+    assert (absent.returncode, absent.stdout) == (4, b"")
+    assert b"is not on this machine" in absent.stderr
 
 
 def test_a_list_of_ones_own_adds_names(run: Run, alone: dict[str, str], fake_model: str, tmp_path: Path) -> None:

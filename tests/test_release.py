@@ -56,7 +56,7 @@ def test_a_trained_model_reaches_another_machine(run: Callable[..., Any], traine
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine-2.json", "mine-2.md", "mine-2.onnx"]
     here = run("assess", "a.wav", "--csv", "-", "--model", "out/mine-2.onnx", model=None)
     with serve() as server:
-        hub = {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}
+        hub = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN}
         published = run("models", "publish", "out", "--repo", "lab/mine", env=hub | {"HF_HOME": str(tmp_path / "one")})
         assert published.returncode == 0, published.stderr.decode()
         reference = published.stdout.decode().strip()

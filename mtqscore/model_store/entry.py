@@ -11,6 +11,7 @@ An entry of a list may also have ``source``: ``{"repository": "owner/name", "rev
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,7 @@ class ModelEntry:
     @property
     def is_here(self) -> bool:
         """Whether the file is on this machine."""
-        return self.path.is_file()
+        return os.path.isfile(self.path)  # noqa: PTH113 - Path.is_file raises where a folder may not be entered
 
     @property
     def order(self) -> tuple[int, ...]:

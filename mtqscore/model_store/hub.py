@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +83,8 @@ def fetch(
             ),
             tell,
         )
+    if not os.path.isfile(place):  # noqa: PTH113 - the library takes whatever has this name for the file
+        raise EnvironmentProblemError(f"{place} is no file: mtqscore models remove {reference}, and fetch it again")
     return Path(place)
 
 
@@ -189,14 +193,21 @@ def upload(
 
 @contextmanager
 def _library(tell: Tell | None) -> Iterator[None]:
-    """Let huggingface_hub speak through ``tell``: its warnings as messages, its progress only if anybody listens."""
-    logger = logging.getLogger("huggingface_hub")
+    """Let huggingface_hub speak through ``tell``: its warnings as messages, its progress only if anybody listens.
+
+    Xet, the Hub's other way to move large files, stays off: models are small, plain HTTP and LFS serve every file too,
+    and what is stored once for several repositories would come back as it was when a damaged file is removed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from huggingface_hub import constants
+        from huggingface_hub.utils.logging import get_logger
         from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+        logger = get_logger()  # with the handler that the library gives it as it loads
         kept = (logger.handlers[:], logger.propagate)
         logger.handlers, logger.propagate = [_Messages(tell)], False
+        xet_was_off, constants.HF_HUB_DISABLE_XET = getattr(constants, "HF_HUB_DISABLE_XET", False), True
         showed = not are_progress_bars_disabled()
         if tell is None:
             disable_progress_bars()
@@ -204,6 +215,7 @@ def _library(tell: Tell | None) -> Iterator[None]:
             yield
         finally:
             logger.handlers, logger.propagate = kept
+            constants.HF_HUB_DISABLE_XET = xet_was_off
             if tell is None and showed:
                 enable_progress_bars()
 
@@ -212,10 +224,17 @@ class _Messages(logging.Handler):
     def __init__(self, tell: Tell | None) -> None:
         super().__init__(logging.WARNING)
         self._tell = tell
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._tell is not None:
-            self._tell(f"the Hub: {_first_line(record.getMessage())}")
+        text = _first_line(record.getMessage())
+        # The library waits as long as a server wants, and only says so: here is the place to refuse.
+        wait = re.search(r"Waiting ([0-9]+(?:\.[0-9]+)?) ?s", text)
+        if wait and float(wait[1]) > LONGEST_WAIT_S:
+            raise EnvironmentProblemError(f"{shown_endpoint()}: too many requests for now; try again later")
+        if self._tell is not None and text not in self._told:
+            self._told.add(text)
+            self._tell(f"the Hub: {text}")
 
 
 def _patiently(
@@ -229,6 +248,8 @@ def _patiently(
     for pause_s in (*(WAITS_S if waits_s is None else waits_s), None):
         try:
             return ask()
+        except MtqscoreError:
+            raise
         except Exception as error:  # the library raises exceptions of three HTTP libraries, by its version
             refusal, retry_after_s = _refusal(reference, error)
             if retry_after_s is None:

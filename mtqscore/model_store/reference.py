@@ -99,7 +99,8 @@ def cache_folder() -> Path:
     base = environment.get("XDG_CACHE_HOME", "~/.cache")
     home = environment.get("HF_HOME", f"{base}/huggingface")
     older = environment.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")
-    return Path(os.path.expandvars(environment.get("HF_HUB_CACHE", older))).expanduser()
+    # As the library does: a ~ that means nobody stays, where Path.expanduser would raise.
+    return Path(os.path.expandvars(os.path.expanduser(environment.get("HF_HUB_CACHE", older))))  # noqa: PTH111
 
 
 def is_offline() -> bool:

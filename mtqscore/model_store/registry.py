@@ -46,7 +46,7 @@ def own_folder() -> Path:
     """Folder of the user's own list: ``MTQSCORE_HOME``, else where the system keeps data of applications."""
     home = os.environ.get("MTQSCORE_HOME")
     if home:
-        return Path(home).expanduser()
+        return Path(os.path.expanduser(home))  # noqa: PTH111 - a ~ that means nobody stays, and raises nothing
     import platformdirs
 
     return platformdirs.user_data_path("mtqscore", appauthor=False)
@@ -59,7 +59,9 @@ def read_own_registry() -> dict[str, ModelEntry]:
         EnvironmentProblemError: it is damaged.
     """
     folder = own_folder()
-    return _read_list(folder, bundled=False)[1] if (folder / REGISTRY_NAME).exists() else {}
+    # Not Path.exists, which raises where a folder may not be entered: then there is no list for this user.
+    there = os.path.exists(folder / REGISTRY_NAME)  # noqa: PTH110
+    return _read_list(folder, bundled=False)[1] if there else {}
 
 
 def find_registered(model: str | None) -> ModelEntry:

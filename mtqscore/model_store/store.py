@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from mtqscore.model_store.registry import find_registered, read_own_registry, re
 Tell = Callable[[str], None]
 """Takes one message for the user."""
 
+_OTHER_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
+"""Endings of files that people take for a model; none is opened."""
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -43,7 +48,9 @@ class ModelFile:
 
 def is_path(model: str) -> bool:
     """Tell whether the user means a file, not a name or a reference to the Hub."""
-    return not model.startswith(PREFIX) and (model.lower().endswith(".onnx") or "/" in model or "\\" in model)
+    if model.startswith(PREFIX):
+        return False
+    return model.lower().endswith((".onnx", *_OTHER_WEIGHTS)) or "/" in model or "\\" in model
 
 
 def load_model(model: str | None, tell: Tell | None = None) -> ModelFile:
@@ -85,7 +92,7 @@ def find_model(model: str | None) -> ModelEntry:
             damaged.
     """
     if model is None or not model.startswith(PREFIX):
-        return find_registered(model)
+        return _find_named(model)
     reference = pinned(model)
     entry = _read_cached(reference)
     if entry is None:
@@ -108,7 +115,7 @@ def fetch_model(model: str | None, tell: Tell | None = None) -> ModelEntry:
         EnvironmentProblemError: it cannot be fetched, or what came is not what was promised.
     """
     if model is None or not model.startswith(PREFIX):
-        entry = find_registered(model)
+        entry = _find_named(model)
     else:
         reference = pinned(model)
         entry = _read_cached(reference) or _fetch_description(reference, tell)
@@ -144,12 +151,14 @@ def cached_models(listed: Sequence[ModelEntry] = ()) -> list[ModelEntry]:
     """
     known = {entry.source for entry in listed}
     found = []
-    for place in cache_folder().glob(f"models--*--*/snapshots/*/{DESCRIPTION_NAME}"):
-        repository = place.parts[-4].removeprefix("models--").replace("--", "/")
-        if not REPOSITORY.fullmatch(repository) or not REVISION.fullmatch(place.parts[-2]):
+    # Not Path.glob, which raises where a folder may not be entered: what is there cannot be used anyway.
+    for place in glob.iglob(f"models--*--*/snapshots/*/{DESCRIPTION_NAME}", root_dir=cache_folder()):  # noqa: PTH207
+        folder, _, revision, _ = Path(place).parts
+        repository = folder.removeprefix("models--").replace("--", "/")
+        if not REPOSITORY.fullmatch(repository) or not REVISION.fullmatch(revision):
             continue
         with suppress(EnvironmentProblemError):  # what is damaged cannot be used; `verify` and `show` say why
-            entry = _read_cached(HubReference(repository, place.parts[-2]))
+            entry = _read_cached(HubReference(repository, revision))
             if entry is not None and entry.is_here and entry.source not in known:
                 found.append(entry)
     return sorted(found, key=lambda entry: entry.source)
@@ -181,12 +190,12 @@ def remove_model(model: str) -> int:
     if model.startswith(PREFIX):
         reference = pinned(model)
     else:
-        entry = find_registered(model)
+        entry = _find_named(model)
         if entry.hub is None:
             why = "bundled with mtqscore" if entry.bundled else f"a file of your own, {entry.path}"
             raise UsageError(f"model {entry.label} is {why}: only what was fetched from the Hub can be removed")
         reference = entry.hub
-    if not reference.snapshot.is_dir():
+    if not os.path.isdir(reference.snapshot):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
         raise UsageError(f"model {model} is not on this machine: there is nothing to remove")
     from mtqscore.model_store import hub
 
@@ -211,14 +220,20 @@ def pinned(model: str) -> HubReference:
         raise UnpinnedError(error.repository, error.branch, advice) from error
 
 
+def _find_named(model: str | None) -> ModelEntry:
+    if model is not None and is_path(model):
+        raise UsageError(f"{model!r} is a file: only --model takes files; here stands a name or hf:owner/name@revision")
+    return find_registered(model)
+
+
 def _read_cached(reference: HubReference) -> ModelEntry | None:
     place = reference.cached(DESCRIPTION_NAME)
+    if not os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises where a folder may not be entered
+        return None
     try:
         with place.open("rb") as stream:
             content = stream.read(LARGEST_DESCRIPTION_BYTES + 1)
         return parse_description(content, hub=reference)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except (OSError, ValueError) as error:
         fix = f"mtqscore models remove {reference}, and fetch it again"
         raise EnvironmentProblemError(f"{reference}: {place} cannot be used ({error}); {fix}") from error
@@ -261,10 +276,21 @@ def _damaged(entry: ModelEntry, sha256: str) -> EnvironmentProblemError:
     return EnvironmentProblemError(f"{text}; it was removed: try again to fetch it anew")
 
 
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return f"no model file {path}: it is a folder; name the .onnx file in it"
+    repository = path.as_posix().rpartition("huggingface.co/")[2]
+    if REPOSITORY.fullmatch(repository) and path.suffix.lower() not in (".onnx", *_OTHER_WEIGHTS):
+        return f"no model file {path}; a model of the Hub is named {PREFIX}{repository}@revision"
+    return f"no model file {path}"
+
+
 def _read_file(path: Path) -> ModelFile:
     try:
         if not path.is_file():
-            raise UsageError(f"no model file {path}")
+            raise UsageError(_no_file(path))
+        if path.suffix.lower() in _OTHER_WEIGHTS:
+            raise UsageError(f"{path}: not an ONNX file; mtqscore export makes one of a checkpoint of mtqscore train")
         if path.stat().st_size > LARGEST_MODEL_BYTES:
             raise UsageError(f"{path}: larger than any model can be")
         content = path.read_bytes()
