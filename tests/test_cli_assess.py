@@ -103,6 +103,7 @@ def test_a_list_may_hold_any_bytes(run: Run, folder: Path) -> None:
         ["rec", "--csv", "same", "--json", "./same"],
         ["rec", "--csv", "no/such/folder/out.csv"],
         ["rec", "--json", "rec"],
+        ["rec", "--csv", ""],
     ],
 )
 def test_wrong_use_is_2_and_writes_nothing(run: Run, folder: Path, arguments: list[str]) -> None:
@@ -112,6 +113,28 @@ def test_wrong_use_is_2_and_writes_nothing(run: Run, folder: Path, arguments: li
     assert result.stdout == b""
     assert result.stderr.strip()
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["assess", "--csv", "rec/b.wav", "rec/a.flac"],  # as the shell makes it of --csv rec/*
+        ["assess", "rec/a.flac", "--jsonl", "rec/a.flac"],
+        ["assess", "--from-list", "list", "--json", "./list"],
+        ["assess", "rec/a.flac", "--baseline", "old.jsonl", "--jsonl", "old.jsonl"],
+        ["gate", "old.jsonl", "--fail-under", "g>=1", "--json", "rec/../old.jsonl"],
+        ["gate", "old.jsonl", "--fail-under", "g>=1", "--md", ""],
+        ["compare", "old.jsonl", "new.csv", "--json", "new.csv"],
+    ],
+)
+def test_nothing_replaces_a_recording_or_what_is_read(run: Run, folder: Path, arguments: list[str]) -> None:
+    (folder / "list").write_text("rec/a.flac\n")
+    assert run("assess", "rec/a.flac", "-q", "--jsonl", "old.jsonl", "--csv", "new.csv").returncode == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"would replace" in done.stderr or b"names no file" in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_an_empty_list_on_stdin_is_2(run: Run) -> None:

@@ -99,7 +99,7 @@ def assess(
     from mtqscore.cli.console import clean_endings, without_native_noise
 
     with clean_endings(), without_native_noise():
-        from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
+        from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
         from mtqscore.cli.scoring import describe_run, load_assessor, read_names
         from mtqscore.config import AssessConfig
         from mtqscore.gate import check_patterns
@@ -107,8 +107,7 @@ def assess(
         from mtqscore.settings import parse_gates
 
         named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
-        targets = {kind: target for kind, target in named.items() if target}
-        check_targets(targets)
+        targets = choose_targets(named, read=(from_list, baseline))
         _check_frames(frames, targets)
         _check_extent(resume, shard, targets, judged=bool(fail_under or warn_under or baseline))
         settings = project_settings(config, no_config=no_config)

@@ -80,14 +80,13 @@ def compare(
     from mtqscore.cli.console import clean_endings, say, without_native_noise
 
     with clean_endings(), without_native_noise(), ExitStack() as stack:
-        from mtqscore.cli.outcome import check_targets, project_settings
+        from mtqscore.cli.outcome import choose_targets, project_settings
         from mtqscore.compare import CompareConfig, compare_results, parse_max_drop
         from mtqscore.errors import UsageError
         from mtqscore.report.output import Output
         from mtqscore.report.table import printable
 
-        targets = {kind: target for kind, target in (("json", json), ("md", md)) if target}
-        check_targets(targets)
+        targets = choose_targets({"json": json, "md": md}, read=(base, new))
         if seed < 0:
             raise UsageError(f"--seed {seed}: a seed is 0 or more")
         settings = project_settings(config, no_config=no_config)

@@ -46,13 +46,12 @@ def gate(
     from mtqscore.cli.console import clean_endings
 
     with clean_endings():
-        from mtqscore.cli.outcome import check_targets, exit_code, gate_entries, project_settings
+        from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
         from mtqscore.errors import UsageError
         from mtqscore.results import read_results
         from mtqscore.settings import parse_gates
 
-        targets = {kind: target for kind, target in (("json", json), ("junit", junit), ("md", md)) if target}
-        check_targets(targets)
+        targets = choose_targets({"json": json, "junit": junit, "md": md}, read=(results,))
         entries = gate_entries(fail_under, warn_under, project_settings(config, no_config=no_config), quiet=quiet)
         if not entries:
             raise UsageError("there is no gate; give --fail-under 'g>=3.2', or write gates into mtqscore.toml")

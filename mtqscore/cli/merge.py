@@ -49,13 +49,18 @@ def merge(
 ) -> None:
     """Join the results of shards, and say what is missing or there twice.
 
-    Without an output it only looks. Exit code 0: every recording is there and has scores. 2: wrong use, or the parts
-    do not belong together. 3: something is missing, and nothing was written; or some recordings have no scores.
+    Without an output it only looks.
+
+    Exit codes:
+    0  every recording is there and has scores
+    2  wrong use, or the parts do not belong together
+    3  something is missing, and nothing was written; or some recordings have no scores
+    4  a result cannot be written
     """
     from mtqscore.cli.console import clean_endings
 
     with clean_endings():
-        from mtqscore.cli.outcome import check_targets, exit_code
+        from mtqscore.cli.outcome import choose_targets, exit_code
         from mtqscore.cli.scoring import read_names
         from mtqscore.inputs import find_inputs
         from mtqscore.merge import merge_results
@@ -63,9 +68,7 @@ def merge(
         from mtqscore.results import read_results
 
         named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
-        targets = {kind: target for kind, target in named.items() if target}
-        check_targets(targets)
-        _check_parts_stay(parts, targets)
+        targets = choose_targets(named, read=(*parts, from_list))
         names = read_names(inputs or [], from_list) if inputs or from_list else None
         paths = None if names is None else [item.path for item in find_inputs(names)]
         merged = merge_results([read_results(part, may_be_empty=True) for part in parts], paths)
@@ -73,18 +76,6 @@ def merge(
         summary = Summary()
         _report(merged, summary, targets)
     raise typer.Exit(exit_code(summary))
-
-
-def _check_parts_stay(parts: list[str], targets: dict[str, str]) -> None:
-    import os
-
-    from mtqscore.errors import UsageError
-    from mtqscore.report.output import STDOUT
-
-    places = {os.path.realpath(part) for part in parts if part != STDOUT}
-    for target in targets.values():
-        if target != STDOUT and os.path.realpath(target) in places:
-            raise UsageError(f"{target!r} is one of the parts: write to another file")
 
 
 def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:

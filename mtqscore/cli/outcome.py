@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mtqscore.report.output import Output
     from mtqscore.report.writer import Run, Summary, Writer
@@ -69,22 +69,46 @@ def exit_code(summary: Summary) -> int:
     return 0 if all(judged) else GATE_FAILED_EXIT
 
 
-def check_targets(targets: Mapping[str, str]) -> None:
-    """Refuse two results in one place.
+def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] = ()) -> dict[str, str]:
+    """Where results go, by format.
 
     Args:
-        targets: path, or ``-`` for stdout, by format.
+        named: path, or ``-`` for stdout, by format; None where the option was not given.
+        read: files that the command reads.
 
     Raises:
-        UsageError: two of them are the same.
+        UsageError: an option names nothing, two name the same place, or one would replace what is read or a recording.
     """
     import os
 
     from mtqscore.errors import UsageError
+    from mtqscore.report.output import STDOUT
 
-    places = ["-" if target == "-" else os.path.realpath(target) for target in targets.values()]
-    if len(set(places)) < len(places):
-        raise UsageError(f"two results cannot go to the same place: {', '.join(targets.values())}")
+    targets = {kind: target for kind, target in named.items() if target is not None}
+    taken = {os.path.realpath(name) for name in read if name not in (None, STDOUT)}
+    places: dict[str, str] = {}
+    for kind, target in targets.items():
+        if not target:
+            raise UsageError(f"--{kind} names no file; leave it away, or give - for stdout")
+        place = STDOUT if target == STDOUT else os.path.realpath(target)
+        if place in places:
+            raise UsageError(f"two results cannot go to the same place: {places[place]}, {target}")
+        if place in taken or _is_recording(place):
+            what = "what is read" if place in taken else "a recording"
+            raise UsageError(f"--{kind} {target!r} would replace {what}: name another file")
+        places[place] = target
+    return targets
+
+
+def _is_recording(place: str) -> bool:
+    """Whether a file is there and named like a recording, as where ``--csv *.wav`` has lost its file."""
+    import os
+
+    if not os.path.isfile(place):  # noqa: PTH113 - any name, a bad one too
+        return False
+    from mtqscore.inputs import audio_extensions
+
+    return os.path.splitext(place)[1][1:].lower() in audio_extensions()  # noqa: PTH122
 
 
 class Reports:
