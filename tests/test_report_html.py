@@ -252,10 +252,13 @@ def test_odd_results_still_make_a_page(rows: list[Assessment]) -> None:
 def test_gates_and_their_failing_rows() -> None:
     rows = [scored("a/1.wav", 1.5), scored("b/2.wav", 1.4), scored("b/3.wav", 3.0), unscored("b/4.wav")]
     found = Reader(page(rows, gates=("g>=2 in b/*", "mean(g)>=1.5", "share(g>=2)>=0.9")))
-    assert "2 of 3 gates failed" in found.text
+    assert "2 of 3 gates failed; 1 of 4 not scored" in found.text
     assert found.rows["gates"] == [[1], [0, 1]]
-    passed = Reader(page(rows, gates=("g>=1.2",)))
-    assert "The gate passed" in passed.text
+    # A result with holes does not pass, whatever its gates say.
+    holes = page(rows, gates=("g>=1.2",))
+    assert '<p class="verdict fail">1 of 4 not scored</p>' in holes
+    assert '<p class="verdict pass">Passed</p>' in page(rows[:3], gates=("g>=1.2",))
+    assert 'class="verdict' not in page(rows[:3])
 
 
 def test_a_warning_is_no_failure() -> None:
@@ -286,7 +289,14 @@ def test_the_comparison_is_shown() -> None:
     summary.comparison = compare_results(*results, CompareConfig({"g_mos": 0.1}))
     writer.finish(summary)
     text = Reader(stream.getvalue()).text
-    for words in ("base <b>.jsonl", "8 pairs", "−0.500", "worse", "G-MOS dropped beyond the limit", "Largest losses"):
+    for words in (
+        "base <b>.jsonl",
+        "8 pairs",
+        "−0.500",
+        "worse",
+        "G-MOS fell by more than is allowed",
+        "Largest losses",
+    ):
         assert words in text
 
 
@@ -536,7 +546,7 @@ def test_assess_writes_a_report(run: RunCommand, tmp_path: Path) -> None:
     assert [Path(name).name for name in found.rows["names"]] == ["a <i>.wav", "b.ogg", "broken.wav"]
     assert len(found.details) == 2
     assert all(detail["curves"]["s_mos"] and detail["audio"] and detail["image"] for detail in found.details)
-    assert "The gate failed" in found.text
+    assert "1 of 1 gate failed" in found.text
 
 
 def test_a_report_without_sound_is_small(run: RunCommand, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_page_says_what_was_found() -> None:
     rows = [row(f"{number}.wav", 1 + number / 10, flags=(Flag.CLIPPED,)) for number in range(30)]
     rows += [row(f"none-{number}.wav", None) for number in range(12)]
     page = written("md", rows, gates=gated(rows, "p05(g)>=3.5", "g>=1.5", "mean(n)>=1.5")).decode()
-    assert page.startswith("# 2 of 3 gates failed, 12 of 42 not scored\n\n42 rows, 30 scored: 12 silent\n")
+    assert page.startswith("# 2 of 3 gates failed; 12 of 42 not scored\n\n42 rows, 30 scored: 12 silent\n")
     table = cells(page)
     assert ["G-MOS", "2.45", "overall: 5 excellent, 1 bad"] in table
     assert ["g>=1.5", "all", "1.0000", "1.5", "-0.5000", "5 of 30 fail", "FAILED"] in table
@@ -125,10 +125,10 @@ def test_equal_scores_keep_their_order_and_targets_their_columns() -> None:
 
 def test_a_warning_passes_and_a_drop_fails() -> None:
     rows = [row("a.wav", 2.0)]
-    assert written("md", rows, gates=gated(rows, warn=("g>=3",))).startswith(b"# Passed, 1 gate warned\n")
+    assert written("md", rows, gates=gated(rows, warn=("g>=3",))).startswith(b"# Passed; 1 gate warns\n")
     comparison = dropped()
     page = written("md", rows, comparison=comparison).decode()
-    assert page.startswith("# 1 score fell by more than is allowed\n")
+    assert page.startswith("# G-MOS fell by more than is allowed\n")
     assert "## Comparison" in page
 
 

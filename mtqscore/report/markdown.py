@@ -7,12 +7,13 @@ from heapq import heappush, heapreplace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.gate import WORST_SHOWN, Level
+from mtqscore.gate import WORST_SHOWN
 from mtqscore.report.gates import GATE_TITLES, gate_cells
 from mtqscore.report.table import TITLES, printable
-from mtqscore.report.writer import DECIMALS, Run, Summary, named_scores
-from mtqscore.scores import FLAG_MEANING, Flag
-from mtqscore.spec import SUPERVISED
+from mtqscore.report.verdict import verdict
+from mtqscore.report.writer import Run, Summary
+from mtqscore.scores import FLAG_MEANING, Flag, named_scores
+from mtqscore.spec import DECIMALS, SUPERVISED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ class MarkdownWriter:
             f"{count} {status}" for status, count in sorted(summary.statuses.items()) if status != "ok"
         )
         counts = f"{summary.rows} rows, {summary.scored} scored" + (f": {statuses}" if statuses else "")
-        parts = [f"# {verdict(summary)}", counts, self._means(summary)]
+        parts = [f"# {verdict(summary)[1]}", counts, self._means(summary)]
         if summary.gates is not None:
             parts += ["## Gates", table(GATE_TITLES, map(_gate_row, summary.gates.verdicts))]
         if summary.comparison is not None:
@@ -112,28 +113,6 @@ class MarkdownWriter:
         more = summary.rows - summary.scored - len(rows)
         parts = ["## Not scored", table(("recording", "status", "reason"), rows), f"and {more} more" if more else ""]
         return parts if rows else []
-
-
-def verdict(summary: Summary) -> str:
-    """What the exit code says, in a few words."""
-    verdicts = summary.gates.verdicts if summary.gates else ()
-    failed = sum(not item.passed and item.gate.level is Level.ERROR for item in verdicts)
-    warned = sum(not item.passed and item.gate.level is Level.WARN for item in verdicts)
-    dropped = sum(item.failed for item in summary.comparison.differences) if summary.comparison else 0
-    faults = [
-        f"{failed} of {_counted(len(verdicts), 'gate')} failed" if failed else "",
-        f"{_counted(dropped, 'score')} fell by more than is allowed" if dropped else "",
-        f"{summary.rows - summary.scored} of {summary.rows} not scored" if summary.scored < summary.rows else "",
-    ]
-    if any(faults):
-        return ", ".join(filter(None, faults))
-    if warned:
-        return f"Passed, {_counted(warned, 'gate')} warned"
-    return "Passed" if verdicts or summary.comparison else f"{summary.scored} scored"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _gate_row(item: Verdict) -> list[str]:

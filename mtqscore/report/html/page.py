@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from mtqscore.report.html.distribution import distributions
 from mtqscore.report.html.rows import display_name
 from mtqscore.report.table import TITLES, clock, printable
+from mtqscore.report.verdict import verdict
 from mtqscore.scores import FLAG_MEANING, Flag
 
 if TYPE_CHECKING:
@@ -80,32 +81,8 @@ class Page:
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """The result of all demands: ``pass``, ``warn``, ``fail`` or ``none``, and in words."""
-        gates, comparison = self.summary.gates, self.summary.comparison
-        words, kind = [], "none"
-        if gates is not None and gates.verdicts:
-            total = len(gates.verdicts)
-            broken = [verdict for verdict in gates.verdicts if not verdict.passed]
-            kind = "pass" if not broken else ("warn" if gates.passed else "fail")
-            failed = sum(verdict.gate.level == "error" for verdict in broken)
-            warned = len(broken) - failed
-            if failed:
-                words.append(f"{failed} of {total} gates failed" if total > 1 else "The gate failed")
-            if warned:
-                words.append(f"{warned} gate warns" if warned == 1 else f"{warned} gates warn")
-            if not broken:
-                words.append("All gates passed" if total > 1 else "The gate passed")
-        if comparison is not None:
-            dropped = [TITLES.get(item.target, item.target) for item in comparison.differences if item.failed]
-            limited = any(item.max_drop is not None for item in comparison.differences)
-            if dropped:
-                kind = "fail"
-                words.append(f"{', '.join(dropped)} dropped beyond the limit")
-            elif limited:
-                kind = "pass" if kind == "none" else kind
-                words.append("no score dropped beyond its limit")
-        text = "; ".join(words)
-        return kind, text[:1].upper() + text[1:]
+        """What the run came to, as a kind and in words."""
+        return verdict(self.summary)
 
 
 def write_page(stream: TextIO, page: Page) -> None:
