@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from mtqscore.errors import UsageError
+from mtqscore.errors import EnvironmentProblemError, UsageError
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -122,7 +122,7 @@ def parse_device(text: str) -> Device | None:
     if not kind.numbered:
         raise UsageError(f"device {text!r}: there is one {name} only, without a number")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 3):
-        raise UsageError(f"device {text!r}: behind the colon stands a number from 0, as in {name}:1")
+        raise UsageError(f"device {text!r}: behind the colon stands a number from 0 to 999, as in {name}:1")
     return Device(kind, int(digits))
 
 
@@ -143,11 +143,20 @@ def check_precision(precision: str, device: str) -> None:
 
 @cache
 def load_onnxruntime() -> Any:
-    """Import onnxruntime without what it prints: it looks for GPUs as it loads, and complains where it finds none."""
-    with _quiet_stderr():
-        import onnxruntime
+    """Import onnxruntime without what it prints: it looks for GPUs as it loads, and complains where it finds none.
 
-        onnxruntime.set_default_logger_severity(4)  # fatal errors only; refusals also arrive as exceptions
+    Raises:
+        EnvironmentProblemError: it is not installed, or not whole.
+    """
+    try:
+        with _quiet_stderr():
+            import onnxruntime
+
+            onnxruntime.set_default_logger_severity(4)  # fatal errors only; refusals also arrive as exceptions
+        _ = onnxruntime.InferenceSession, onnxruntime.SessionOptions, onnxruntime.get_available_providers
+    except Exception as error:  # what two distributions left of each other fails in any way
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EnvironmentProblemError(f"onnxruntime does not load ({said}); mtqscore doctor names the fix") from error
     return onnxruntime
 
 

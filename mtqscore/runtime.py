@@ -24,6 +24,7 @@ from mtqscore.devices import (
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.model_store import ModelFile, parse_metadata
 from mtqscore.onnx_file import Value, read_onnx
+from mtqscore.spec import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,10 @@ __all__ = ["DeviceState", "Scorer", "available_devices", "cuda_problem"]
 _INPUTS = {"waveform": ("float", 2), "lengths": ("int64", 1)}
 _OUTPUTS = {"scores": ("float", 2), "frame_scores": ("float", 3)}
 _ELEMENTS = {1: "float", 7: "int64"}
+_SCALES = {target.name: (target.low, target.high) for target in TARGETS}
+_ROUNDING = 1e-5
+"""What float32 may put a score beyond its scale."""
+
 _SILENT = 4
 """onnxruntime's log level that lets only fatal errors through; its refusals also arrive as exceptions."""
 
@@ -148,7 +153,21 @@ class Scorer:
                 f"{self.label}: not a model of mtqscore: scores {scores.shape} and frames {frames.shape} "
                 f"for {batch} items and {targets} targets"
             )
+        self._check_scale(scores)
         return scores, frames
+
+    def _check_scale(self, scores: NDArray[np.float32]) -> None:
+        """Refuse what no result could hold; what is not finite is the recording's own status."""
+        import numpy as np
+
+        for name, values in zip(self.info.targets, scores.T, strict=True):
+            low, high = _SCALES.get(name, (-np.inf, np.inf))
+            finite = values[np.isfinite(values)]
+            if finite.size and not low - _ROUNDING <= finite.min() <= finite.max() <= high + _ROUNDING:
+                found = finite.max() if finite.max() > high else finite.min()
+                raise UsageError(
+                    f"{self.label}: not a model of mtqscore: {name} {found:g} is outside {low:g} to {high:g}"
+                )
 
     def _open(self, model: ModelFile, device: str, precision: str) -> tuple[Any, Device, str]:
         """Open a session on the device that was named, or on the best; a note tells why that is not a GPU."""

@@ -37,6 +37,7 @@ int cuTensorMapEncodeTiled(void) { return 801; }
 SHIM = """
 import os
 cuda_version = "13.0"
+InferenceSession = SessionOptions = None
 def set_default_logger_severity(level): ...
 def get_available_providers(): return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 def preload_dlls():

@@ -13,7 +13,10 @@ import pytest
 import mtqscore.model_store as store
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
 from mtqscore.model_store import registry
+from mtqscore.report.jsonl import frames_as_dict, row_as_dict
+from mtqscore.report.writer import Run
 from mtqscore.runtime import Scorer, cuda_problem
+from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
 
@@ -187,6 +190,9 @@ def make_foreign(path: Path) -> None:
         (lambda path: write_fake_model(path, metadata=METADATA | {"min_samples": "90000"}), "min_samples"),
         (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,loudness"}), "targets"),
         (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,x"}), "4 targets"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,path"}), "targets are"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,g"}), "targets are"),
+        (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,=x()"}), "targets are"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(run: Run, tmp_path: Path, make: object, said: str) -> None:
@@ -198,6 +204,19 @@ def test_what_is_no_model_is_refused_in_one_line(run: Run, tmp_path: Path, make:
     (line,) = result.stderr.decode().splitlines()
     assert line.startswith("mtqscore: foreign.onnx: ") or said == "no model file"
     assert said in line
+
+
+def test_no_score_takes_the_name_of_another_column() -> None:
+    run = Run("0", "m@1", "", "", ("s_mos", "n_mos", "g_mos"), AssessConfig(), frames=True)
+    frames = FrameScores(0.032, run.targets, np.ones((2, 3), np.float32))
+    scored = Assessment(
+        "a.wav", "mean", 1.0, 16_000, Status.OK, "", (), Scores(1, 1, 1), frames, run.model, "", "", run.options
+    )
+    row = row_as_dict(scored, run)
+    columns = {*row, *frames_as_dict(frames)} - set(run.targets)
+    for column in columns:
+        with pytest.raises(UsageError, match="targets are"):
+            store.parse_metadata("m", METADATA | {"targets": f"s_mos,n_mos,g_mos,{column}"})
 
 
 def test_the_scorer_keeps_the_batch_contract(fake_model: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,16 @@ def test_another_format_within_an_onnx_file_is_not_run(fake_model: str, tmp_path
     assert result.returncode == 0, "it is read as the ONNX file that was inspected"
 
 
+def test_scores_beyond_their_scale_are_refused(fake_model: str) -> None:
+    scorer = Scorer(load_model(fake_model), "cpu")
+    frames = np.zeros((2, 5, 3))
+    for s_mos, said in ((9.0, "s_mos 9 is outside 1 to 5"), (-1.0, "s_mos -1 is outside 1 to 5"), (5.000005, "")):
+        scores = np.array([[s_mos, np.nan, np.inf], [3.0, 3.0, 3.0]])
+        scorer._session = type("Session", (), {"run": lambda *_, given=scores: (given, frames)})()
+        with pytest.raises(UsageError, match=said) if said else nullcontext():
+            scorer.score(np.zeros((2, 4 * HOP_SAMPLES), np.float32), np.full(2, RATE_HZ))
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_what_a_model_answers_is_checked(fake_model: str, batch: int) -> None:
     scorer = Scorer(load_model(fake_model), "cpu")
@@ -230,11 +241,37 @@ def test_what_a_model_answers_is_checked(fake_model: str, batch: int) -> None:
         scorer.score(np.zeros((batch, 4 * HOP_SAMPLES), np.float32), np.full(batch, RATE_HZ))
 
 
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("", "has no attribute"),
+        ("raise ImportError('a symbol is missing\\nand more')", "(a symbol is missing)"),
+        ("raise ModuleNotFoundError(\"No module named 'onnxruntime'\")", "(No module named 'onnxruntime')"),
+        ("def set_default_logger_severity(n): ...", "has no attribute 'InferenceSession'"),
+    ],
+)
+def test_an_onnxruntime_that_is_not_whole_points_to_the_doctor(
+    run: Run, tmp_path: Path, module: str, said: str
+) -> None:
+    write(tmp_path / "a.wav", speechlike(1))
+    (tmp_path / "shadow" / "onnxruntime").mkdir(parents=True)
+    (tmp_path / "shadow" / "onnxruntime" / "__init__.py").write_text(module)
+    path = f"{tmp_path / 'shadow'}:{Path(__file__).parent.parent}"
+    for command in (("assess", "a.wav"), ("explain", "a.wav"), ("selftest",)):
+        result = run(*command, env={"PYTHONPATH": path})
+        assert (result.returncode, result.stdout) == (4, b"")
+        (line,) = result.stderr.decode().splitlines()
+        assert line.startswith("mtqscore: onnxruntime does not load")
+        assert said in line
+        assert line.endswith("; mtqscore doctor names the fix")
+
+
 def test_loading_onnxruntime_says_nothing(tmp_path: Path) -> None:
     package = tmp_path / "onnxruntime"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "import os\nos.write(2, b'[W:onnxruntime] GPU discovery failed')\ndef set_default_logger_severity(n): ..."
+        "import os\nos.write(2, b'[W:onnxruntime] GPU discovery failed')\ndef set_default_logger_severity(n): ...\n"
+        "InferenceSession = SessionOptions = get_available_providers = None"
     )
     code = (
         "from mtqscore.devices import load_onnxruntime as load; assert load() is load(); import os; os.write(2, b'!')"

@@ -19,6 +19,13 @@ _LONGEST_WINDOW_SAMPLES = 600 * SAMPLE_RATE_HZ
 _LONGEST_WORD = 64
 _MOST_TARGETS = 32
 _TARGET = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TAKEN = frozenset(
+    (
+        *("path", "channel", "duration_s", "sample_rate_hz", "status", "flags", "model", "reason", "model_sha256"),
+        *("provider", "precision", "size_bytes", "modified_ns", "channel_count", "shard", "frames", "hop_s", "extra"),
+    )
+)
+"""Names that stand for something else in a row of results."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,9 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
         if number("sample_rate_hz", 1) != SAMPLE_RATE_HZ:
             raise ValueError(f"sample_rate_hz is not {SAMPLE_RATE_HZ}")
         missing = [target.name for target in SUPERVISED if target.name not in targets]
-        strange = [target for target in targets if not _TARGET.fullmatch(target)]
-        if missing or strange or len(set(targets)) != len(targets) or len(targets) > _MOST_TARGETS:
+        strange = [target for target in targets if not _TARGET.fullmatch(target) or target in _TAKEN]
+        meant = {target.removesuffix("_mos") for target in targets}  # in gates, g is g_mos
+        if missing or strange or len(meant) != len(targets) or len(targets) > _MOST_TARGETS:
             raise ValueError(f"targets are {_shown(metadata['targets'])}")
         hop_samples = number("frame_hop_samples", 1)
         info = ModelInfo(
