@@ -361,6 +361,11 @@ def _losses(pairs: Sequence[Pair], change: NDArray[np.float64]) -> tuple[Pair, .
     return tuple(pairs[index] for index in order if worst[index] < -EVEN)
 
 
+def _precision(row: Assessment) -> str:
+    """Precision that a row was computed in; empty where its file does not tell."""
+    return row.precision or (row.options.precision if row.options is not None else "")
+
+
 def _notes(base: Results, new: Results, *, sought: bool, paired: bool) -> Iterator[str]:
     """What makes the two sides less alike than they should be."""
     if not _same_model(base.run, new.run):
@@ -368,6 +373,10 @@ def _notes(base: Results, new: Results, *, sought: bool, paired: bool) -> Iterat
     mixed = [{row.channel == "mean" for row in side.rows if row.ok} for side in (base, new)]
     if mixed[0] != mixed[1]:
         yield "one side has scores of mixdowns, the other of single channels: score both with the same --channels"
+    precisions = [sorted({_precision(row) for row in side.rows if row.ok} - {""}) for side in (base, new)]
+    if all(precisions) and precisions[0] != precisions[1]:
+        named = " and ".join("/".join(names) for names in precisions)
+        yield f"the sides were computed in {named}: that alone moves scores by about 0.02; use one --precision for both"
     for target in base.run.targets + new.run.targets:
         if target not in _shared_targets(base.run, new.run):
             yield f"only one side has the score {target}"

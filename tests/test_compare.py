@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from mtqscore.compare import (
     compare_results,
     parse_max_drop,
 )
+from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.report.comparison import (
     comparison_as_dict,
@@ -124,6 +126,14 @@ def test_channels_are_paired_with_their_like() -> None:
     mixed = compare_results(base, side([row("a.wav")]))
     assert not mixed.paired
     assert any("--channels" in note for note in mixed.notes)
+
+
+@pytest.mark.parametrize(("new", "said"), [("tf32", True), ("fp32", False), (None, False)])
+def test_sides_of_unlike_precision_are_told(new: str | None, said: bool) -> None:
+    base = side([replace(row("a.wav"), precision="fp32"), row("b.wav", None)])
+    options = None if new is None else AssessConfig(precision=new)
+    found = compare_results(base, side([replace(row("a.wav"), options=options)]))
+    assert any("computed in fp32 and tf32" in note for note in found.notes) == said
 
 
 def test_arrays_have_no_name_to_pair_them_by() -> None:

@@ -180,6 +180,23 @@ def test_why_cuda_does_not_work(
     assert (lies_idle, done.stderr) == (idle, b"")
 
 
+def test_commands_that_score_take_a_precision(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", speechlike(1))
+    scored = run("assess", "a.wav", "--precision", "fp32", "--device", "cpu", "--jsonl", "-")
+    assert (scored.returncode, json.loads(scored.stdout)["precision"]) == (0, "fp32")
+    assert scored.stderr.decode().rstrip().endswith("fake@1 on the CPU")
+    for command in (("assess", "a.wav"), ("explain", "a.wav"), ("compare", "a.wav", "a.wav")):
+        refused = run(*command, "--precision", "tf32", "--device", "cpu")
+        assert (refused.returncode, refused.stdout) == (2, b"")
+        assert b"device cpu has none" in refused.stderr
+        assert b"--precision" in run(command[0], "--help", env={"COLUMNS": "200"}).stdout
+    help_page = run("assess", "--help", env={"COLUMNS": "200"}).stdout.decode()
+    assert all(name in help_page for name in ("auto", *DEVICE_KINDS))
+    hidden = run("assess", "a.wav", "--precision", "tf32", env={"CUDA_VISIBLE_DEVICES": "-1"})
+    assert (hidden.returncode, hidden.stdout) == (4, b"")
+    assert b"precision tf32 needs CUDA" in hidden.stderr
+
+
 @needs_gcc
 @pytest.mark.skipif(
     CUDA_PROVIDER not in load_onnxruntime().get_available_providers(), reason="onnxruntime without CUDA"

@@ -28,6 +28,7 @@ from mtqscore.cli.options import (
     NoConfig,
     Parquet,
     Paths,
+    Precision,
     Quiet,
     Resume,
     ShardOption,
@@ -64,6 +65,7 @@ def assess(
     from_list: FromList = None,
     model: Model = None,
     device: Device = None,
+    precision: Precision = None,
     channels: Channels = None,
     threads: Threads = None,
     batch_seconds: BatchSeconds = 40.0,
@@ -119,6 +121,7 @@ def assess(
             threads=threads,
             batch_s=batch_seconds,
             frames=frames or "html" in targets,
+            precision=precision or "fp32",
         )
         inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
         assessor = load_assessor(options, quiet=quiet)
@@ -333,8 +336,8 @@ def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _
     _conclude(summary, shown=STDOUT not in targets.values(), quiet=quiet)
     if scored.rows and not quiet:
         speed = f"{scored.audio_s / max(wall_s, 1e-9):,.0f} × real time"
-        where = "GPU" if "CUDA" in run.provider else "CPU"
-        say(f"{scored.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on the {where}")
+        where = "the CPU" if assessor.scorer.on_cpu else run.provider
+        say(f"{scored.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on {where}")
     return summary
 
 

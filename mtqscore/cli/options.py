@@ -57,8 +57,17 @@ Device = Annotated[
     str | None,
     typer.Option(
         "--device",
-        metavar="auto|cpu|cuda",
-        help="auto (the default) takes a GPU that works; cuda is strict: an error if it does not work.",
+        metavar="auto|cpu|cuda[:N]|directml[:N]|coreml|migraphx[:N]",
+        help="auto (the default) takes CUDA where it works, else the CPU; a device that is named must work.",
+        rich_help_panel=SCORING,
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|tf32",
+        help="fp32 is the default; tf32 is for CUDA only, and moves scores by about 0.02.",
         rich_help_panel=SCORING,
     ),
 ]
