@@ -6,7 +6,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING
 
-from mtqscore.report.table import printable
+from mtqscore.report.table import moment, printable
 from mtqscore.scores import Flag, Status
 from mtqscore.spec import NARROWBAND_HZ
 
@@ -65,19 +65,6 @@ def band(target: str, score: float) -> str:
     """
     labels = BANDS.get(target)
     return labels[min(max(int(score + 0.5), 1), 5) - 1] if labels else ""
-
-
-def moment(time_s: float) -> str:
-    """Place in time as players show it.
-
-    Example:
-        >>> moment(3.5), moment(75), moment(4_000)
-        ('0:03.5', '1:15.0', '1:06:40.0')
-    """
-    minutes, tenths = divmod(round(time_s * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{tenths // 10:02}.{tenths % 10}"
-    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
 def advise(explanation: Explanation) -> Iterator[str]:

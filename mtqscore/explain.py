@@ -15,9 +15,10 @@ from mtqscore.assess import loaded_assessor
 from mtqscore.audio import FileSource, Resampler, Source, UnscorableError
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
-from mtqscore.report.writer import DECIMALS, named_scores
+from mtqscore.scores import named_scores
 from mtqscore.seconds import Seconds, SecondsScorer
 from mtqscore.signal_facts import SignalFacts, SignalListener
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -56,7 +56,7 @@ def mtqscore_assessor(pytestconfig: pytest.Config) -> Assessor:
 @pytest.fixture
 def assert_quality(mtqscore_assessor: Assessor, record_property: Callable[[str, object], None]) -> AssertQuality:
     """Assert that a recording reaches scores, as ``mtqscore.assert_quality``; they become properties of the test."""
-    from mtqscore.report.writer import DECIMALS
+    from mtqscore.spec import DECIMALS
     from mtqscore.testing import demand, hear, read_limits
 
     def check(

@@ -86,6 +86,7 @@ def read_limits(**limits: float | None) -> dict[str, float]:
     """
     from mtqscore.spec import MOS_HIGH, MOS_LOW
 
+    __tracebackhide__ = True
     given = {f"{name}_mos": limit for name, limit in limits.items() if limit is not None}
     if not given:
         raise UsageError("assert_quality needs a limit: s, n or g, for example g=3.2")
@@ -104,6 +105,7 @@ def hear(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> Heard:
     """
     from mtqscore.report.table import printable
 
+    __tracebackhide__ = True
     if isinstance(audio, str | os.PathLike):
         if sample_rate_hz is not None:
             raise UsageError("a file has a sample rate of its own: leave sample_rate_hz away")
@@ -125,7 +127,7 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
         AssertionError: a score is too low, or there is none.
     """
     from mtqscore.report.table import TITLES
-    from mtqscore.report.writer import DECIMALS
+    from mtqscore.spec import DECIMALS
 
     __tracebackhide__ = True
     assessment = heard.assessment
@@ -144,7 +146,7 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
     lines.append("scores: " + ", ".join(f"{TITLES[name]} {value:.4f}" for name, value in values.items()))
     worst = _worst_second(heard)
     if worst is not None:
-        from mtqscore.advice import moment
+        from mtqscore.report.table import moment
 
         shown = ", ".join(f"{name[0].upper()} {worst.scores[name]:.2f}" for name in names)
         lines.append(f"worst second: {moment(worst.start_s)} to {moment(worst.end_s)}, alone {shown}")
@@ -167,12 +169,15 @@ def _choose_assessor(config: AssessConfig | None, assessor: Assessor | None) -> 
 def _as_array(audio: Any) -> Any:
     import numpy as np
 
+    __tracebackhide__ = True
     try:
         samples = np.asarray(audio)
     except (TypeError, ValueError, RuntimeError) as error:
         # Tensors on a GPU, with a gradient or of a type that numpy lacks; lists of unequal length.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"the samples are nothing that numpy takes: {reason}") from error
+    if samples.dtype.kind not in "biuf":
+        raise UsageError(f"{type(audio).__name__} is neither a path nor samples: give text, a Path or numbers")
     if samples.dtype.kind == "i" and not hasattr(audio, "dtype"):
         raise UsageError("a list of integers has no full scale: make it an array of its type, for example numpy.int16")
     if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:

@@ -16,11 +16,12 @@ import pytest
 import soundfile
 
 from mtqscore import AssessConfig, Assessor, UsageError, explain_file
-from mtqscore.advice import band, moment
+from mtqscore.advice import band
 from mtqscore.cli.curves import in_columns, plot
 from mtqscore.cli.explain import describe
 from mtqscore.explain import as_record
 from mtqscore.judgement import RawJudge
+from mtqscore.report.table import moment
 from mtqscore.scores import Status
 from mtqscore.seconds import Seconds, SecondsScorer
 from mtqscore.signal_facts import SignalFacts, SignalListener

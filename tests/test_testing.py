@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -97,7 +98,9 @@ def test_what_cannot_be_scored_fails(audio: Any, reason: str) -> None:
         (np.zeros(RATE_HZ, np.uint8), RATE_HZ, {"g": 3}, "neither floats nor signed integers"),
         ([1, 2, 3], RATE_HZ, {"g": 3}, "list of integers"),
         ([[1.0], [1.0, 2.0]], RATE_HZ, {"g": 3}, "nothing that numpy takes"),
-        (None, RATE_HZ, {"g": 3}, "are not"),
+        (None, RATE_HZ, {"g": 3}, "NoneType is neither a path nor samples"),
+        (b"a.wav", None, {"g": 3}, "bytes is neither a path nor samples"),
+        (io.BytesIO(), None, {"g": 3}, "BytesIO is neither a path nor samples"),
     ],
 )
 def test_wrong_use_is_no_failed_assertion(audio: Any, rate_hz: Any, limits: dict[str, Any], message: str) -> None:
@@ -204,6 +207,13 @@ def test_it():
 """)
     assert "test_it.py:5: AssertionError" in done.stdout
     assert "testing.py" not in done.stdout
+
+
+def test_wrong_use_hides_its_frames_too(run_tests: Callable[..., TestRun], fake_model: str) -> None:
+    for use in ("assert_quality('a.wav')", "assert_quality(None, g=3)", "assert_quality('a.wav', 16_000, g=3)"):
+        done = run_tests(USES.replace('assert_quality("a.wav", s=1.0)', use), "--mtqscore-model", fake_model)
+        assert "UsageError" in done.stdout
+        assert "testing.py" not in done.stdout
 
 
 def test_a_wrong_model_is_one_line(run_tests: Callable[..., TestRun]) -> None:

@@ -19,6 +19,7 @@ from mtqscore.cli.options import (
     MaxDrop,
     Model,
     NoConfig,
+    Precision,
     Quiet,
     Threads,
 )
@@ -59,6 +60,7 @@ def compare(
     ] = 0,
     model: Model = None,
     device: Device = None,
+    precision: Precision = None,
     channels: Channels = None,
     threads: Threads = None,
     config: ConfigFile = None,
@@ -95,7 +97,7 @@ def compare(
         limits = parse_max_drop(max_drop) if max_drop else settings.max_drop
         comparing = CompareConfig(limits, allow_other_model, unpaired, seed=seed)
         places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
-        options = _ScoringOptions(model, device, channels, threads)
+        options = _ScoringOptions(model, device, precision, channels, threads)
         sides = _read_or_score((base, new), options, settings, comparing, quiet=quiet)
         comparison = compare_results(sides[0], sides[1], comparing)
         _show(comparison, places, seed)
@@ -110,6 +112,7 @@ class _ScoringOptions:
 
     model: str | None
     device: str | None
+    precision: str | None
     channels: str | None
     threads: int | None
 
@@ -137,9 +140,10 @@ def _read_or_score(
             check_comparable(known.run, run, comparing)
         for name, items in inputs.items():
             sides[name] = Results(name, run, tuple(score(assessor, items, quiet=quiet)))
-    elif options != _ScoringOptions(None, None, None, None):
+    elif options != _ScoringOptions(None, None, None, None, None):
         raise UsageError(
-            "--model, --device, --channels and --threads are for recordings, and both sides are results already"
+            "--model, --device, --precision, --channels and --threads are for recordings, and both sides are results "
+            "already"
         )
     return [sides[name] for name in names]
 
@@ -170,6 +174,7 @@ def _make_assessor(
         device=options.device or settings.device or "auto",
         channels=options.channels or of_other or settings.channels or "mean",
         threads=options.threads,
+        precision=options.precision or "fp32",
     )
     if known is None or options.model is not None:
         return load_assessor(config)
@@ -221,12 +226,12 @@ def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) 
     from mtqscore.cli.console import say
     from mtqscore.cli.outcome import GATE_FAILED_EXIT, SOME_FAILED_EXIT
     from mtqscore.report.comparison import limits_line
-    from mtqscore.report.table import printable
+    from mtqscore.report.table import display_name, printable
 
     unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
     if not quiet:
         for side, row in unscored[:UNSCORED_SHOWN]:
-            name = f"{printable(row.path or '(array)')} in {printable(side.source)}"
+            name = f"{display_name(row.path)} in {printable(side.source)}"
             say(f"{name}: {row.status}: {printable(row.reason)}")
         if limits := limits_line(comparison):
             say(limits)

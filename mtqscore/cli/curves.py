@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.advice import moment
+from mtqscore.report.table import moment
 from mtqscore.spec import MOS_HIGH, MOS_LOW
 
 if TYPE_CHECKING:

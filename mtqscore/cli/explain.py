@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.options import Channels, ConfigFile, Device, Json, Model, NoConfig
+from mtqscore.cli.options import Channels, ConfigFile, Device, Json, Model, NoConfig, Precision
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def explain(
     file: Annotated[str, typer.Argument(metavar="FILE", help="One recording.", show_default=False)],
     model: Model = None,
     device: Device = None,
+    precision: Precision = None,
     channels: Channels = None,
     config: ConfigFile = None,
     no_config: NoConfig = False,
@@ -47,7 +48,7 @@ def explain(
         from mtqscore.explain import explain_file
         from mtqscore.report.output import STDOUT
 
-        explanation = explain_file(file, _resolve(model, device, channels, config, no_config=no_config))
+        explanation = explain_file(file, _resolve(model, device, precision, channels, config, no_config=no_config))
         if json is not None:
             _write_json(explanation, json)
         if json != STDOUT:
@@ -57,7 +58,13 @@ def explain(
 
 
 def _resolve(
-    model: str | None, device: str | None, channels: str | None, config: str | None, *, no_config: bool
+    model: str | None,
+    device: str | None,
+    precision: str | None,
+    channels: str | None,
+    config: str | None,
+    *,
+    no_config: bool,
 ) -> AssessConfig:
     from mtqscore.cli.outcome import project_settings
     from mtqscore.config import AssessConfig
@@ -67,6 +74,7 @@ def _resolve(
         model=model or settings.model,
         device=device or settings.device or "auto",
         channels=channels or settings.channels or "mean",
+        precision=precision or "fp32",
     )
 
 
@@ -113,10 +121,10 @@ def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool
         blocks: whether it has block characters.
         colour: whether to colour the curves.
     """
-    from mtqscore.report.table import printable
+    from mtqscore.report.table import display_name, printable
 
     assessment, signal = explanation.assessment, explanation.signal
-    yield printable(assessment.path or "(array)")
+    yield display_name(assessment.path)
     if signal is not None:
         yield "  " + _format(explanation, signal)
     yield ""
@@ -151,7 +159,7 @@ def _format(explanation: Explanation, signal: SignalFacts) -> str:
 
 def _scores(explanation: Explanation) -> Iterator[str]:
     from mtqscore.report.table import TITLES
-    from mtqscore.report.writer import named_scores
+    from mtqscore.scores import named_scores
 
     kinds = {"s_mos": "the speech is", "n_mos": "the background noise is", "g_mos": "the whole is"}
     for name, value in named_scores(explanation.assessment).items():
@@ -165,8 +173,8 @@ def _scores(explanation: Explanation) -> Iterator[str]:
 
 
 def _along_time(explanation: Explanation, width: int, *, blocks: bool, colour: bool) -> Iterator[str]:
-    from mtqscore.advice import moment
     from mtqscore.cli.curves import plot
+    from mtqscore.report.table import moment
 
     worst, best, median, signal = explanation.worst, explanation.best, explanation.median, explanation.signal
     if explanation.seconds is None or worst is None or best is None or median is None or signal is None:
@@ -204,7 +212,7 @@ def _measured(signal: SignalFacts) -> Iterator[str]:
 
 
 def _clipping(signal: SignalFacts) -> str:
-    from mtqscore.advice import moment
+    from mtqscore.report.table import moment
 
     if signal.first_clipped_s is None:
         return "no flat tops at full scale"

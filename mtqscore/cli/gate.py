@@ -110,10 +110,10 @@ class _GatesOnly:
 def _conclude(results: Results, report: GateReport) -> None:
     from mtqscore.cli.console import say
     from mtqscore.report.gates import verdict_line
-    from mtqscore.report.table import printable
+    from mtqscore.report.table import display_name
 
     say(verdict_line(report))
     unscored = [row for row in results.rows if not row.ok]
     if unscored:
-        first = f"{printable(unscored[0].path or '(array)')}: {unscored[0].status}"
+        first = f"{display_name(unscored[0].path)}: {unscored[0].status}"
         say(f"{len(unscored)} of {len(results.rows)} rows have no scores, the first is {first}")

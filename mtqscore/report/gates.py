@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from mtqscore.gate import WORST_SHOWN, Level
-from mtqscore.report.table import TITLES, aligned, printable
-from mtqscore.report.writer import DECIMALS
+from mtqscore.report.table import TITLES, aligned, display_name, printable
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,5 +101,5 @@ def _distance(gate: Gate, value: float) -> float:
 
 
 def _named(worst: Worst) -> str:
-    name = "(array)" if worst.path is None else printable(worst.path)
+    name = display_name(worst.path)
     return name if worst.channel in ("", "mean") else f"{name}, channel {printable(worst.channel)}"

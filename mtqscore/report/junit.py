@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from mtqscore.gate import Gate, Level
 from mtqscore.report.gates import observed_text
-from mtqscore.report.table import TITLES, printable
-from mtqscore.report.writer import DECIMALS, Run, Summary, record
+from mtqscore.report.table import TITLES, display_name, printable
+from mtqscore.report.writer import Run, Summary, record
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +119,7 @@ class JunitWriter:
 
 def _recording(row: dict[str, Any], gates: list[Gate]) -> _Case:
     """A recording: an error without scores, a failure where it breaks gates that hold for every one of them."""
-    path = printable(row["path"] or "(array)")
+    path = display_name(row["path"])
     folder, name = os.path.split(path.rstrip("/"))
     name = name if row["channel"] in ("", "mean") else f"{name}, channel {row['channel']}"
     group = folder if folder not in ("", ".") else TOP_FOLDER
@@ -153,7 +154,7 @@ def _gate_case(verdict: Verdict) -> _Case:
         return _Case("gates", gate.name, output=observed)
     if gate.level is Level.WARN:
         return _Case("gates", gate.name, output=f"warning: {observed}")
-    worst = [f"{printable(item.path or '(array)')}: {item.value:.{DECIMALS}f}" for item in verdict.worst]
+    worst = [f"{display_name(item.path)}: {item.value:.{DECIMALS}f}" for item in verdict.worst]
     return _Case("gates", gate.name, "failure", "gate", observed, "\n".join([observed, *worst]))
 
 

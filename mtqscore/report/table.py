@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.report.writer import Run, Summary, named_scores
-from mtqscore.scores import FLAG_MEANING, Flag
+from mtqscore.report.writer import Run, Summary
+from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.spec import SUPERVISED
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _to_right(text: str, width: int) -> str:
 
 def _first_cell(path: str | None) -> str:
     """A name where a line begins; CI systems take lines that begin with ``::`` or ``##`` for commands."""
-    name = printable(path if path is not None else "(array)")
+    name = display_name(path)
     return f"./{name}" if name.lstrip().startswith(("::", "##")) else name
 
 
@@ -224,6 +224,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def display_name(path: str | None) -> str:
+    """Name of a recording for people: `printable`, and a word for an array."""
+    return printable(path) if path is not None else "(array)"
+
+
 def clock(duration_s: float) -> str:
     """Length as people read it.
 
@@ -236,3 +241,16 @@ def clock(duration_s: float) -> str:
     minutes, seconds = divmod(round(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def moment(time_s: float) -> str:
+    """Place in time as players show it.
+
+    Example:
+        >>> moment(3.5), moment(75), moment(4_000)
+        ('0:03.5', '1:15.0', '1:06:40.0')
+    """
+    minutes, tenths = divmod(round(time_s * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mtqscore.scores import Assessment
     from mtqscore.shards import Shard
 
-__all__ = ["DECIMALS", "Run", "Summary", "Writer", "columns", "named_scores", "record", "verdict_as_dict"]
-
 
 @dataclass(frozen=True)
 class Run:

@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from mtqscore.report.html.curves import Excerpt, cut_excerpt
-from mtqscore.report.writer import named_scores
+from mtqscore.scores import named_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

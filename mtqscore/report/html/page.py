@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mtqscore.report.html.distribution import distributions
-from mtqscore.report.html.rows import display_name
-from mtqscore.report.table import TITLES, clock, printable
+from mtqscore.report.table import TITLES, clock, display_name, moment, printable
 from mtqscore.report.verdict import verdict
 from mtqscore.scores import FLAG_MEANING, Flag
 
@@ -173,20 +172,6 @@ def signed(value: float | None, decimals: int) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{'−' if value < 0 else '+'}{abs(value):.{decimals}f}"
-
-
-def moment(time_s: float) -> str:
-    """Write a time within a recording.
-
-    Example:
-        >>> moment(3.21), moment(75.5), moment(3675)
-        ('0:03.2', '1:15.5', '1:01:15.0')
-    """
-    tenths = round(time_s * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{rest // 10:02}.{rest % 10}"
-    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
 def meter(value: float | None) -> str:

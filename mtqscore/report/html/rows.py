@@ -7,9 +7,9 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mtqscore.report.table import printable
-from mtqscore.report.writer import DECIMALS, named_scores
-from mtqscore.scores import Flag, Status
+from mtqscore.report.table import display_name, printable
+from mtqscore.scores import Flag, Status, named_scores
+from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -181,11 +181,6 @@ class _Names:
 
     def as_dict(self) -> dict[str, object]:
         return {"names": self._names, "codes": self._column.tolist()}
-
-
-def display_name(path: str | None) -> str:
-    """Name of a recording, with control, direction and undecodable characters as escapes."""
-    return printable(path) if path is not None else "(array)"
 
 
 def safe_json(value: object) -> str:
