@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mtqscore.scores import Assessment
-    from mtqscore.shards import Shard
 
 MOST_SHOWN = 3
 """Names that a message shows before it counts the rest."""
@@ -56,7 +55,7 @@ def merge_results(parts: Sequence[Results], paths: Sequence[str] | None = None) 
         raise UsageError("there are no rows to merge")
     _check_alike(filled)
     rows, repeated = _gather(filled)
-    gaps = [*_missing_channels(rows), *_missing_shards([shard for part in parts for shard in part.shards], rows)]
+    gaps = [*_missing_channels(rows), *_missing_shards(parts, rows)]
     if paths is None:
         order: Iterable[str] = sorted(rows, key=lambda path: path.replace(os.sep, "/").split("/"))
     else:
@@ -148,8 +147,9 @@ def _missing_channels(rows: dict[str, dict[str, Assessment]]) -> Iterator[str]:
     yield from _named("without some of its channels", short)
 
 
-def _missing_shards(shards: Sequence[Shard], rows: Iterable[str]) -> Iterator[str]:
+def _missing_shards(parts: Sequence[Results], rows: Iterable[str]) -> Iterator[str]:
     """What the shards that are there tell of those that are not."""
+    shards = [shard for part in parts for shard in part.shards]
     if not shards:
         return
     count = shards[0].count
@@ -164,10 +164,12 @@ def _missing_shards(shards: Sequence[Shard], rows: Iterable[str]) -> Iterator[st
     lacking = [number for number in range(1, count + 1) if number not in known]
     missing = shards[0].all_recordings - sum(shard.recordings for shard in known.values())
     missing -= sum(found[number] for number in lacking)
-    # A shard without recordings leaves a file without rows, which cannot tell its number.
+    # A shard without recordings leaves a file without lines, which cannot tell its number.
+    empty = sum(not part.rows and not part.shards for part in parts)
     if missing > 0:
         names = ", ".join(f"{number}/{count}" for number in lacking[:MOST_SHOWN])
         more = f" and {len(lacking) - MOST_SHOWN} more" if len(lacking) > MOST_SHOWN else ""
+        more += f" ({empty} of these are empty parts)" if empty else ""
         yield f"no rows of shard {names}{more}: {missing:,} of {shards[0].all_recordings:,} recordings are missing"
 
 

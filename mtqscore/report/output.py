@@ -37,6 +37,7 @@ class Output(AbstractContextManager["Output"]):
         self.path = Path(os.path.realpath(target))
         self._partial: Path | None = None
         self._handle: int | None = None
+        self._is_ours = not keep  # whether the file is known to be a result
         try:
             self.stream = self._open(line_by_line=line_by_line, keep=keep)
         except (OSError, ValueError) as error:
@@ -63,11 +64,12 @@ class Output(AbstractContextManager["Output"]):
         return place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
     def cut_half_line(self) -> None:
-        """Take off what stands behind the last line end of a file that is kept; nothing was written yet.
+        """Take a file that is kept for a result, and cut off what stands behind its last line end.
 
         Raises:
             EnvironmentProblemError: the file cannot be changed.
         """
+        self._is_ours = True
         try:
             if self._handle is not None:
                 _cut_half_line(self._handle)
@@ -94,7 +96,7 @@ class Output(AbstractContextManager["Output"]):
         with suppress(OSError):  # the failure that led here is the one to report
             self.stream.close()
         if self._handle is not None:
-            if failure is not None:
+            if failure is not None and self._is_ours:
                 with suppress(OSError):
                     _cut_half_line(self._handle)
             os.close(self._handle)  # and with it goes the lock
