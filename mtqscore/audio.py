@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from mtqscore.errors import InputError
+from mtqscore.libraries import load_library
 from mtqscore.scores import Status
 from mtqscore.spec import SAMPLE_RATE_HZ
 
@@ -99,7 +100,7 @@ class FileSource:
         self._truncated = _log_says_truncated(self._sound.extra_info)
 
     def _open_sound(self) -> Any:
-        import soundfile
+        soundfile = load_library("soundfile")
 
         if self._before.st_size == 0:
             raise UnscorableError(Status.EMPTY, "the file has no bytes")
@@ -146,7 +147,7 @@ class FileSource:
         Raises:
             UnscorableError: nothing at all could be decoded although the header announces samples.
         """
-        import soundfile
+        soundfile = load_library("soundfile")
 
         block_frames = max(1, BLOCK_VALUES // self.channels)
         announced = int(self._sound.frames)
@@ -176,7 +177,7 @@ class FileSource:
 
     def _rescue(self, position: int, block_frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield what stands between the last whole block and the place where the stream broke."""
-        import soundfile
+        soundfile = load_library("soundfile")
 
         # A decoder that has failed may refuse to go back; a fresh one stops no earlier than the fault itself.
         self._sound.close()
@@ -249,7 +250,7 @@ class Resampler:
     def __init__(self, sample_rate_hz: int, target_rate_hz: int = SAMPLE_RATE_HZ) -> None:
         self._stream: Any = None
         if sample_rate_hz != target_rate_hz:
-            import soxr
+            soxr = load_library("soxr")
 
             self._stream = soxr.ResampleStream(sample_rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtqscore.audio import ArraySource, FileSource, Resampler, Source, UnscorableError
+from mtqscore.errors import EnvironmentProblemError
 from mtqscore.inputs import Input
 from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound, sound_level_db
 from mtqscore.scores import Flag, Status
@@ -236,6 +237,7 @@ class Recording:
         self._plan = plan
         self._stop = stop
         self._queue: queue.Queue[Window | list[Heard]] = queue.Queue(WINDOWS_AHEAD)
+        self._fault: EnvironmentProblemError | None = None
 
     def read(self) -> None:
         """Read it to its end; runs in a thread and never raises."""
@@ -243,15 +245,23 @@ class Recording:
             heard = self._read()
         except UnscorableError as error:
             heard = [Heard(self._channel(), status=error.status, reason=error.reason)]
+        except EnvironmentProblemError as error:
+            heard, self._fault = [], error
         except Exception as error:  # one bad recording must not cost the others their rows
             reason = f"cannot be read ({type(error).__name__}: {error})"
             heard = [Heard(self._channel(), status=Status.UNREADABLE, reason=reason)]
         self._put(heard)
 
     def take(self) -> Iterator[Window | list[Heard]]:
-        """Yield its windows as they come, and at the end the verdicts."""
+        """Yield its windows as they come, and at the end the verdicts.
+
+        Raises:
+            EnvironmentProblemError: no recording could be read on this machine.
+        """
         while True:
             item = self._queue.get()
+            if self._fault is not None:
+                raise self._fault
             yield item
             if isinstance(item, list):
                 return

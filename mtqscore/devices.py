@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.errors import UsageError
+from mtqscore.libraries import unloadable
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -155,8 +156,7 @@ def load_onnxruntime() -> Any:
             onnxruntime.set_default_logger_severity(4)  # fatal errors only; refusals also arrive as exceptions
         _ = onnxruntime.InferenceSession, onnxruntime.SessionOptions, onnxruntime.get_available_providers
     except Exception as error:  # what two distributions left of each other fails in any way
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EnvironmentProblemError(f"onnxruntime does not load ({said}); mtqscore doctor names the fix") from error
+        raise unloadable("onnxruntime", error) from error
     return onnxruntime
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
+from mtqscore.libraries import load_library
 from mtqscore.scores import Status
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Input:
 @cache
 def audio_extensions() -> frozenset[str]:
     """Extensions, lower case without dot, that a search of folders takes for recordings."""
-    import soundfile
+    soundfile = load_library("soundfile")
 
     known = {name.lower() for name in soundfile.available_formats()}
     return frozenset((known | set(_ALIASES)) - _WITHOUT_HEADER)

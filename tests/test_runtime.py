@@ -266,6 +266,30 @@ def test_an_onnxruntime_that_is_not_whole_points_to_the_doctor(
         assert line.endswith("; mtqscore doctor names the fix")
 
 
+@pytest.mark.parametrize(
+    ("module", "commands"),
+    [
+        ("numpy", [("assess", "a.wav"), ("gate", "x.jsonl", "--fail-under", "g>=1")]),
+        ("soundfile", [("assess", "a.wav"), ("assess", "."), ("explain", "a.wav"), ("selftest",)]),
+        ("soxr", [("assess", "a.wav")]),
+        ("huggingface_hub", [("models", "fetch", f"hf:a/b@{'0' * 40}")]),
+        ("jinja2", [("assess", "a.wav", "--html", "a.html")]),
+    ],
+)
+def test_a_library_that_does_not_load_points_to_the_doctor(
+    run: Run, tmp_path: Path, module: str, commands: list[tuple[str, ...]]
+) -> None:
+    write(tmp_path / "a.wav", speechlike(1, 8_000), 8_000)
+    (tmp_path / "shadow" / module).mkdir(parents=True)
+    (tmp_path / "shadow" / module / "__init__.py").write_text("raise ImportError('its C library is gone')")
+    path = f"{tmp_path / 'shadow'}:{Path(__file__).parent.parent}"
+    for command in commands:
+        result = run(*command, env={"PYTHONPATH": path, "HF_HOME": str(tmp_path)})
+        assert (result.returncode, b"ok" in result.stdout) == (4, False)
+        line = result.stderr.decode().splitlines()[-1]
+        assert "does not load (its C library is gone); mtqscore doctor names the fix" in line
+
+
 def test_loading_onnxruntime_says_nothing(tmp_path: Path) -> None:
     package = tmp_path / "onnxruntime"
     package.mkdir()

@@ -69,11 +69,16 @@ def main() -> None:
     """Run the command line; every expected failure ends in one line on stderr and its exit code."""
     prepare_streams()
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    problem: MtqscoreError
     try:
         build_app([named] if named in COMMANDS else COMMANDS)()
+        return
     except MtqscoreError as error:
-        fail(error)
-        sys.exit(error.exit_code)
+        problem = error
+    except ImportError as error:
+        from mtqscore.libraries import unloadable
+
+        problem = unloadable(error.name or "a library", error)
     except OSError as error:
         from mtqscore.report.output import MACHINE_FAULTS
 
@@ -81,5 +86,5 @@ def main() -> None:
         if error.errno not in MACHINE_FAULTS:
             raise
         problem = stdout_problem(error)
-        fail(problem)
-        sys.exit(problem.exit_code)
+    fail(problem)
+    sys.exit(problem.exit_code)

@@ -34,19 +34,12 @@ def selftest(
     from mtqscore.cli.console import clean_endings, print_result, without_native_noise
 
     with clean_endings():
-        from mtqscore.errors import EnvironmentProblemError
+        with without_native_noise():
+            from mtqscore.conformance.check import check_model
+            from mtqscore.model_store import installed_models
 
-        try:
-            with without_native_noise():
-                from mtqscore.conformance.check import check_model
-                from mtqscore.model_store import installed_models
-
-                labels = [entry.title for entry in installed_models()] if model is None else [model]
-                found = [check_model(label) for label in labels]
-        except ImportError as error:
-            raise EnvironmentProblemError(
-                f"a library does not load ({error}); mtqscore doctor names the fix"
-            ) from error
+            labels = [entry.title for entry in installed_models()] if model is None else [model]
+            found = [check_model(label) for label in labels]
         passed = all(item.passed for item in found)
         if as_json:
             import json

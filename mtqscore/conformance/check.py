@@ -11,6 +11,7 @@ import numpy as np
 from mtqscore.config import AssessConfig
 from mtqscore.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
+from mtqscore.libraries import load_library
 from mtqscore.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -141,13 +142,9 @@ def read_clips() -> dict[str, NDArray[np.float32]]:
     """Read the known clips, and all of them joined; float32 (samples,) at 16 kHz each.
 
     Raises:
-        EnvironmentProblemError: one is missing or damaged.
+        EnvironmentProblemError: one is missing or damaged, or nothing can be read.
     """
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError: the module is there, its C library is not
-        raise EnvironmentProblemError(f"no audio can be read ({error}); mtqscore doctor names the fix") from error
-
+    soundfile = load_library("soundfile")
     clips: dict[str, NDArray[np.float32]] = {}
     for path in clip_paths():
         try:
