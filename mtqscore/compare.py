@@ -219,7 +219,7 @@ def check_comparable(base: Run, new: Run, config: CompareConfig) -> dict[str, fl
     if not config.allow_other_model and not _same_model(base, new):
         raise UsageError(
             f"the scores stem from different models, {_named(base)} and {_named(new)}: score both with one model, "
-            f"or allow other models"
+            f"or let mtqscore compare --allow-other-model compare them all the same"
         )
     limits: dict[str, float] = {}
     for metric, drop in (config.max_drop or {}).items():
@@ -269,7 +269,7 @@ def _check_drop(metric: str, drop: float) -> None:
 
 
 def _shown(metric: str, drop: float) -> str:
-    return f"largest drop {f'{metric}={drop:g}'!r}"
+    return f"max-drop {f'{metric}={drop:g}'!r}"
 
 
 def _same_model(base: Run, new: Run) -> bool:

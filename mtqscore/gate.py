@@ -81,6 +81,7 @@ class Gate:
         condition: for ``share``, the bound that a recording counts by; else None.
         level: whether it fails the run or only warns.
         paths: pattern of the recordings it is limited to; None is all.
+        source: where it was written, for messages; empty if that is not known.
     """
 
     text: str
@@ -90,6 +91,7 @@ class Gate:
     condition: Bound | None = None
     level: Level = Level.ERROR
     paths: str | None = None
+    source: str = ""
 
     def concerns(self, path: str | None) -> bool:
         """Tell whether a recording of this name is judged."""
@@ -277,8 +279,9 @@ def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
 
 
 def _idle(gate: Gate) -> UsageError:
+    where = f"{gate.source}: " if gate.source else ""
     hint = "write one such as 'street/**' or '*.flac'"
-    return UsageError(f"gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; {hint}")
+    return UsageError(f"{where}gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; {hint}")
 
 
 def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:

@@ -42,7 +42,7 @@ def read_gate(text: str, targets: Sequence[str], level: Level, paths: str | None
         return Gate(f"{_short(target)}{_shown(bound)}", target, "every", bound, level=level, paths=paths)
     outer = _STATISTIC.fullmatch(demand)
     if outer is None:
-        raise UsageError(f"it cannot be understood; gates are written like {EXAMPLES}")
+        raise UsageError(f"it cannot be understood{_slip(demand)}; gates are written like {EXAMPLES}")
     statistic = _statistic(outer["name"])
     if statistic != "share":
         target, bound = _judged(outer, targets)
@@ -56,6 +56,15 @@ def read_gate(text: str, targets: Sequence[str], level: Level, paths: str | None
     return Gate(
         f"share({_short(target)}{_shown(condition)}){_shown(bound)}", target, statistic, bound, condition, level, paths
     )
+
+
+def _slip(demand: str) -> str:
+    """What is wrong with a text that is no gate, where it is one of the usual slips."""
+    signs = re.findall("[<>=≥≤]+", re.sub(r"\(.*\)", "", demand))
+    strange = [sign for sign in signs if sign not in (*SIGNS, "≥", "≤")]
+    if strange:
+        return f", {strange[0]!r} is none of the signs {' '.join(SIGNS)}"
+    return ", it looks like several: write a gate for each" if len(signs) > 1 else ""
 
 
 def _judged(found: re.Match[str], targets: Sequence[str]) -> tuple[str, Bound]:

@@ -61,7 +61,7 @@ def pair_rows(base: Results, new: Results) -> Pairing:
     if best.unclear is not None:
         raise UsageError(
             f"it cannot be told which recordings belong together: {best.unclear} in {base.source!r} and "
-            f"{new.source!r}; give each name once on each side, or compare them unpaired"
+            f"{new.source!r}; give each name once on each side, or use mtqscore compare --unpaired"
         )
     return Pairing(best.matched_by if best.pairs else "", tuple(sorted(best.pairs)))
 

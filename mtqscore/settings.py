@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +111,10 @@ def parse_gates(entries: Sequence[GateEntry], targets: Sequence[str]) -> list[Ga
     gates = []
     for entry in entries:
         try:
-            gates.append(parse_gate(entry.text, targets, entry.level, entry.paths))
+            gate = parse_gate(entry.text, targets, entry.level, entry.paths)
         except UsageError as error:
             raise UsageError(f"{entry.source}: {error}") from error
+        gates.append(replace(gate, source=entry.source))
     return gates
 
 
@@ -162,6 +163,8 @@ def _settle(file: Path, values: object) -> Settings:
     where = _name(file)
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}: mtqscore must be a table")
+    if isinstance(values.get("tool") or values.get("mtqscore"), Mapping):
+        raise UsageError(f"{where}: here settings stand at the top; [tool.mtqscore] is for pyproject.toml")
     _refuse_unknown(where, values, KEYS)
     model = _text(where, values, "model")
     if type(values.get("channels")) is int:  # a bare number is what one would write in TOML for a channel

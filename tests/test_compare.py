@@ -263,7 +263,7 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("limits", [{"q": 0.1}, {"g": 0.1, "g_mos": 0.2}, {"g": 4.0}, {"g": math.nan}, {"g": -1.0}])
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="largest drop"):
+    with pytest.raises(UsageError, match="max-drop"):
         compared([3.0] * 3, [3.0] * 3, CompareConfig(max_drop=limits))
     with pytest.raises(UsageError, match="--max-drop"):
         parse_max_drop(["g=0.1", "g=0.2"])

@@ -94,8 +94,10 @@ def test_what_may_be_written(text: str, name: str, statistic: str, target: str) 
     [
         ("", "cannot be understood"),
         ("g", "cannot be understood"),
-        ("g==3", "cannot be understood"),
-        ("g=>3", "cannot be understood"),
+        ("g==3", "'==' is none of the signs"),
+        ("g=>3", "'=>' is none of the signs"),
+        ("share(g>3)=0.9", "'=' is none of the signs"),
+        ("g>=3 and n>=2", "several"),
         ("g>=", "cannot be understood"),
         ("g>==3", "cannot be understood"),
         ("1<g<3", "unknown metric '1'"),

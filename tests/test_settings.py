@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtqscore.errors import UsageError
-from mtqscore.gate import Level
+from mtqscore.gate import Level, check_patterns
 from mtqscore.settings import GATE_KEYS, KEYS, GateEntry, Settings, find_settings, parse_gates, read_settings
 
 EVERYTHING = """
@@ -186,6 +186,9 @@ def test_looking_for_settings_costs_next_to_nothing(deep: Path) -> None:
         ("max-drop = {g = true}", "must be a number"),
         ("max-drop = {g = -0.1}", "must be a number from 0"),
         ("max-drop = {g = nan}", "must be a number"),
+        ("[tool.mtqscore]\nfail-under = 'g>=3'", "[tool.mtqscore] is for pyproject.toml"),
+        ("[mtqscore]\nfail-under = 'g>=3'", "here settings stand at the top"),
+        ("tool = 3", "unknown setting 'tool'"),
         ("device = ", "not a TOML file"),
         ("a" * 5_000 + " =", "not a TOML file"),
         ("x = " + "[" * 5_000, "not a TOML file"),
@@ -237,3 +240,5 @@ def test_entries_become_gates_and_errors_say_where_they_stand(tmp_path: Path) ->
         parse_gates(wrong.gates[1:], targets)
     with pytest.raises(UsageError, match="--fail-under: gate 'x>=3'"):
         parse_gates([GateEntry("x>=3", Level.ERROR, source="--fail-under")], targets)
+    with pytest.raises(UsageError, match=r"mtqscore\.toml: gates, entry 1: gate 'mean\(s\)>=3\.5': its pattern"):
+        check_patterns(gates, ["clean/a.wav", "b.wav"])
