@@ -148,6 +148,10 @@ class CompareConfig:
         unpaired: compare means only, even if the recordings have the same names.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
+
+    Example:
+        >>> CompareConfig(max_drop={"g": 0.1}).unpaired
+        False
     """
 
     max_drop: Mapping[str, float] | None = None

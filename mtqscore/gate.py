@@ -296,6 +296,10 @@ def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, pa
     Raises:
         UsageError: the text is no gate, its metric or statistic is unknown, its limit makes no sense, or it has two
             patterns.
+
+    Example:
+        >>> parse_gate("mean(s)>=3.5 in street/**", ("s_mos", "n_mos", "g_mos")).paths
+        'street/**'
     """
     from mtqscore.gate_grammar import read_gate
 
@@ -306,7 +310,15 @@ def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, pa
 
 
 def judge(gates: Sequence[Gate], rows: Iterable[Assessment]) -> GateReport:
-    """Judge gates over rows that are at hand; see `GateJudge`."""
+    """Judge gates over rows that are at hand; see `GateJudge`.
+
+    Example:
+        >>> from mtqscore import assess_file
+        >>> from mtqscore.conformance.known import CLIPS_FOLDER
+        >>> rows = [assess_file(CLIPS_FOLDER / "clean-1.flac")]
+        >>> judge([parse_gate("g>=1.1", ("s_mos", "n_mos", "g_mos"))], rows).passed
+        True
+    """
     judge = GateJudge(gates)
     for row in rows:
         judge.add(row)

@@ -100,6 +100,11 @@ def find_inputs(names: Sequence[str]) -> list[Input]:
 
     Raises:
         UsageError: nothing at all was named or matched.
+
+    Example:
+        >>> from mtqscore.conformance.known import CLIPS_FOLDER
+        >>> [os.path.basename(item.path) for item in find_inputs([f"{CLIPS_FOLDER}/clean-[12].*"])]
+        ['clean-1.flac', 'clean-2.flac']
     """
     inputs: list[Input] = []
     matched = False

@@ -60,6 +60,11 @@ def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) ->
         UsageError: there is no such file, it is no result of ``assess`` or an incomplete one, it has no rows, or
             its rows stem from different models.
         MissingExtraError: it is a Parquet file, and pyarrow is not installed.
+
+    Example:
+        >>> read_results("no-such-file.jsonl")
+        Traceback (most recent call last):
+        mtqscore.errors.UsageError: cannot read 'no-such-file.jsonl': No such file or directory
     """
     name = os.fspath(path)
     source = "stdin" if name == STDIN else name
