@@ -216,6 +216,9 @@ class Journal(AbstractContextManager["Journal"]):
         if self._neighbour is not None:
             # The rows in the file took long to make: nothing takes their place before it is safe on the disk.
             os.fsync(self._neighbour.stream.fileno())
+            self._stream.close()
+            if os.name == "nt":  # where a file that is open cannot be replaced
+                self.place.__exit__(None)
             self._neighbour.commit()
 
 

@@ -31,6 +31,9 @@ PLAIN_SIGNS = {"·": "|", "–": "-", "−": "-", "×": "x", "…": "...", "≥"
 PROGRESS_AFTER_S = 1.0
 """Shorter work shows no progress, and does not wait for its library either."""
 
+PROGRESS_STEP_S = 0.1
+"""More often than this nobody sees it, and with many short recordings it would cost time."""
+
 
 def _legible(error: UnicodeError) -> tuple[str, int]:
     """A sign that every terminal has in place of ours, and the code of what stands in names."""
@@ -152,15 +155,16 @@ def progress_bar(title: str, unit: str, *, quiet: bool = False) -> Iterator[Adva
     Yields:
         A callable for the state of the work.
     """
-    started_s = time.monotonic()
+    next_s = time.monotonic() + PROGRESS_AFTER_S
     shown = not quiet and sys.stderr.isatty()
     with ExitStack() as stack:
         bar: Progress | None = None
 
         def advance(done: int, total: int, note: str = "") -> None:
-            nonlocal bar
-            if not shown or time.monotonic() - started_s < PROGRESS_AFTER_S:
+            nonlocal bar, next_s
+            if not shown or (now_s := time.monotonic()) < next_s:
                 return
+            next_s = now_s + PROGRESS_STEP_S
             if bar is None:
                 bar = stack.enter_context(_make_bar())
                 bar.add_task(title, total=total, unit=unit, note=note)

@@ -82,10 +82,11 @@ def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[A
     def hear(more_s: float) -> None:
         nonlocal audio_s
         audio_s += more_s
-        note = f"{audio_s / (time.monotonic() - started_s):,.0f} × real time"
+        note = f"{audio_s / max(time.monotonic() - started_s, 1e-9):,.0f} × real time"
         advance(done, len(inputs), note)
 
     with progress_bar("scoring", "recordings", quiet=quiet) as advance:
         for assessment in assessor.assess_files(inputs, hear):
             yield assessment
             done += assessment.begins_recording
+            hear(0.0)  # what cannot be scored is done as well
