@@ -99,6 +99,7 @@ def test_settings_of_the_project(run: Run, recordings: Path) -> None:
     overruled = run("assess", "rec", "--fail-under", HOLDS)
     assert overruled.returncode == 0
     assert "are not used" in overruled.stderr.decode()
+    assert "\n1 gate passed\n" in overruled.stderr.decode()
     settings.write_text('[[gates]]\nexpect = "g>=4.99"\nlevel = "warn"\npaths = "rec/car/**"\n')
     assert run("assess", "rec").returncode == 0
     settings.write_text("fial-under = 3\n")

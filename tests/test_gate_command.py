@@ -114,7 +114,7 @@ def test_gates_come_from_the_settings_unless_the_command_line_names_some(
     (tmp_path / "mtqscore.toml").write_text("fail-under = 'g>=2.5'\n[[gates]]\nexpect = 'g>=3.5'\npaths = 'clean/'\n")
     done = run("gate", results)
     assert done.returncode == 1
-    assert done.stderr.decode() == "1 of 2 gates failed: g>=2.5 (2.0000)\n"
+    assert done.stderr.decode() == "mtqscore: 1 of 2 gates failed: g>=2.5 (2.0000)\n"
     named = run("gate", results, "--fail-under", "g>=2")
     assert named.returncode == 0
     assert named.stderr.decode().splitlines() == [
@@ -134,7 +134,8 @@ def test_gates_come_from_the_settings_unless_the_command_line_names_some(
 
 def test_quiet_is_quiet(run: Run, results: str, tmp_path: Path) -> None:
     (tmp_path / "mtqscore.toml").write_text("fail-under = 'g>=2.5'")
-    assert run("gate", results, "-q").stderr == b""
+    # What fails the run is said all the same.
+    assert run("gate", results, "-q").stderr == b"mtqscore: 1 of 1 gate failed: g>=2.5 (2.0000)\n"
     assert run("gate", results, "-q", "--fail-under", "g>=2").stderr == b""
 
 

@@ -331,6 +331,16 @@ def test_what_a_failed_gate_names_is_shown() -> None:
     assert 90 not in [item.candidate.index for item in choice.chosen(None)]
 
 
+def test_recordings_of_one_name_are_told_apart() -> None:
+    rows = [scored("same.wav", 2 + index / 100, 1.0) for index in range(100)]
+    choice = Choice(TARGETS, 3, 30.0)
+    for index, row in enumerate(rows):
+        choice.offer(index, row)
+    chosen = choice.chosen(judge([parse_gate("g>=2.02", TARGETS)], rows))
+    named = [item.candidate.index for item in chosen if "g>=2.02" in item.why]
+    assert named == [0, 1]
+
+
 def test_memory_does_not_grow_with_the_rows() -> None:
     choice = Choice(TARGETS, 10, 30.0)
     generator = np.random.default_rng(0)

@@ -193,23 +193,6 @@ class Watch:
         return None
 
 
-def _conclude(summary: Summary, *, shown: bool, quiet: bool) -> None:
-    """Say on stderr what fails the run; and all findings, where stdout had no room for them."""
-    from mtqscore.cli.console import say
-    from mtqscore.report.gates import verdict_line
-    from mtqscore.report.table import findings
-
-    if not shown and not quiet:
-        for line in findings(summary):
-            say(line)
-    if summary.gates is not None and not summary.gates.passed:
-        say(f"mtqscore: {verdict_line(summary.gates)}")
-    if summary.comparison is not None and not summary.comparison.passed:
-        from mtqscore.report.comparison import limits_line
-
-        say(f"mtqscore: {limits_line(summary.comparison)}")
-
-
 def _check_frames(frames: bool, targets: dict[str, str]) -> None:
     from mtqscore.errors import UsageError
 
@@ -301,10 +284,10 @@ def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _
     from contextlib import ExitStack
 
     from mtqscore.cli.console import say
-    from mtqscore.cli.outcome import open_reports
+    from mtqscore.cli.outcome import open_reports, say_verdicts
     from mtqscore.cli.scoring import score
     from mtqscore.report.output import STDOUT
-    from mtqscore.report.table import TableWriter
+    from mtqscore.report.table import TableWriter, findings
     from mtqscore.report.writer import Summary
 
     run, targets, quiet = results.run, dict(results.targets), results.quiet
@@ -333,7 +316,10 @@ def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _
         reports.finish(summary)
     if fault is not None:
         raise fault
-    _conclude(summary, shown=STDOUT not in targets.values(), quiet=quiet)
+    if STDOUT in targets.values() and not quiet:  # where the table had no room
+        for line in findings(summary):
+            say(line)
+    say_verdicts(summary.gates, summary.comparison, quiet=quiet)
     if scored.rows and not quiet:
         speed = f"{scored.audio_s / max(wall_s, 1e-9):,.0f} × real time"
         where = "the CPU" if assessor.scorer.on_cpu else run.provider

@@ -224,8 +224,7 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
 def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) -> int:
     """Say what stands in the way of exit code 0, and return the code."""
     from mtqscore.cli.console import say
-    from mtqscore.cli.outcome import GATE_FAILED_EXIT, SOME_FAILED_EXIT
-    from mtqscore.report.comparison import limits_line
+    from mtqscore.cli.outcome import GATE_FAILED_EXIT, SOME_FAILED_EXIT, say_verdicts
     from mtqscore.report.table import display_name, printable
 
     unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
@@ -233,8 +232,7 @@ def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) 
         for side, row in unscored[:UNSCORED_SHOWN]:
             name = f"{display_name(row.path)} in {printable(side.source)}"
             say(f"{name}: {row.status}: {printable(row.reason)}")
-        if limits := limits_line(comparison):
-            say(limits)
+    say_verdicts(None, comparison, quiet=quiet)
     if unscored:
         return SOME_FAILED_EXIT
     return 0 if comparison.passed else GATE_FAILED_EXIT

@@ -10,7 +10,9 @@ from mtqscore.cli.options import ConfigFile, FailUnder, Json, Junit, Markdown, N
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
-    from mtqscore.gate import Gate, GateReport
+    from collections.abc import Sequence
+
+    from mtqscore.gate import Gate
     from mtqscore.report.writer import Summary
     from mtqscore.results import Results
     from mtqscore.scores import Assessment
@@ -46,7 +48,7 @@ def gate(
     from mtqscore.cli.console import clean_endings
 
     with clean_endings():
-        from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
+        from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings, say_verdicts
         from mtqscore.errors import UsageError
         from mtqscore.results import read_results
         from mtqscore.settings import parse_gates
@@ -58,8 +60,9 @@ def gate(
         found = read_results(results)
         summary = _judge(found, parse_gates(entries, found.run.targets))
         _report(found, summary, targets)
-        if summary.gates is not None and not quiet:
-            _conclude(found, summary.gates)
+        say_verdicts(summary.gates, None, quiet=quiet)
+        if not quiet:
+            _say_unscored(found.rows)
     raise typer.Exit(exit_code(summary))
 
 
@@ -107,13 +110,11 @@ class _GatesOnly:
         self._stream.flush()
 
 
-def _conclude(results: Results, report: GateReport) -> None:
+def _say_unscored(rows: Sequence[Assessment]) -> None:
     from mtqscore.cli.console import say
-    from mtqscore.report.gates import verdict_line
     from mtqscore.report.table import display_name
 
-    say(verdict_line(report))
-    unscored = [row for row in results.rows if not row.ok]
+    unscored = [row for row in rows if not row.ok]
     if unscored:
         first = f"{display_name(unscored[0].path)}: {unscored[0].status}"
-        say(f"{len(unscored)} of {len(results.rows)} rows have no scores, the first is {first}")
+        say(f"{len(unscored)} of {len(rows)} rows have no scores, the first is {first}")

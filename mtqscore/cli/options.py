@@ -170,4 +170,4 @@ ConfigFile = Annotated[
     ),
 ]
 NoConfig = Annotated[bool, typer.Option("--no-config", help="Look for no settings.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no legend.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no legend, no messages but errors.")]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from mtqscore.compare import Comparison
+    from mtqscore.gate import GateReport
     from mtqscore.report.output import Output
     from mtqscore.report.writer import Run, Summary, Writer
     from mtqscore.scores import Assessment
@@ -67,6 +69,32 @@ def exit_code(summary: Summary) -> int:
         return SOME_FAILED_EXIT
     judged = [part.passed for part in (summary.gates, summary.comparison) if part is not None]
     return 0 if all(judged) else GATE_FAILED_EXIT
+
+
+def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, quiet: bool) -> None:
+    """Say on stderr how gates and limits came out.
+
+    Args:
+        gates: what gates say, None without any.
+        comparison: what a comparison says, None without one.
+        quiet: say only what fails the run.
+    """
+    from mtqscore.cli.console import say
+
+    lines: list[tuple[bool, str]] = []
+    if gates is not None:
+        from mtqscore.report.gates import verdict_line
+
+        lines.append((gates.passed, verdict_line(gates)))
+    if comparison is not None:
+        from mtqscore.report.comparison import limits_line
+
+        lines.append((comparison.passed, limits_line(comparison)))
+    for passed, line in lines:
+        if not passed:
+            say(f"mtqscore: {line}")
+        elif line and not quiet:
+            say(line)
 
 
 def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] = ()) -> dict[str, str]:

@@ -100,6 +100,7 @@ class JunitWriter:
             if summary.comparison is not None:
                 self._suite(xml, _counts("comparison", len(differences), failures[2], 0), differences)
         xml.endDocument()
+        self._stream.write("\n")
         self._rows.close()
 
     def _recordings(self, gates: list[Gate]) -> Iterator[_Case]:

@@ -130,15 +130,11 @@ class Choice:
     def _failing(self, gates: GateReport | None) -> Iterable[tuple[Candidate, str]]:
         """What failed gates name, taking turns between the gates."""
         failed = [verdict for verdict in gates.verdicts if not verdict.passed] if gates is not None else []
-        kept = {
-            (entry[2].assessment.path, entry[2].assessment.channel): entry[2]
-            for heap in self._worst.values()
-            for entry in heap
-        }
+        kept = {candidate.index: candidate for heap in self._worst.values() for _, _, candidate in heap}
         for turn in zip_longest(*([(verdict.gate.name, worst) for worst in verdict.worst] for verdict in failed)):
             for text, worst in filter(None, turn):
-                if (worst.path, worst.channel) in kept:
-                    yield kept[worst.path, worst.channel], f"stands out in the failed gate {text}"
+                if worst.row in kept:
+                    yield kept[worst.row], f"stands out in the failed gate {text}"
 
     def _lowest(self) -> Iterable[tuple[Candidate, str]]:
         for _, _, candidate in sorted(self._worst.get("g_mos", ()), key=lambda entry: entry[:2], reverse=True):
