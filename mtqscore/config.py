@@ -19,7 +19,8 @@ class AssessConfig:
     """How recordings are scored.
 
     Args:
-        model: name of a bundled model, or the path of an ONNX file; None is the default bundled model.
+        model: ``NAME`` or ``NAME@VERSION`` of a listed model, the path of an ONNX file, or a pinned model of the Hub,
+            ``hf:owner/name@revision``; None is the default of the package.
         device: ``auto`` (CUDA where it works, else CPU), ``cpu``, or strictly one device: ``cuda``, ``cuda:1``,
             ``directml``, ``coreml``, ``migraphx``.
         channels: ``mean`` (one mixdown), ``each`` (one row a channel), or a channel number counted from 1.

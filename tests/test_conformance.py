@@ -260,6 +260,7 @@ def test_selftest_as_json_of_a_foreign_model(run: Run, fake_model: str) -> None:
     done = run("selftest", "--model", fake_model, "--json")
     document = json.loads(done.stdout)
     (model,) = document["models"]
+    assert document["schema"] == "mtqscore.selftest/1"
     assert (done.returncode, done.stderr, document["passed"]) == (0, b"", True)
     assert (model["model"], model["conformance"], model["compared_with"]) == ("fake@1", None, "first device")
     assert model["devices"][0]["provider"] == "CPUExecutionProvider"

@@ -59,7 +59,10 @@ def test_a_sound_installation(run: Run) -> None:
     done = run("doctor", "--json")
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr, document["ok"]) == (0, b"", True)
-    assert {fact["mark"] for section in document["sections"] for fact in section["facts"]} <= {"ok", "note"}
+    assert (document["schema"], set(document)) == ("mtqscore.doctor/1", {"schema", "mtqscore", "ok", "sections"})
+    every = [fact for section in document["sections"] for fact in section["facts"]]
+    assert {tuple(fact) for fact in every} == {("name", "value", "mark", "fix")}
+    assert {fact["mark"] for fact in every} <= {"ok", "note"}
     assert facts_of(document, "Devices")["cpu"]["value"] == "works (CPUExecutionProvider)"
     assert "Ogg Opus, MP3" in facts_of(document, "Audio files")["formats"]["value"]
     assert any("the default" in fact["value"] for fact in facts_of(document, "Models").values())

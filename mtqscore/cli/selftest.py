@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mtqscore.conformance.check import Conformance
 
 FAILED_EXIT = 4
+SCHEMA = "mtqscore.selftest/1"
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +45,8 @@ def selftest(
         if as_json:
             import json
 
-            print_result(json.dumps({"passed": passed, "models": [_to_json(item) for item in found]}, indent=2))
+            document = {"schema": SCHEMA, "passed": passed, "models": [_to_json(item) for item in found]}
+            print_result(json.dumps(document, indent=2))
         else:
             print_result("\n\n".join(_to_text(item) for item in found))
     if not passed:
