@@ -241,6 +241,7 @@ class Recording:
 
     def read(self) -> None:
         """Read it to its end; runs in a thread and never raises."""
+        heard = [Heard(self._channel(), status=Status.UNREADABLE, reason="cannot be read")]
         try:
             heard = self._read()
         except UnscorableError as error:
@@ -250,7 +251,8 @@ class Recording:
         except Exception as error:  # one bad recording must not cost the others their rows
             reason = f"cannot be read ({type(error).__name__}: {error})"
             heard = [Heard(self._channel(), status=Status.UNREADABLE, reason=reason)]
-        self._put(heard)
+        finally:  # whatever happens, for who takes the windows waits for their end
+            self._put(heard)
 
     def take(self) -> Iterator[Window | list[Heard]]:
         """Yield its windows as they come, and at the end the verdicts.
