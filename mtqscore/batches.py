@@ -69,8 +69,7 @@ class Batches(AbstractContextManager["Batches[Ticket]"], Generic[Ticket]):
         Raises:
             EnvironmentProblemError: the model failed while it ran.
         """
-        limit = BATCHES_POOLED * self._workers
-        while self._running and (len(self._running) > limit or self._running[0].done()):
+        while self._running and (len(self._running) > self._workers or self._running[0].done()):
             yield from self._running.popleft().result()
 
     def drain(self) -> Iterator[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]:
