@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = "mtqscore.explain/1"
 """Raised when a reader of the JSON object would have to change."""
 
-NOTABLE_DROP, DROP_A_DECADE, USUAL_PIECES = 0.6, 0.2, 10
+NOTABLE_DROP, DROP_A_DECADE, USUAL_PIECES = 0.7, 0.2, 10
 """Ordinary speech varies by half a point from second to second, and the lowest of many lies lower than that of few."""
 
 CLOSE_SCORES = 0.5
@@ -192,7 +192,7 @@ def notable_drop(pieces: int) -> float:
 
     Example:
         >>> notable_drop(9), round(notable_drop(1000), 2)
-        (0.6, 1.0)
+        (0.7, 1.1)
     """
     return NOTABLE_DROP + DROP_A_DECADE * math.log10(max(pieces / USUAL_PIECES, 1))
 

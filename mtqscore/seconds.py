@@ -1,7 +1,8 @@
 """Where a recording is good and where it is bad: every second scored on its own, in bounded memory.
 
-The model's own frame scores know the whole recording, and barely move where one second of it is bad. A second that
-the model hears alone shows it: ``benchmarks/worst_second.py`` measures both.
+The model's own frame scores know the whole recording, and with models that were trained on whole recordings only they
+barely move where one second is bad. A second that the model hears alone shows it with any model:
+``benchmarks/worst_second.py`` measures both.
 """
 
 from __future__ import annotations
