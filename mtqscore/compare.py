@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mtqscore.report.writer import Run
-    from mtqscore.results import Results
+    from mtqscore.run import Results, Run
     from mtqscore.scores import Assessment
     from mtqscore.stats import Interval
 

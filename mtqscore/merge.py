@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
-from mtqscore.results import Results
+from mtqscore.run import Results
 from mtqscore.shards import shard_number
 
 if TYPE_CHECKING:

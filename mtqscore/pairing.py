@@ -11,7 +11,7 @@ from mtqscore.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from mtqscore.results import Results
+    from mtqscore.run import Results
     from mtqscore.scores import Assessment
 
 LONGEST_NAME = 120

@@ -16,8 +16,8 @@ from mtqscore.report.csv import FREE_TEXT, unguarded
 from mtqscore.report.json import SCHEMA
 from mtqscore.report.names import from_text
 from mtqscore.report.parquet import METADATA_KEY
-from mtqscore.report.writer import Run
 from mtqscore.result_row import Record, RowFaultError, json_object, quote, read_row, read_shard, score_names
+from mtqscore.run import Results, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,23 +27,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 DAMAGED_PARQUET = "the Parquet file is damaged or ends early"
-
-
-@dataclass(frozen=True)
-class Results:
-    """A result at hand.
-
-    Args:
-        source: the file or folder that it came from, for messages.
-        run: what its rows have in common; what the file does not say is empty, options are None.
-        rows: in their order.
-        shards: the parts of a list that its rows come from; none where a whole list was scored.
-    """
-
-    source: str
-    run: Run
-    rows: tuple[Assessment, ...]
-    shards: tuple[Shard, ...] = ()
 
 
 def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) -> Results:

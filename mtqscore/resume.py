@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mtqscore.inputs import Input
-    from mtqscore.report.writer import Run, Summary
+    from mtqscore.report.writer import Summary
+    from mtqscore.run import Run
     from mtqscore.scores import Assessment
 
 FIRST_BYTES = b'{"path": '

@@ -173,6 +173,6 @@ def test_the_page_makes_so_many_recordings_heard(run: Run, tmp_path: Path) -> No
     sizes = []
     for count in ("0", "2", "4"):
         assert run("assess", "rec", "--html", "out.html", "--html-files", count).returncode == 0
-        sizes.append((tmp_path / "out.html").read_text().count("<details class=\"recording\""))
+        sizes.append((tmp_path / "out.html").read_text().count('<details class="recording"'))
     assert sizes == sorted(set(sizes))
     assert run("assess", "rec", "--html", "out.html", "--html-files", "-1").returncode == 2

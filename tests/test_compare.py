@@ -28,8 +28,7 @@ from mtqscore.report.comparison import (
     limits_line,
     sentences,
 )
-from mtqscore.report.writer import Run
-from mtqscore.results import Results
+from mtqscore.run import Results, Run
 from mtqscore.scores import Assessment, Scores, Status
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from mtqscore.gate import WORST_SHOWN, Gate, GateJudge, Level, Verdict, check_pa
 from mtqscore.report.csv import CsvWriter
 from mtqscore.report.gates import gate_lines, verdict_line
 from mtqscore.report.jsonl import JsonLinesWriter
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
 from mtqscore.results import read_results
+from mtqscore.run import Run
 from mtqscore.scores import Assessment, Scores, Status
 
 if TYPE_CHECKING:

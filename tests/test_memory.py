@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from mtqscore.report.table import MANY_ROWS, MANY_SHOWN, TableWriter
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.scores import Assessment, Scores, Status
 from tests.signals import RATE_HZ, speechlike, write
 

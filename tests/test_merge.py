@@ -13,7 +13,7 @@ import pytest
 
 from mtqscore.errors import UsageError
 from mtqscore.merge import merge_results
-from mtqscore.results import Results
+from mtqscore.run import Results
 from mtqscore.scores import Assessment, Status
 from mtqscore.shards import Shard, shard_number
 from tests.signals import speechlike, write

@@ -14,7 +14,7 @@ import mtqscore.model_store as store
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
 from mtqscore.model_store import registry
 from mtqscore.report.jsonl import frames_as_dict, row_as_dict
-from mtqscore.report.writer import Run
+from mtqscore.run import Run
 from mtqscore.runtime import Scorer, cuda_problem
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from tests.fake_model import METADATA, write_fake_model

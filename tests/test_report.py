@@ -21,7 +21,8 @@ from mtqscore.report.csv import guarded, unguarded
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.names import as_text, from_text
 from mtqscore.report.table import TableWriter, aligned, clock, printable, summary_line
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.scores import FLAG_MEANING, Assessment, Flag, FrameScores, Scores, Status
 
 OPTIONS = AssessConfig()

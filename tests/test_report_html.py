@@ -27,7 +27,8 @@ from mtqscore.report.html.curves import cut_excerpt, smooth, worst_second
 from mtqscore.report.html.detail import make_detail
 from mtqscore.report.html.rows import safe_json
 from mtqscore.report.html.spectrogram import MOST_COLUMNS, encode_png, palette, spectrogram_png
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
 from tests.conftest import Run as RunCommand
 from tests.signals import speechlike, write
@@ -276,7 +277,7 @@ def test_a_warning_is_no_failure() -> None:
 
 def test_the_comparison_is_shown() -> None:
     from mtqscore.compare import CompareConfig, compare_results
-    from mtqscore.results import Results
+    from mtqscore.run import Results
 
     base = [scored(f"<{index}>.wav", 3 + index / 10) for index in range(8)]
     new = [scored(f"<{index}>.wav", 2.5 + index / 10) for index in range(8)]

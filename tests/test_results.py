@@ -18,8 +18,9 @@ from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.output import Output
-from mtqscore.report.writer import Run, Summary
-from mtqscore.results import Results, read_results
+from mtqscore.report.writer import Summary
+from mtqscore.results import read_results
+from mtqscore.run import Results, Run
 from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
 
 if TYPE_CHECKING:

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from mtqscore.errors import UsageError
     from mtqscore.gate import Gate
     from mtqscore.inputs import Input
-    from mtqscore.report.writer import Run, Summary, Writer
-    from mtqscore.results import Results
+    from mtqscore.report.writer import Summary, Writer
     from mtqscore.resume import Journal
+    from mtqscore.run import Results, Run
     from mtqscore.scores import Assessment
     from mtqscore.settings import Settings
     from mtqscore.shards import Shard
@@ -183,7 +183,7 @@ class Watch:
             summary.gates = self._judge.report()
         if self._demands.base is not None:
             from mtqscore.compare import compare_results
-            from mtqscore.results import Results
+            from mtqscore.run import Results
 
             new = Results("this run", run, tuple(self._rows))
             try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mtqscore.assess import Assessor
     from mtqscore.compare import CompareConfig, Comparison
     from mtqscore.report.output import Output
-    from mtqscore.results import Results
+    from mtqscore.run import Results
     from mtqscore.settings import Settings
 
 SCHEMA = "mtqscore.compare/1"
@@ -125,7 +125,8 @@ def _read_or_score(
     from mtqscore.compare import check_comparable
     from mtqscore.errors import UsageError
     from mtqscore.inputs import find_inputs
-    from mtqscore.results import Results, read_results
+    from mtqscore.results import read_results
+    from mtqscore.run import Results
 
     if names == ("-", "-"):
         raise UsageError("only one side can come from stdin")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mtqscore.gate import Gate
     from mtqscore.report.writer import Summary
-    from mtqscore.results import Results
+    from mtqscore.run import Results
     from mtqscore.scores import Assessment
 
 

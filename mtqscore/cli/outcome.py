@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from mtqscore.compare import Comparison
     from mtqscore.gate import GateReport
     from mtqscore.report.output import Output
-    from mtqscore.report.writer import Run, Summary, Writer
+    from mtqscore.report.writer import Summary, Writer
+    from mtqscore.run import Run
     from mtqscore.scores import Assessment
     from mtqscore.settings import GateEntry, Settings
 

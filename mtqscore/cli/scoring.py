@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mtqscore.assess import Assessor
     from mtqscore.config import AssessConfig
     from mtqscore.inputs import Input
-    from mtqscore.report.writer import Run
+    from mtqscore.run import Run
     from mtqscore.scores import Assessment
     from mtqscore.shards import Shard
 
@@ -48,7 +48,7 @@ def describe_run(assessor: Assessor, *, frames: bool = False, shard: Shard | Non
         shard: the part of the list that is scored.
     """
     import mtqscore
-    from mtqscore.report.writer import Run
+    from mtqscore.run import Run
 
     return Run(
         version=mtqscore.__version__,

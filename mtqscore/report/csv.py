@@ -6,7 +6,8 @@ import csv
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from mtqscore.report.names import as_text
-from mtqscore.report.writer import Run, Summary, columns, record
+from mtqscore.report.writer import Summary, columns, record
+from mtqscore.run import Run
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment

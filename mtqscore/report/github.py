@@ -10,7 +10,8 @@ from mtqscore.gate import Level
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
 from mtqscore.report.table import TITLES, printable
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from mtqscore.report.jsonl import row_as_json
 
 if TYPE_CHECKING:
-    from mtqscore.report.writer import Run, Summary
+    from mtqscore.report.writer import Summary
+    from mtqscore.run import Run
     from mtqscore.scores import Assessment
 
 SCHEMA = "mtqscore.assess/1"

@@ -7,7 +7,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.report.writer import Run, Summary, record
+from mtqscore.report.writer import Summary, record
+from mtqscore.run import Run
 from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:

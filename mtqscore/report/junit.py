@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 from mtqscore.gate import Gate, Level
 from mtqscore.report.gates import observed_text
 from mtqscore.report.table import TITLES, display_name, printable
-from mtqscore.report.writer import Run, Summary, record
+from mtqscore.report.writer import Summary, record
+from mtqscore.run import Run
 from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from mtqscore.gate import WORST_SHOWN
 from mtqscore.report.gates import GATE_TITLES, gate_cells
 from mtqscore.report.table import TITLES, printable
 from mtqscore.report.verdict import verdict
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.spec import DECIMALS, SUPERVISED
 

@@ -9,7 +9,8 @@ from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.json import head_as_dict
 from mtqscore.report.jsonl import row_as_dict
 from mtqscore.report.names import as_text
-from mtqscore.report.writer import Run, Summary, columns
+from mtqscore.report.writer import Summary, columns
+from mtqscore.run import Run
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment

@@ -8,7 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.report.writer import Run, Summary
+from mtqscore.report.writer import Summary
+from mtqscore.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.spec import SUPERVISED
 

@@ -11,35 +11,9 @@ from mtqscore.spec import DECIMALS
 
 if TYPE_CHECKING:
     from mtqscore.compare import Comparison
-    from mtqscore.config import AssessConfig
     from mtqscore.gate import GateReport, Verdict
+    from mtqscore.run import Run
     from mtqscore.scores import Assessment
-    from mtqscore.shards import Shard
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all rows of a result have in common.
-
-    Args:
-        version: of mtqscore.
-        model: name@version.
-        model_sha256: checksum of its file.
-        provider: the execution provider that really runs it.
-        targets: names of the scores, the columns of a table.
-        options: the options of the run; None when a result file does not tell.
-        frames: whether rows carry their curves along time into the files that can hold them.
-        shard: the part of a list that this is; None where a whole list was scored.
-    """
-
-    version: str
-    model: str
-    model_sha256: str
-    provider: str
-    targets: tuple[str, ...]
-    options: AssessConfig | None
-    frames: bool = False
-    shard: Shard | None = None
 
 
 @dataclass

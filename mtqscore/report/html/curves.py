@@ -1,7 +1,7 @@
 """Scores along time as they are drawn, cut to the stretch that is shown, with the worst second in it.
 
-Frame scores find the worst stretch of a long recording, but with some models barely move within ten seconds. Where the model is at hand,
-it hears every second of the stretch alone, and that is what is drawn.
+Frame scores find the worst stretch of a long recording, but with some models barely move within ten seconds. Where the
+model is at hand, it hears every second of the stretch alone, and that is what is drawn.
 """
 
 from __future__ import annotations

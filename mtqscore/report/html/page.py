@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
     from mtqscore.report.html.rows import GateFilter, RowColumns
     from mtqscore.report.html.writer import HtmlOptions
-    from mtqscore.report.writer import Run, Summary
+    from mtqscore.report.writer import Summary
+    from mtqscore.run import Run
 
 FOLDER = Path(__file__).parent
 STYLES = ("report.css",)

@@ -10,7 +10,8 @@ from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
-    from mtqscore.report.writer import Run, Summary
+    from mtqscore.report.writer import Summary
+    from mtqscore.run import Run
     from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment
 
