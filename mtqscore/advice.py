@@ -6,9 +6,9 @@ import math
 import shlex
 from typing import TYPE_CHECKING
 
-from mtqscore.report.table import moment, printable
 from mtqscore.scores import Flag, Status
 from mtqscore.spec import NARROWBAND_HZ
+from mtqscore.text import moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -137,7 +137,8 @@ class BandJudge:
         """Add one window (samples,) to the measured bandwidth."""
         if len(window) < BAND_SAMPLES:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))
-        starts = np.unique(np.linspace(0, len(window) - BAND_SAMPLES, BAND_SPREAD).astype(np.int64)).tolist()
+        places = np.linspace(0, len(window) - BAND_SAMPLES, BAND_SPREAD).astype(np.int64)
+        starts = dict.fromkeys(places.tolist())  # each once; np.unique would load numpy.ma first
         frames = self._frames[: len(starts)]
         for frame, start in zip(frames, starts, strict=True):
             frame[:] = window[start : start + BAND_SAMPLES]

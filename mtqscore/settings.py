@@ -122,7 +122,7 @@ def parse_gates(entries: Sequence[GateEntry], targets: Sequence[str]) -> list[Ga
 
 
 def _name(file: Path) -> str:
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     return printable(str(file))
 

@@ -103,7 +103,7 @@ def hear(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> Heard:
     Raises:
         UsageError: the samples are no audio or have no rate, or a path has one.
     """
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     __tracebackhide__ = True
     if isinstance(audio, str | os.PathLike):
@@ -126,8 +126,8 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
     Raises:
         AssertionError: a score is too low, or there is none.
     """
-    from mtqscore.report.table import TITLES
     from mtqscore.spec import DECIMALS
+    from mtqscore.text import TITLES
 
     __tracebackhide__ = True
     assessment = heard.assessment
@@ -146,7 +146,7 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
     lines.append("scores: " + ", ".join(f"{TITLES[name]} {value:.4f}" for name, value in values.items()))
     worst = _worst_second(heard)
     if worst is not None:
-        from mtqscore.report.table import moment
+        from mtqscore.text import moment
 
         shown = ", ".join(f"{name[0].upper()} {worst.scores[name]:.2f}" for name in names)
         lines.append(f"worst second: {moment(worst.start_s)} to {moment(worst.end_s)}, alone {shown}")

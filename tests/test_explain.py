@@ -21,10 +21,10 @@ from mtqscore.cli.curves import in_columns, plot
 from mtqscore.cli.explain import describe
 from mtqscore.explain import as_record
 from mtqscore.judgement import RawJudge
-from mtqscore.report.table import moment
 from mtqscore.scores import Status
 from mtqscore.seconds import Seconds, SecondsScorer
 from mtqscore.signal_facts import SignalFacts, SignalListener
+from mtqscore.text import moment
 from tests.signals import RATE_HZ, speechlike, write
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from mtqscore.manifest import Row as LabelledRow
 from mtqscore.report.csv import guarded, unguarded
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.names import as_text, from_text
-from mtqscore.report.table import TableWriter, aligned, clock, printable, summary_line
+from mtqscore.report.table import TableWriter, summary_line
 from mtqscore.report.writer import Summary
 from mtqscore.run import Run
 from mtqscore.scores import FLAG_MEANING, Assessment, Flag, FrameScores, Scores, Status
+from mtqscore.text import aligned, clock, printable
 
 OPTIONS = AssessConfig()
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), OPTIONS)

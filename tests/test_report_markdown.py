@@ -11,10 +11,10 @@ from markdown_it import MarkdownIt
 
 from mtqscore.compare import Change, Comparison, Difference
 from mtqscore.report.github import SUMMARY_BYTES, command
-from mtqscore.report.markdown import code, plain
-from mtqscore.report.table import printable
+from mtqscore.report.markup import code, plain
 from mtqscore.scores import Flag, Scores
 from mtqscore.stats import Interval
+from mtqscore.text import printable
 from tests.signals import speechlike, write
 from tests.test_report import NAMES, gated, row, written
 

@@ -86,7 +86,7 @@ def compare(
         from mtqscore.compare import CompareConfig, compare_results, parse_max_drop
         from mtqscore.errors import UsageError
         from mtqscore.report.output import Output
-        from mtqscore.report.table import printable
+        from mtqscore.text import printable
 
         targets = choose_targets({"json": json, "md": md}, read=(base, new))
         if seed < 0:
@@ -226,7 +226,7 @@ def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) 
     """Say what stands in the way of exit code 0, and return the code."""
     from mtqscore.cli.console import say
     from mtqscore.cli.outcome import GATE_FAILED_EXIT, SOME_FAILED_EXIT, say_verdicts
-    from mtqscore.report.table import display_name, printable
+    from mtqscore.text import display_name, printable
 
     unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
     if not quiet:

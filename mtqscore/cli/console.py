@@ -85,7 +85,7 @@ def stdout_problem(error: OSError) -> MtqscoreError:
 
 def fail(error: MtqscoreError) -> None:
     """Write the one line that a refused command ends with, whatever stands in the names that it tells."""
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     say(f"mtqscore: {printable(str(error))}")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.report.table import moment
 from mtqscore.spec import MOS_HIGH, MOS_LOW
+from mtqscore.text import moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

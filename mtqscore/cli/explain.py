@@ -121,7 +121,7 @@ def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool
         blocks: whether it has block characters.
         colour: whether to colour the curves.
     """
-    from mtqscore.report.table import display_name, printable
+    from mtqscore.text import display_name, printable
 
     assessment, signal = explanation.assessment, explanation.signal
     yield display_name(assessment.path)
@@ -146,7 +146,7 @@ def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool
 
 
 def _format(explanation: Explanation, signal: SignalFacts) -> str:
-    from mtqscore.report.table import clock
+    from mtqscore.text import clock
 
     rate = f"{signal.sample_rate_hz / 1000:g} kHz"
     counted = "1 channel" if signal.channels == 1 else f"{signal.channels} channels"
@@ -158,8 +158,8 @@ def _format(explanation: Explanation, signal: SignalFacts) -> str:
 
 
 def _scores(explanation: Explanation) -> Iterator[str]:
-    from mtqscore.report.table import TITLES
     from mtqscore.scores import named_scores
+    from mtqscore.text import TITLES
 
     kinds = {"s_mos": "the speech is", "n_mos": "the background noise is", "g_mos": "the whole is"}
     for name, value in named_scores(explanation.assessment).items():
@@ -174,7 +174,7 @@ def _scores(explanation: Explanation) -> Iterator[str]:
 
 def _along_time(explanation: Explanation, width: int, *, blocks: bool, colour: bool) -> Iterator[str]:
     from mtqscore.cli.curves import plot
-    from mtqscore.report.table import moment
+    from mtqscore.text import moment
 
     worst, best, median, signal = explanation.worst, explanation.best, explanation.median, explanation.signal
     if explanation.seconds is None or worst is None or best is None or median is None or signal is None:
@@ -212,7 +212,7 @@ def _measured(signal: SignalFacts) -> Iterator[str]:
 
 
 def _clipping(signal: SignalFacts) -> str:
-    from mtqscore.report.table import moment
+    from mtqscore.text import moment
 
     if signal.first_clipped_s is None:
         return "no flat tops at full scale"

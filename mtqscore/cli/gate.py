@@ -112,7 +112,7 @@ class _GatesOnly:
 
 def _say_unscored(rows: Sequence[Assessment]) -> None:
     from mtqscore.cli.console import say
-    from mtqscore.report.table import display_name
+    from mtqscore.text import display_name
 
     unscored = [row for row in rows if not row.ok]
     if unscored:

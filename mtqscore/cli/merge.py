@@ -81,7 +81,7 @@ def merge(
 def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:
     from mtqscore.cli.console import say
     from mtqscore.errors import InputError
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     if merged.repeated and not quiet:
         say(f"dropped because they were there already: {merged.repeated:,} rows")

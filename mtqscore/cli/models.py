@@ -172,7 +172,7 @@ def publish(
 
 
 def _safe(text: str) -> str:
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     return printable(text)
 

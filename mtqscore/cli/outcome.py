@@ -58,7 +58,7 @@ def gate_entries(
     given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under or ()]
     given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under or ()]
     if settings.gates and not quiet:
-        from mtqscore.report.table import printable
+        from mtqscore.text import printable
 
         say(f"the gates of {printable(str(settings.source))} are not used: the command line names its own")
     return tuple(given)

@@ -79,7 +79,7 @@ def _to_json(found: Conformance) -> dict[str, object]:
 
 def _to_text(found: Conformance) -> str:
     """Lay out one model: a line a clip, a column a device, and what it comes to."""
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     ran = [item for item in found.devices if item.deviations]
     number = f"conformance {found.conformance}" if found.conformance is not None else "no stored scores"

@@ -307,7 +307,7 @@ def _retry_after_s(response: Any) -> float:
 
 def _first_line(text: str) -> str:
     """First line of what a library or a server says, safe for a terminal."""
-    from mtqscore.report.table import printable
+    from mtqscore.text import printable
 
     lines = text.strip().splitlines()
     return printable(lines[0])[:300] if lines else ""

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from mtqscore.compare import SHOWN, Change
-from mtqscore.report.table import TITLES, aligned, printable
 from mtqscore.spec import DECIMALS
+from mtqscore.text import TITLES, aligned, printable
 
 if TYPE_CHECKING:
     from mtqscore.compare import Comparison, Difference, Pair
@@ -52,7 +52,7 @@ def limits_line(comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as `comparison_lines`, as Markdown; names neither break a table, nor become HTML, nor ping anyone."""
-    from mtqscore.report.markdown import code, plain, table
+    from mtqscore.report.markup import code, plain, table
 
     titles, *rows = _difference_table(comparison)
     parts = [table(titles, [[plain(cell) for cell in row] for row in rows])]

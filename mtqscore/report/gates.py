@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from mtqscore.gate import WORST_SHOWN, Level
-from mtqscore.report.table import TITLES, aligned, display_name, printable
 from mtqscore.spec import DECIMALS
+from mtqscore.text import TITLES, aligned, display_name, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from mtqscore.gate import Level
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
-from mtqscore.report.table import TITLES, printable
 from mtqscore.report.writer import Summary
 from mtqscore.run import Run
 from mtqscore.spec import DECIMALS
+from mtqscore.text import TITLES, printable
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from mtqscore.gate import Gate, Level
 from mtqscore.report.gates import observed_text
-from mtqscore.report.table import TITLES, display_name, printable
 from mtqscore.report.writer import Summary, record
 from mtqscore.run import Run
 from mtqscore.spec import DECIMALS
+from mtqscore.text import TITLES, display_name, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import heapq
 import math
-import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
 from mtqscore.report.writer import Summary
 from mtqscore.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.spec import SUPERVISED
+from mtqscore.text import GAP, TITLES, cell_width, clock, display_name, printable, to_left, to_right
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-
     from mtqscore.scores import Assessment
 
-TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
-GAP = "  "
 WIDEST_NAME = 80
 """One name longer than this does not push the figures of all others aside; it is never cut."""
 
@@ -32,8 +27,7 @@ MANY_SHOWN = 20
 NOTABLE = f"the {MANY_SHOWN} with the lowest G-MOS, and the first {MANY_SHOWN} without scores; --csv FILE keeps all"
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     cells: tuple[str, ...]
     ok: bool
     g_mos: float
@@ -130,11 +124,11 @@ class TableWriter:
         self._rows = []
         if self._widths is None:
             lines.insert(0, tuple(self._titles()))
-            self._widths = [max(_cell_width(line[index]) for line in lines) for index in range(len(lines[0]) - 1)]
+            self._widths = [max(cell_width(line[index]) for line in lines) for index in range(len(lines[0]) - 1)]
             self._widths[0] = min(self._widths[0], WIDEST_NAME)
         for line in lines:
-            first = _to_left(line[0], self._widths[0])
-            middle = [_to_right(cell, width) for cell, width in zip(line[1:-1], self._widths[1:], strict=True)]
+            first = to_left(line[0], self._widths[0])
+            middle = [to_right(cell, width) for cell, width in zip(line[1:-1], self._widths[1:], strict=True)]
             self._stream.write(GAP.join([first, *middle, line[-1]]).rstrip() + "\n")
 
 
@@ -176,82 +170,7 @@ def summary_line(summary: Summary) -> str:
     return " · ".join(parts)
 
 
-def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
-    """Lines of a table.
-
-    Args:
-        table: rows of cells, the titles first.
-        left: titles of the columns that are set to the left; the others are to the right.
-    """
-    widths = [max(map(_cell_width, column)) for column in zip(*table, strict=True)]
-    sides = [_to_left if title in left else _to_right for title in table[0]]
-    return [
-        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-
-
-def _cell_width(text: str) -> int:
-    """Columns that a text takes: wide characters of East Asian scripts take two, marks on others none."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
-def _to_left(text: str, width: int) -> str:
-    return text + " " * (width - _cell_width(text))
-
-
-def _to_right(text: str, width: int) -> str:
-    return " " * (width - _cell_width(text)) + text
-
-
 def _first_cell(path: str | None) -> str:
     """A name where a line begins; CI systems take lines that begin with ``::`` or ``##`` for commands."""
     name = display_name(path)
     return f"./{name}" if name.lstrip().startswith(("::", "##")) else name
-
-
-def printable(text: str) -> str:
-    r"""Text on one line that no terminal acts upon: control and other invisible characters as escapes.
-
-    Example:
-        >>> printable("a\nb")
-        'a\\nb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def display_name(path: str | None) -> str:
-    """Name of a recording for people: `printable`, and a word for an array."""
-    return printable(path) if path is not None else "(array)"
-
-
-def clock(duration_s: float) -> str:
-    """Length as people read it.
-
-    Example:
-        >>> clock(4.25), clock(75), clock(36_000)
-        ('4.2 s', '1:15', '10:00:00')
-    """
-    if duration_s < 59.95:
-        return f"{duration_s:.1f} s"
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def moment(time_s: float) -> str:
-    """Place in time as players show it.
-
-    Example:
-        >>> moment(3.5), moment(75), moment(4_000)
-        ('0:03.5', '1:15.0', '1:06:40.0')
-    """
-    minutes, tenths = divmod(round(time_s * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{tenths // 10:02}.{tenths % 10}"
-    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"

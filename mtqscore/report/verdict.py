@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mtqscore.gate import Level
-from mtqscore.report.table import TITLES
+from mtqscore.text import TITLES
 
 if TYPE_CHECKING:
     from mtqscore.report.writer import Summary

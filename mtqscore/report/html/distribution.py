@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.report.table import TITLES
 from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED
+from mtqscore.text import TITLES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

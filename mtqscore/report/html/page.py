@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mtqscore.report.html.distribution import distributions
-from mtqscore.report.table import TITLES, clock, display_name, moment, printable
 from mtqscore.report.verdict import verdict
 from mtqscore.scores import FLAG_MEANING, Flag
+from mtqscore.text import TITLES, clock, display_name, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

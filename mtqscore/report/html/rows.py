@@ -7,9 +7,9 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mtqscore.report.table import display_name, printable
 from mtqscore.scores import Flag, Status, named_scores
 from mtqscore.spec import DECIMALS
+from mtqscore.text import display_name, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,0 +1,89 @@
+"""Text for people: one line, safe for a terminal, in straight columns."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
+GAP = "  "
+
+
+def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
+    """Lines of a table.
+
+    Args:
+        table: rows of cells, the titles first.
+        left: titles of the columns that are set to the left; the others are to the right.
+    """
+    widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
+    sides = [to_left if title in left else to_right for title in table[0]]
+    return [
+        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def cell_width(text: str) -> int:
+    """Columns that a text takes: wide characters of East Asian scripts take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def to_left(text: str, width: int) -> str:
+    """Fill a text up to a width, in columns."""
+    return text + " " * (width - cell_width(text))
+
+
+def to_right(text: str, width: int) -> str:
+    """Put spaces before a text, up to a width, in columns."""
+    return " " * (width - cell_width(text)) + text
+
+
+def printable(text: str) -> str:
+    r"""Text on one line that no terminal acts upon: control and other invisible characters as escapes.
+
+    Example:
+        >>> printable("a\nb")
+        'a\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def display_name(path: str | None) -> str:
+    """Name of a recording for people: `printable`, and a word for an array."""
+    return printable(path) if path is not None else "(array)"
+
+
+def clock(duration_s: float) -> str:
+    """Length as people read it.
+
+    Example:
+        >>> clock(4.25), clock(75), clock(36_000)
+        ('4.2 s', '1:15', '10:00:00')
+    """
+    if duration_s < 59.95:
+        return f"{duration_s:.1f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def moment(time_s: float) -> str:
+    """Place in time as players show it.
+
+    Example:
+        >>> moment(3.5), moment(75), moment(4_000)
+        ('0:03.5', '1:15.0', '1:06:40.0')
+    """
+    minutes, tenths = divmod(round(time_s * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
