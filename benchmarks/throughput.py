@@ -84,11 +84,11 @@ def ratio(costs: list[Cost], base: list[Cost]) -> float:
 
 def print_starts(runs: int) -> None:
     """How long until a command has done next to nothing."""
-    python = sys.executable
+    python, one = sys.executable, str(EXAMPLES / "noisy-15db.flac")
     costs = in_turn(
         {
             "import of its libraries": lambda: run([python, "-c", LIBRARIES]),
-            "`mtqscore assess` of one file": lambda: run([*ASSESS, str(EXAMPLES / "noisy-15db.flac")]),
+            "`mtqscore assess` of one file": lambda: run([python, "-m", "mtqscore", "assess", one]),
             "`mtqscore --help`": lambda: run([python, "-m", "mtqscore", "--help"]),
         },
         runs,
