@@ -106,6 +106,8 @@ def parse_gates(entries: Sequence[GateEntry], targets: Sequence[str]) -> list[Ga
     Raises:
         UsageError: an entry is no gate; the message names where it was written.
     """
+    if not entries:
+        return []
     from mtqscore.gate import parse_gate
 
     gates = []

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mtqscore.assess import Assessor
     from mtqscore.compare import CompareConfig
     from mtqscore.errors import UsageError
-    from mtqscore.gate import Gate
+    from mtqscore.gate import Gate, GateJudge
     from mtqscore.inputs import Input
     from mtqscore.report.writer import Summary, Writer
     from mtqscore.resume import Journal
@@ -104,7 +104,6 @@ def assess(
         from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
         from mtqscore.cli.scoring import describe_run, load_assessor, read_names
         from mtqscore.config import AssessConfig
-        from mtqscore.gate import check_patterns
         from mtqscore.inputs import find_inputs
         from mtqscore.settings import parse_gates
 
@@ -127,7 +126,10 @@ def assess(
         assessor = load_assessor(options, quiet=quiet)
         run = describe_run(assessor, frames=frames, shard=part)
         gates = parse_gates(entries, assessor.targets)
-        check_patterns(gates, (item.path for item in inputs))
+        if gates:
+            from mtqscore.gate import check_patterns
+
+            check_patterns(gates, (item.path for item in inputs))
         demands = _demands(gates, baseline, max_drop, settings, run)
         results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
         summary = _score(assessor, inputs, demands, results)
@@ -158,10 +160,12 @@ class Watch:
     """
 
     def __init__(self, demands: Demands) -> None:
-        from mtqscore.gate import GateJudge
-
         self._demands = demands
-        self._judge = GateJudge(demands.gates) if demands.gates else None
+        self._judge: GateJudge | None = None
+        if demands.gates:
+            from mtqscore.gate import GateJudge
+
+            self._judge = GateJudge(demands.gates)
         self._rows: list[Assessment] = []
 
     def add(self, assessment: Assessment) -> None:
