@@ -9,12 +9,6 @@ class MtqscoreError(Exception):
     exit_code = 3
 
 
-class GateError(MtqscoreError):
-    """Scores do not reach what was demanded of them."""
-
-    exit_code = 1
-
-
 class UsageError(MtqscoreError):
     """Wrong use: an unknown option value, metric or model name, or nothing that matched."""
 
