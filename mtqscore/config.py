@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from mtqscore.devices import check_precision, parse_device
 from mtqscore.errors import UsageError
+from mtqscore.network_config import CompactConfig, NetworkConfig
+from mtqscore.spec import TARGETS
 
 MAX_THREADS = 1024
 
@@ -67,44 +69,6 @@ class AssessConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes and constants of the compact MTQ-Net.
-
-    Args:
-        conv_channels: channels of the convolution blocks, first to last. One below a multiple of 16 is fastest: the
-            exported graph adds one channel that marks padding.
-        conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
-        conv_strides: step of each block along frequency; the first block also halves the frame rate.
-        squeeze_units: size of a frame before the recurrent layer.
-        lstm_units: units a direction.
-        dense_units: size of a frame before the heads.
-        dropout: share of those units dropped in training.
-        floor_db: power a bin below which nothing is heard, relative to white noise at the active level.
-        feature_mean_db: typical power a bin, subtracted.
-        feature_spread_db: typical spread of the power a bin, divided by.
-    """
-
-    conv_channels: tuple[int, ...] = (15, 31, 47, 63)
-    conv_widths: tuple[int, ...] = (5, 5, 3, 3)
-    conv_strides: tuple[int, ...] = (2, 3, 3, 3)
-    squeeze_units: int = 96
-    lstm_units: int = 64
-    dense_units: int = 64
-    dropout: float = 0.2
-    floor_db: float = -80.0
-    feature_mean_db: float = -35.0
-    feature_spread_db: float = 22.0
-
-    def __post_init__(self) -> None:
-        if not len(self.conv_channels) == len(self.conv_widths) == len(self.conv_strides) > 0:
-            raise UsageError("conv_channels, conv_widths and conv_strides must be of one length, and not empty")
-        if self.conv_strides[0] != 2:
-            raise UsageError("the first of conv_strides must be 2: even and odd bins are two channels of its input")
-        if any(width % 2 == 0 for width in self.conv_widths):
-            raise UsageError("conv_widths must be odd, so that a kernel has a middle")
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides the result of a training run, besides the data.
 
@@ -134,7 +98,8 @@ class TrainConfig:
         bfloat16: compute convolutions and matrix products in bfloat16; None: where the processor has it.
         threads: processor threads; 0 for all.
         memory_limit_gb: decode a split once into memory when it needs no more than this; else at every use.
-        network: sizes and constants of the network.
+        targets: what the network estimates, by name.
+        network: which network, its sizes and constants.
     """
 
     epochs: int = 40
@@ -161,4 +126,5 @@ class TrainConfig:
     bfloat16: bool | None = None
     threads: int = 0
     memory_limit_gb: float = 6.0
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    targets: tuple[str, ...] = tuple(target.name for target in TARGETS)
+    network: NetworkConfig = field(default_factory=CompactConfig)

@@ -82,9 +82,11 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     if origin in {types.UnionType, typing.Union} and value is None and type(None) in arguments:
         settled: Any = None
     elif origin in {types.UnionType, typing.Union}:
-        settled = _convert(next(kind for kind in arguments if kind is not type(None)), value, where)
+        settled = _convert(_member(arguments, value, where), value, where)
     elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         settled = from_plain(typing.cast("type[Any]", hint), value, where)
+    elif origin is typing.Literal and value in arguments:
+        settled = value
     elif origin is tuple and isinstance(value, list | tuple):
         settled = tuple(_convert(arguments[0], item, where) for item in value)
     elif origin is dict and isinstance(value, Mapping):
@@ -98,3 +100,15 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     else:
         raise UsageError(f"{where}: {value!r} is not of the expected kind ({getattr(hint, '__name__', hint)})")
     return settled
+
+
+def _member(members: tuple[Any, ...], value: object, where: str) -> Any:
+    """Choose a member of a union: the configuration whose ``kind`` the value names, the first if it names none."""
+    members = tuple(member for member in members if member is not type(None))
+    if len(members) == 1 or not isinstance(value, Mapping):
+        return members[0]
+    by_kind = {member.kind: member for member in members}
+    kind = value.get("kind", members[0].kind)
+    if kind not in by_kind:
+        raise UsageError(f"{where}: kind {kind!r} is none of {', '.join(by_kind)}")
+    return by_kind[kind]

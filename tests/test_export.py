@@ -9,15 +9,15 @@ import onnxruntime
 import pytest
 import torch
 
-from mtqscore.config import NetworkConfig
 from mtqscore.errors import InputError, MtqscoreError
 from mtqscore.model_store import parse_metadata
+from mtqscore.network_config import CompactConfig
 from mtqscore.spec import TARGETS
 from mtqscore.training.calibration import fit_from_predictions, fit_line, from_points, read_calibration
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export import ModelIdentity, compare, export_model, pad, synthetic_clips
 from mtqscore.training.graph import OPSET, build_graph
-from mtqscore.training.network import MtqNet
+from mtqscore.training.networks.compact import CompactNet
 from tests.training_kit import SMALL, paused_tone, small_config, small_network
 
 IDENTITY = ModelIdentity("mtqnet-test", "3", "7", "what it means", "what it heard", "MIT", "mtqscore export")
@@ -57,13 +57,13 @@ def score(content: str | bytes, waveform: np.ndarray, lengths: np.ndarray) -> tu
     "config",
     [
         SMALL,
-        NetworkConfig(conv_channels=(4, 6, 7), conv_widths=(7, 3, 1), conv_strides=(2, 4, 4), lstm_units=5),
-        NetworkConfig(conv_channels=(3,), conv_widths=(1,), conv_strides=(2,), squeeze_units=8, dense_units=6),
+        CompactConfig(conv_channels=(4, 6, 7), conv_widths=(7, 3, 1), conv_strides=(2, 4, 4), lstm_units=5),
+        CompactConfig(conv_channels=(3,), conv_widths=(1,), conv_strides=(2,), squeeze_units=8, dense_units=6),
     ],
 )
 @pytest.mark.parametrize("calibration", [NONE, from_points(CORNERS)], ids=["plain", "calibrated"])
 def test_graph_computes_what_torch_computes(config, calibration):
-    network = small_network(config=config).without_pseudo_heads()
+    network = small_network(config=config).with_targets(["s_mos", "n_mos", "g_mos"])
     content = build_graph(network, calibration, "test").SerializeToString()
     parity = compare(network, calibration, content, clips())
     assert parity.clips == 9
@@ -72,7 +72,7 @@ def test_graph_computes_what_torch_computes(config, calibration):
 
 def test_full_size_network_is_exported_within_its_limits():
     torch.manual_seed(0)
-    network = MtqNet(NetworkConfig()).eval().without_pseudo_heads()
+    network = CompactNet(CompactConfig()).eval().with_targets(["s_mos", "n_mos", "g_mos"])
     content = build_graph(network, NONE, "test").SerializeToString()
     assert len(content) < 5e6
     assert compare(network, NONE, content, clips()[:4]).worst < 1e-4
@@ -130,7 +130,7 @@ def test_same_checkpoint_gives_the_same_file(checkpoint, exported, tmp_path):
 
 
 def test_disagreement_with_torch_writes_nothing(checkpoint, tmp_path, monkeypatch):
-    def other(network: MtqNet, calibration, name: str) -> onnx.ModelProto:
+    def other(network: CompactNet, calibration, name: str) -> onnx.ModelProto:
         network.heads["n_mos"].score.bias.data += 0.01
         model = build_graph(network, calibration, name)
         network.heads["n_mos"].score.bias.data -= 0.01

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mtqscore.config import NetworkConfig, TrainConfig
+from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
+from mtqscore.network_config import CompactConfig
 from mtqscore.resolve import from_plain, resolve, to_plain
 
 
@@ -19,12 +20,12 @@ def test_flag_wins_over_file_and_file_over_default(tmp_path):
     assert isinstance(config.lr, float)
     assert config.delta == {"s_mos": 0.75}
     assert config.network.lstm_units == 9
-    assert config.network.dense_units == NetworkConfig().dense_units
+    assert config.network.dense_units == CompactConfig().dense_units
     assert config.seed == TrainConfig().seed
 
 
 def test_a_configuration_survives_json():
-    config = TrainConfig(bfloat16=True, network=NetworkConfig(conv_channels=(3, 4, 5, 6)))
+    config = TrainConfig(bfloat16=True, network=CompactConfig(conv_channels=(3, 4, 5, 6)))
     assert from_plain(TrainConfig, json.loads(json.dumps(to_plain(config))), "here") == config
 
 

@@ -5,19 +5,24 @@ import torch
 
 from mtqscore.errors import UsageError
 from mtqscore.spec import TARGETS
+from mtqscore.training.features import frame_mask
 from mtqscore.training.losses import MplLoss
+from mtqscore.training.networks import Estimates
 from tests.training_kit import small_config
 
 LABELS = torch.tensor([[3.0, 3.0, 3.0, 2.0, 0.5, 0.75]])
+
+
+def estimates(scores: torch.Tensor, frame_scores: torch.Tensor, counts: torch.Tensor) -> Estimates:
+    return Estimates(scores, frame_scores, frame_mask(counts, frame_scores.shape[1]))
 
 
 def loss_of(error: float, config=None, frames: int = 4) -> torch.Tensor:
     """The loss of one utterance whose scores are all off by the same share of their scale (in MOS points)."""
     span = torch.tensor([(target.high - target.low) / 4 for target in TARGETS])
     scores = LABELS + error * span
-    return MplLoss(config or small_config())(
-        scores, scores[:, None].expand(-1, frames, -1), LABELS, torch.tensor([frames])
-    ).total
+    said = estimates(scores, scores[:, None].expand(-1, frames, -1), torch.tensor([frames]))
+    return MplLoss(config or small_config())(said, LABELS).total
 
 
 @pytest.mark.parametrize(("error", "value"), [(0.5, 0.125), (1.0, 0.5), (1.5, 1.0), (-1.5, 1.0)])
@@ -44,7 +49,7 @@ def test_frame_loss_is_the_mean_over_an_utterances_own_frames():
     frames[0, :2, 0] += 1.0  # both frames of the short one
     frames[0, 2:, 0] = 1e6  # padding
     frames[1, 0, 0] += 1.0  # one frame of four
-    parts = MplLoss(small_config())(labels, frames, labels, counts)
+    parts = MplLoss(small_config())(estimates(labels, frames, counts), labels)
     assert float(parts.frame[0]) == pytest.approx((0.5 + 0.5 / 4) / 2)
     assert float(parts.utterance.sum()) == pytest.approx(0.0, abs=1e-6)
 
@@ -53,14 +58,14 @@ def test_frames_of_a_splice_are_held_to_their_own_labels():
     counts = torch.tensor([4])
     frame_labels = LABELS[:, None].repeat(1, 4, 1)
     frame_labels[0, 2:, 0] += 1.0
-    right = MplLoss(small_config())(LABELS, frame_labels, LABELS, counts, frame_labels)
+    right = MplLoss(small_config())(estimates(LABELS, frame_labels, counts), LABELS, frame_labels)
     assert float(right.frame.sum()) == pytest.approx(0.0, abs=1e-6)
     flat = LABELS[:, None].repeat(1, 4, 1)
-    wrong = MplLoss(small_config())(LABELS, flat, LABELS, counts, frame_labels)
+    wrong = MplLoss(small_config())(estimates(LABELS, flat, counts), LABELS, frame_labels)
     assert float(wrong.frame[0]) == pytest.approx(0.5 * 2 / 4)
     unlabelled = LABELS.clone()
     unlabelled[0, 0] = torch.nan
-    missing = MplLoss(small_config())(LABELS, flat, unlabelled, counts, frame_labels)
+    missing = MplLoss(small_config())(estimates(LABELS, flat, counts), unlabelled, frame_labels)
     assert missing.frame[0].isnan()
     assert missing.total.isfinite()
 
@@ -70,7 +75,7 @@ def test_missing_labels_add_nothing_and_give_no_gradient():
     labels[0, 0] = torch.nan
     labels[:, 5] = torch.nan
     scores = (LABELS.repeat(3, 1) + 0.5).requires_grad_()
-    parts = MplLoss(small_config())(scores, scores[:, None], labels, torch.tensor([1, 1, 1]))
+    parts = MplLoss(small_config())(estimates(scores, scores[:, None], torch.tensor([1, 1, 1])), labels)
     parts.total.backward()
     assert scores.grad is not None
     assert float(scores.grad[0, 0]) == 0.0

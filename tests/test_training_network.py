@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mtqscore.config import NetworkConfig
 from mtqscore.errors import UsageError
+from mtqscore.network_config import CompactConfig
 from mtqscore.spec import BINS, SUPERVISED, TARGETS
 from mtqscore.training.features import PowerSpectrum, active_power, random_recolour
-from mtqscore.training.network import ConvBlock, MtqNet
+from mtqscore.training.networks.compact import CompactNet, ConvBlock
 from tests.training_kit import SMALL, paused_tone, small_network
 
 LENGTHS = (24_000, 16_384, 8_191, 16_385, 9_000)
@@ -29,7 +29,7 @@ def test_frame_counts(batch):
     features, mask = network.spectrum(waveform, lengths)
     assert features.shape == (len(LENGTHS), 24_000 // 256 + 1, BINS)
     assert mask.sum(1).tolist() == [length // 256 + 1 for length in LENGTHS]
-    scores, frames = network(waveform, lengths)
+    scores, frames, _ = network(waveform, lengths)
     assert scores.shape == (len(LENGTHS), len(TARGETS))
     assert frames.shape == (len(LENGTHS), 24_000 // 512 + 1, len(TARGETS))
 
@@ -50,9 +50,9 @@ def test_item_depends_neither_on_its_padding_nor_on_its_batch(batch):
     waveform, lengths = batch
     network = small_network()
     with torch.inference_mode():
-        scores, frames = network(waveform, lengths)
+        scores, frames, _ = network(waveform, lengths)
         for row, length in enumerate(LENGTHS):
-            alone, alone_frames = network(waveform[row : row + 1, :length], lengths[row : row + 1])
+            alone, alone_frames, _ = network(waveform[row : row + 1, :length], lengths[row : row + 1])
             own = length // 512 + 1
             torch.testing.assert_close(alone[0], scores[row], atol=1e-4, rtol=0)
             torch.testing.assert_close(alone_frames[0], frames[row, :own], atol=1e-4, rtol=0)
@@ -81,7 +81,7 @@ def test_silence_and_the_smallest_signals_stay_finite():
     clips = torch.zeros(3, 8_000)
     clips[1, 4_000] = 1e-7
     clips[2] = 1e-9
-    scores, frames = small_network()(clips, torch.tensor([8_000, 8_000, 8_000]))
+    scores, frames, _ = small_network()(clips, torch.tensor([8_000, 8_000, 8_000]))
     assert torch.isfinite(scores).all()
     assert torch.isfinite(frames).all()
 
@@ -101,9 +101,9 @@ def test_scores_keep_to_the_limits_of_their_targets(batch):
 
 def test_dropping_the_pseudo_heads_keeps_the_others_to_the_bit(batch):
     network = small_network()
-    slim = network.without_pseudo_heads()
-    scores, frames = network(*batch)
-    slim_scores, slim_frames = slim(*batch)
+    slim = network.with_targets(["s_mos", "n_mos", "g_mos"])
+    scores, frames, _ = network(*batch)
+    slim_scores, slim_frames, _ = slim(*batch)
     assert slim.targets == SUPERVISED
     assert torch.equal(slim_scores, scores[:, :3])
     assert torch.equal(slim_frames, frames[:, :, :3])
@@ -124,7 +124,7 @@ def test_frame_scores_do_not_see_a_constant_added_to_the_attention():
 
 
 def test_default_network_has_the_documented_size():
-    network = MtqNet(NetworkConfig())
+    network = CompactNet(CompactConfig())
     assert 150_000 <= sum(parameter.numel() for parameter in network.parameters()) <= 300_000
 
 
@@ -152,7 +152,7 @@ def test_recolouring_keeps_the_level_and_its_limits():
 )
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(UsageError, match="conv_"):
-        NetworkConfig(**wrong)
+        CompactConfig(**wrong)
 
 
 def test_gradient_of_a_masked_block_is_that_of_a_product_with_the_mask():

@@ -9,13 +9,14 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.config import NetworkConfig, TrainConfig
+from mtqscore.config import TrainConfig
 from mtqscore.manifest import write_table
+from mtqscore.network_config import CompactConfig
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.loop import Watch
-from mtqscore.training.network import MtqNet
+from mtqscore.training.networks.compact import CompactNet
 
-SMALL = NetworkConfig(conv_channels=(7, 8), conv_strides=(2, 6), conv_widths=(5, 7), squeeze_units=16, lstm_units=8,
+SMALL = CompactConfig(conv_channels=(7, 8), conv_strides=(2, 6), conv_widths=(5, 7), squeeze_units=16, lstm_units=8,
                       dense_units=12)  # fmt: skip
 QUIET = Watch(lambda *_: None, lambda _: None)
 COLUMNS = ["path", "split", *(target.name for target in TARGETS)]
@@ -27,10 +28,10 @@ def small_config(**changes: object) -> TrainConfig:
     return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def small_network(seed: int = 0, config: NetworkConfig = SMALL) -> MtqNet:
+def small_network(seed: int = 0, config: CompactConfig = SMALL) -> CompactNet:
     """A network in evaluation mode with statistics and weights that leave no output constant."""
     torch.manual_seed(seed)
-    network = MtqNet(config)
+    network = CompactNet(config)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if "norm.running_var" in name or "norm.weight" in name:

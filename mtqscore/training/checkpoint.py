@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from mtqscore.config import TrainConfig
 from mtqscore.errors import InputError, UsageError
 from mtqscore.resolve import from_plain, to_plain
-from mtqscore.spec import TARGETS
-from mtqscore.training.network import MtqNet
+from mtqscore.training.networks import Network, build
 
 LAST_FILE = "last.safetensors"
 """Everything that is needed to go on: weights, averaged weights, optimiser, history."""
@@ -101,13 +100,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, config, tensors, json.loads(header["state"]))
 
 
-def load_network(checkpoint: Checkpoint) -> MtqNet:
+def load_network(checkpoint: Checkpoint) -> Network:
     """Build the network of a checkpoint with its averaged weights, in evaluation mode.
 
     Raises:
         InputError: the tensors do not fit the configuration beside them.
     """
-    network = MtqNet(checkpoint.config.network, TARGETS)
+    network = build(checkpoint.config)
     load_weights(network, checkpoint)
     return network.eval()
 

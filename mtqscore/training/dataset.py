@@ -19,7 +19,6 @@ from mtqscore.errors import InputError
 from mtqscore.manifest import Row
 from mtqscore.spec import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
 from mtqscore.training.features import random_recolour
-from mtqscore.training.network import FRAME_HOP_SAMPLES
 
 MIN_SAMPLES = STFT_SAMPLES
 LENGTH_JITTER = 0.1
@@ -41,8 +40,8 @@ class Batch:
         waveform: float32 (batch, samples) at 16 kHz, zero beyond each length.
         lengths: valid samples an item, int64 (batch,).
         labels: float32 (batch, targets) in the order of ``spec.TARGETS``; NaN where missing.
-        frame_labels: float32 (batch, frames, targets) where parts of recordings have labels of their own; None where
-            every frame has the label of its recording.
+        splices: stretches with labels of their own; ``labels`` are those of whole recordings by time.
+        unspliced: labels before splicing, float32 (batch, targets).
         recolour: power gain a bin for augmentation, float32 (batch, bins), or None.
         rows: index of each item in the data set, int64 (batch,).
     """
@@ -50,9 +49,27 @@ class Batch:
     waveform: Tensor
     lengths: Tensor
     labels: Tensor
-    frame_labels: Tensor | None
+    splices: Sequence[Splice]
+    unspliced: Tensor
     recolour: Tensor | None
     rows: NDArray[np.int64]
+
+    def frame_labels(self, positions: Tensor) -> Tensor | None:
+        """Label every frame by the part of the recording that it lies in.
+
+        Args:
+            positions: the sample at the middle of each frame, int64 (frames,).
+
+        Returns:
+            float32 (batch, frames, targets); None where every frame has the label of its recording.
+        """
+        if not self.splices:
+            return None
+        by_frame = self.unspliced[:, None].repeat(1, len(positions), 1)
+        for splice in self.splices:
+            inside = (positions >= splice.start) & (positions < splice.stop)
+            by_frame[splice.item, inside] = self.unspliced[splice.other]
+        return by_frame
 
 
 @dataclass(frozen=True)
@@ -198,18 +215,12 @@ def collate(
     waveform = np.zeros((len(clips), int(lengths.max())), dtype=np.float32)
     for item, clip in zip(waveform, clips, strict=True):
         np.multiply(clip, 1.0 / 32768.0, out=item[: len(clip)], casting="unsafe")
-    frame_labels = None
-    if splices:
-        own, labels = labels, labels.copy()
-        frames = int(lengths.max()) // FRAME_HOP_SAMPLES + 1
-        by_frame = np.repeat(labels[:, np.newaxis], frames, axis=1)
-        for splice in splices:
-            share = (splice.stop - splice.start) / len(clips[splice.item])
-            labels[splice.item] = (1 - share) * own[splice.item] + share * own[splice.other]
-            first, end = (-(-at // FRAME_HOP_SAMPLES) for at in (splice.start, splice.stop))
-            by_frame[splice.item, first:end] = own[splice.other]
-        frame_labels = torch.from_numpy(by_frame)
-    return Batch(torch.from_numpy(waveform), lengths, torch.from_numpy(labels), frame_labels, recolour, rows)
+    own, labels = labels, labels.copy()
+    for splice in splices:
+        share = (splice.stop - splice.start) / len(clips[splice.item])
+        labels[splice.item] = (1 - share) * own[splice.item] + share * own[splice.other]
+    whole, parts = torch.from_numpy(labels), torch.from_numpy(own)
+    return Batch(torch.from_numpy(waveform), lengths, whole, splices, parts, recolour, rows)
 
 
 def draw_splices(lengths: Sequence[int], share: float, rng: np.random.Generator) -> list[Splice]:

@@ -11,13 +11,13 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
-from mtqscore.spec import MOS_HIGH, MOS_LOW, SAMPLE_RATE_HZ
+from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
+from mtqscore.spec import MOS_HIGH, MOS_LOW, SAMPLE_RATE_HZ, SUPERVISED
 from mtqscore.training.calibration import Calibration
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.dataset import decode
 from mtqscore.training.graph import build_graph
-from mtqscore.training.network import FRAME_HOP_SAMPLES, MtqNet
+from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, CompactNet
 
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 """Longest audio that the model should hear at once: training never went beyond."""
@@ -98,7 +98,9 @@ def export_model(
         MtqscoreError: onnxruntime and torch disagree.
         EnvironmentProblemError: the file cannot be written.
     """
-    network = load_network(read_checkpoint(source)).without_pseudo_heads()
+    network = load_network(read_checkpoint(source)).with_targets(target.name for target in SUPERVISED)
+    if not isinstance(network, CompactNet):
+        raise UsageError(f"{source}: only the compact network can be exported")
     model = build_graph(network, calibration, identity.name)
     metadata = {
         "name": identity.name,
@@ -134,7 +136,7 @@ def export_model(
     return parity
 
 
-def compare(network: MtqNet, calibration: Calibration, content: bytes, clips: Sequence[Clip]) -> Parity:
+def compare(network: CompactNet, calibration: Calibration, content: bytes, clips: Sequence[Clip]) -> Parity:
     """Score recordings with the ONNX file and with torch, alone and in padded batches.
 
     Args:
@@ -152,7 +154,7 @@ def compare(network: MtqNet, calibration: Calibration, content: bytes, clips: Se
         waveform, lengths = pad(group)
         found, found_frames = session.run(None, {"waveform": waveform, "lengths": lengths})
         with torch.inference_mode():
-            raw, raw_frames = network(torch.from_numpy(waveform), torch.from_numpy(lengths))
+            raw, raw_frames, _ = network(torch.from_numpy(waveform), torch.from_numpy(lengths))
         scores = max(scores, _gap(found, calibration(raw.numpy())))
         frames = calibration(raw_frames.numpy())
         for item, length in enumerate(lengths):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtqscore.config import NetworkConfig
+from mtqscore.network_config import CompactConfig
 from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
 
 ACTIVE_SHARE = 0.1
@@ -67,7 +67,7 @@ class PowerSpectrum(nn.Module):
 
     window: Tensor
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         window = torch.hamming_window(STFT_SAMPLES, periodic=True, dtype=torch.float64)
         # White noise at the active level has power 1 in every bin.

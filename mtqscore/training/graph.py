@@ -1,6 +1,6 @@
 """The network as an ONNX graph, node by node, so that it holds no more than inference needs.
 
-The graph computes what `MtqNet` computes in evaluation mode, with these exact rewritings:
+The graph computes what `CompactNet` computes in evaluation mode, with these exact rewritings:
 
 * The DFT of a windowed frame is two matrix products: the sum of its halves gives the even bins, the difference the
   odd ones. They stay apart, since a first convolution with a step of two bins takes them as two channels.
@@ -25,7 +25,8 @@ from mtqscore.spec import MOS_HIGH, MOS_LOW
 from mtqscore.training.calibration import Calibration
 from mtqscore.training.graph_builder import GraphBuilder
 from mtqscore.training.graph_features import Masks, cut_blocks, log_power, make_masks
-from mtqscore.training.network import MASKED_SCORE, ConvBlock, MtqNet, TaskHead
+from mtqscore.training.networks.compact import CompactNet, ConvBlock
+from mtqscore.training.networks.heads import MASKED_SCORE, TaskHead
 
 OPSET = 20
 IR_VERSION = 10
@@ -33,7 +34,7 @@ SILENCER = -1e6
 """Weight that drives any activation below zero; far above what a convolution can sum to, far below overflow."""
 
 
-def build_graph(network: MtqNet, calibration: Calibration, name: str) -> onnx.ModelProto:
+def build_graph(network: CompactNet, calibration: Calibration, name: str) -> onnx.ModelProto:
     """Write a network and its calibration as an ONNX model.
 
     Args:
@@ -117,7 +118,7 @@ def _with_silencer(kernel: Tensor, bias: Tensor, last: bool) -> tuple[Tensor, Te
     return wide, torch.cat((bias, bias.new_zeros(1)))
 
 
-def _convolutions(graph: GraphBuilder, network: MtqNet, features: str) -> str:
+def _convolutions(graph: GraphBuilder, network: CompactNet, features: str) -> str:
     """Convolution blocks, then frames flattened in the order that the LSTM wants: (frames, batch, channels * bins)."""
     x = features
     for index, block in enumerate(network.blocks):
@@ -148,7 +149,7 @@ def _gates(tensor: Tensor) -> NDArray[np.float32]:
     return np.asarray(torch.cat((inputs, output, forget, cell)).numpy(), dtype=np.float32)
 
 
-def _recurrent(graph: GraphBuilder, network: MtqNet, frames: str, masks: Masks) -> str:
+def _recurrent(graph: GraphBuilder, network: CompactNet, frames: str, masks: Masks) -> str:
     """Squeeze, BLSTM and dense layer: (frames, batch, inputs) to (batch, frames, units)."""
     x = graph.add("Relu", _linear(graph, frames, network.squeeze, "squeeze"), name="squeeze_relu")
     both = [dict(lstm.named_parameters()) for lstm in (network.recurrent.forwards, network.recurrent.backwards)]
@@ -167,7 +168,7 @@ def _recurrent(graph: GraphBuilder, network: MtqNet, frames: str, masks: Masks) 
     return graph.add("Relu", _linear(graph, x, network.dense, "dense"), name="dense_relu")
 
 
-def _heads(graph: GraphBuilder, network: MtqNet, x: str, masks: Masks) -> str:
+def _heads(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> str:
     """All heads at once, as further batch axes: frame scores float32 (batch, targets, frames, 1)."""
     heads = [head for head in network.heads.values() if isinstance(head, TaskHead)]
     queries = np.stack([head.attention.weight.detach().t().numpy() * head.scale for head in heads])

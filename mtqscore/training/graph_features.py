@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
 from mtqscore.training.features import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
 from mtqscore.training.graph_builder import GraphBuilder
-from mtqscore.training.network import FRAME_HOP_SAMPLES, TIME_STRIDE, MtqNet
+from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, TIME_STRIDE, CompactNet
 
 HALF_BINS = (BINS + 1) // 2
 """Even bins of the power spectrum, and odd ones with one column of padding."""
@@ -107,7 +107,7 @@ def _level(graph: GraphBuilder, blocks: str) -> str:
     return graph.add("Add", level, graph.floats("tiny_power", TINY_POWER), name="level")
 
 
-def _dft(network: MtqNet, odd: bool) -> NDArray[np.float64]:
+def _dft(network: CompactNet, odd: bool) -> NDArray[np.float64]:
     """DFT at the even or the odd bins from one hop of samples, cosines then sines: (hop, 2 * half bins).
 
     For even bins the two halves of a frame see the same waves, for odd bins the same with the opposite sign; so a
@@ -120,7 +120,7 @@ def _dft(network: MtqNet, odd: bool) -> NDArray[np.float64]:
     return np.concatenate((gain * np.cos(angle), gain * np.sin(angle)), axis=1)
 
 
-def _half_spectrum(graph: GraphBuilder, network: MtqNet, samples: str, odd: bool) -> str:
+def _half_spectrum(graph: GraphBuilder, network: CompactNet, samples: str, odd: bool) -> str:
     """Logarithm of the power at every other bin, float32 (batch, frames, half bins)."""
     name = "odd" if odd else "even"
     both = graph.add("MatMul", samples, graph.floats(f"dft_{name}", _dft(network, odd)), name=f"{name}_spectrum")
@@ -136,7 +136,7 @@ def _half_spectrum(graph: GraphBuilder, network: MtqNet, samples: str, odd: bool
     return graph.add("Log", audible, name=f"{name}_log_power")
 
 
-def log_power(graph: GraphBuilder, network: MtqNet, blocks: str, masks: Masks) -> str:
+def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Masks) -> str:
     """Logarithm of the normalised power, not yet scaled, even and odd bins apart, and the mark of padding.
 
     Gives float32 (batch, 3, frames, half bins).

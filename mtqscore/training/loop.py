@@ -25,7 +25,7 @@ from mtqscore.training import checkpoint as store
 from mtqscore.training.curves import write_curves
 from mtqscore.training.dataset import Batch, Recordings, plain_batches, training_batches
 from mtqscore.training.losses import MplLoss
-from mtqscore.training.network import FRAME_HOP_SAMPLES, MtqNet
+from mtqscore.training.networks import Network, build
 
 FREE_SETTINGS = frozenset({"threads", "memory_limit_gb"})
 """Settings that may differ when a run goes on."""
@@ -98,7 +98,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def evaluate_split(network: MtqNet, data: Recordings, config: TrainConfig) -> Evaluation:
+def evaluate_split(network: Network, data: Recordings, config: TrainConfig) -> Evaluation:
     """Score a split in float32, without augmentation.
 
     Args:
@@ -113,10 +113,10 @@ def evaluate_split(network: MtqNet, data: Recordings, config: TrainConfig) -> Ev
     longest = int(config.max_clip_s * SAMPLE_RATE_HZ)
     with torch.inference_mode():
         for batch in plain_batches(data, VALIDATION_BATCH, longest):
-            utterance, frames = network(batch.waveform, batch.lengths)
-            parts = loss(utterance, frames, batch.labels, batch.lengths // FRAME_HOP_SAMPLES + 1)
+            estimates = network(batch.waveform, batch.lengths)
+            parts = loss(estimates, batch.labels)
             total += float(parts.total) * len(batch.rows)
-            scores[batch.rows] = utterance.numpy()
+            scores[batch.rows] = estimates.scores.numpy()
     return Evaluation(total / len(data), scores, data.labels)
 
 
@@ -141,11 +141,9 @@ class Trainer:
         self.config = config
         self.loss = MplLoss(config)
         torch.manual_seed(config.seed)
-        self.network = MtqNet(config.network)
+        self.network = build(config)
         if initial is not None:
             store.load_weights(self.network, initial)
-        # Convolutions with few channels are twice as fast with the channels innermost.
-        self.network.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
         self.names = {parameter: name for name, parameter in self.network.named_parameters()}
         self.optimizer = torch.optim.AdamW(_groups(self.network, config.weight_decay), lr=config.lr)
@@ -201,9 +199,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.config.bfloat16)):
-            scores, frames = self.network(batch.waveform, batch.lengths, batch.recolour)
-        counts = batch.lengths // FRAME_HOP_SAMPLES + 1
-        parts = self.loss(scores, frames, batch.labels, counts, batch.frame_labels)
+            estimates = self.network(batch.waveform, batch.lengths, batch.recolour)
+        frame_labels = batch.frame_labels(self.network.frame_positions(batch.waveform.shape[1]))
+        parts = self.loss(estimates, batch.labels, frame_labels)
         total = float(parts.total.detach())
         if not math.isfinite(total):
             raise MtqscoreError(f"the loss is {total} in epoch {self.epoch + 1}; try a lower --lr")

@@ -11,7 +11,7 @@ from torch.nn import functional
 from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
 from mtqscore.spec import PSEUDO, TARGETS, Target
-from mtqscore.training.features import frame_mask
+from mtqscore.training.networks.base import Estimates
 
 COMMON_SPAN = 4.0
 """Every target is brought to a scale of this length, that of a MOS from 1 to 5, so that tasks weigh alike."""
@@ -68,25 +68,22 @@ class MplLoss:
 
     def __call__(
         self,
-        scores: Tensor,
-        frame_scores: Tensor,
+        estimates: Estimates,
         labels: Tensor,
-        counts: Tensor,
         frame_labels: Tensor | None = None,
     ) -> LossParts:
         """Compute the loss of a batch.
 
         Args:
-            scores: float32 (batch, targets) in each target's own unit.
-            frame_scores: float32 (batch, frames, targets).
+            estimates: what the network said, each target in its own unit.
             labels: float32 (batch, targets); NaN where missing.
-            counts: valid frames an item, int64 (batch,).
             frame_labels: float32 (batch, frames, targets) where frames have labels of their own; missing where
                 ``labels`` are missing.
 
         Returns:
             The total and its parts.
         """
+        scores, frame_scores, valid = estimates
         known = ~labels.isnan()
         truth = self._scaled(torch.where(known, labels, self.low)).to(scores.dtype)
         utterance = self._huber(self._scaled(scores), truth)
@@ -94,8 +91,8 @@ class MplLoss:
         if frame_labels is not None:
             frame_truth = self._scaled(torch.where(known[:, None], frame_labels, self.low)).to(scores.dtype)
         frames = self._huber(self._scaled(frame_scores), frame_truth.expand_as(frame_scores))
-        mask = frame_mask(counts, frame_scores.shape[1])[:, :, None].to(frames.dtype)
-        frame = (frames * mask).sum(dim=1) / counts[:, None]
+        mask = valid[:, :, None].to(frames.dtype)
+        frame = (frames * mask).sum(dim=1) / valid.sum(dim=1)[:, None]
         share = known.to(scores.dtype)
         present = share.sum(dim=0)
         divisor = present.clamp(min=1.0)

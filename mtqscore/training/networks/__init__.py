@@ -1,0 +1,31 @@
+"""Every network that can be trained, by the kind of its configuration."""
+
+from __future__ import annotations
+
+from mtqscore.config import TrainConfig
+from mtqscore.errors import UsageError
+from mtqscore.network_config import CompactConfig
+from mtqscore.spec import TARGETS
+from mtqscore.training.networks.base import Estimates, Network
+from mtqscore.training.networks.compact import CompactNet
+
+__all__ = ["Estimates", "Network", "build"]
+
+
+def build(config: TrainConfig) -> Network:
+    """Make the network of a run with fresh weights.
+
+    Args:
+        config: the run's settings; ``config.network`` says which network, ``config.targets`` which heads.
+
+    Raises:
+        UsageError: there is no such target, or there is none at all.
+    """
+    known = {target.name for target in TARGETS}
+    if not config.targets or set(config.targets) - known:
+        raise UsageError(f"targets {', '.join(config.targets) or '(none)'}: choose from {', '.join(sorted(known))}")
+    targets = tuple(target for target in TARGETS if target.name in config.targets)
+    network = config.network
+    if isinstance(network, CompactConfig):
+        return CompactNet(network, targets)
+    raise UsageError(f"a network of kind {network.kind!r} cannot be built")

@@ -1,0 +1,119 @@
+"""MTQ-Net without a self-supervised branch, in a compact size: CNN, BLSTM, and one attentive head a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtqscore.network_config import CompactConfig
+from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
+from mtqscore.training.features import PowerSpectrum, frame_mask
+from mtqscore.training.networks.base import Estimates, Network, pool
+from mtqscore.training.networks.blstm import MaskedBlstm
+from mtqscore.training.networks.heads import TaskHead
+
+TIME_STRIDE = 2
+FRAME_HOP_SAMPLES = TIME_STRIDE * HOP_SAMPLES
+"""Step between frame scores: 32 ms."""
+
+
+class _MaskedRelu(torch.autograd.Function):
+    """ReLU in place that also zeroes frames beyond the end: only these are touched, unlike by a product with a mask."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
+        out = torch.relu_(x)
+        for item, count in zip(out, counts, strict=True):
+            if count < item.shape[1]:
+                item[:, count:] = 0
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        # Where the output is zero nothing flows back: what the ReLU cut off, and what lies beyond the end.
+        return torch.ops.aten.threshold_backward(gradient, out, 0), None
+
+
+class ConvBlock(nn.Module):
+    """Convolution over (time, frequency), batch normalisation, ReLU; frames beyond the end come out as zeros.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: (time, frequency).
+        stride: (time, frequency).
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+        """Map (batch, inputs, frames, bins) to (batch, outputs, frames', bins'), of which counts are valid."""
+        out: Tensor = _MaskedRelu.apply(self.norm(self.conv(x)), counts)  # type: ignore[no-untyped-call]
+        return out
+
+
+class CompactNet(Network):
+    """Waveform in, scores of every task out.
+
+    The data flow is that of MTQ-Net (arXiv 2308.09262) with the power spectrum as the only input: CNN, BLSTM,
+    dense layer, then for each task attention, frame scores and global average pooling over the valid frames.
+    An item's result depends neither on the other items of the batch nor on its padding.
+
+    Args:
+        config: sizes and constants.
+        targets: the tasks in the order of the output.
+    """
+
+    def __init__(self, config: CompactConfig, targets: tuple[Target, ...] = TARGETS) -> None:
+        super().__init__(targets)
+        self.config = config
+        self.spectrum = PowerSpectrum(config)
+        blocks = []
+        inputs, bins = 1, BINS
+        for layer, (outputs, width, stride) in enumerate(
+            zip(config.conv_channels, config.conv_widths, config.conv_strides, strict=True)
+        ):
+            steps = (TIME_STRIDE if layer == 0 else 1, stride)
+            blocks.append(ConvBlock(inputs, outputs, (3, width), steps))
+            inputs, bins = outputs, (bins - 1) // stride + 1
+        self.blocks = nn.ModuleList(blocks)
+        # Convolutions with few channels are twice as fast with the channels innermost.
+        self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.squeeze = nn.Linear(inputs * bins, config.squeeze_units)
+        self.recurrent = MaskedBlstm(config.squeeze_units, config.lstm_units)
+        self.dense = nn.Linear(2 * config.lstm_units, config.dense_units)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.ModuleDict({target.name: TaskHead(target, config.dense_units) for target in targets})
+
+    def forward(self, waveform: Tensor, lengths: Tensor, recolour: Tensor | None = None) -> Estimates:
+        """Score a padded batch; of an item with n samples the first floor(n / 512) + 1 frames are its own."""
+        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+            features, _ = self.spectrum(waveform, lengths, recolour)
+        return self.score_features(features, lengths)
+
+    def score_features(self, features: Tensor, lengths: Tensor) -> Estimates:
+        """Score features (batch, frames, bins) from the front end; see `forward` for the rest."""
+        counts = lengths // FRAME_HOP_SAMPLES + 1
+        x = features[:, None]
+        mask = frame_mask(counts, (x.shape[2] - 1) // TIME_STRIDE + 1)
+        valid = counts.tolist()
+        for block in self.blocks:
+            x = block(x, valid)
+        x = x.permute(0, 2, 1, 3).flatten(2)
+        x = torch.relu(self.squeeze(x))
+        x = self.recurrent(x, counts)
+        x = self.dropout(torch.relu(self.dense(x)))
+        return pool([head(x, mask) for head in self.heads.values()], mask)
+
+    def frame_positions(self, samples: int) -> Tensor:
+        """Say where the frames of a padded batch lie: a step of 512 samples from 0."""
+        return torch.arange(samples // FRAME_HOP_SAMPLES + 1) * FRAME_HOP_SAMPLES
