@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mtqscore.devices import check_precision, parse_device
 from mtqscore.errors import UsageError
@@ -98,6 +99,10 @@ class TrainConfig:
         bfloat16: compute convolutions and matrix products in bfloat16; None: where the processor has it.
         threads: processor threads; 0 for all.
         memory_limit_gb: decode a split once into memory when it needs no more than this; else at every use.
+        recipe: an arm of the paper: ``scratch`` (fresh weights), ``kt`` (initial weights of a teacher) or ``mpl``
+            (pseudo-labels of a teacher as further tasks).
+        teacher: what gives the pseudo-labels or the weights: ``table`` (the exact values of the label table),
+            ``references``, a run folder, a checkpoint or an ONNX file; ``none`` for ``scratch``.
         targets: what the network estimates, by name.
         network: which network, its sizes and constants.
     """
@@ -126,5 +131,7 @@ class TrainConfig:
     bfloat16: bool | None = None
     threads: int = 0
     memory_limit_gb: float = 6.0
+    recipe: Literal["scratch", "kt", "mpl"] = "mpl"
+    teacher: str = "table"
     targets: tuple[str, ...] = tuple(target.name for target in TARGETS)
     network: NetworkConfig = field(default_factory=CompactConfig)

@@ -27,7 +27,14 @@ from mtqscore.training.predictions import write_predictions
 GIGABYTE = 1e9
 
 
-def train_run(table: Path, folder: Path, config: TrainConfig, watch: Watch, init: Path | None = None) -> dict[str, Any]:
+def train_run(
+    table: Path,
+    folder: Path,
+    config: TrainConfig,
+    watch: Watch,
+    init: Path | store.Checkpoint | None = None,
+    rows: Sequence[Row] | None = None,
+) -> dict[str, Any]:
     """Train a network, or go on with an interrupted run in the same folder.
 
     Args:
@@ -35,7 +42,8 @@ def train_run(table: Path, folder: Path, config: TrainConfig, watch: Watch, init
         folder: run folder; made if needed.
         config: settings.
         watch: who is told of the progress.
-        init: run folder or checkpoint whose weights are the starting point.
+        init: run folder or checkpoint whose weights are the starting point; its network is trained.
+        rows: the recordings with their labels; None reads them from the table.
 
     Returns:
         What ``results.json`` holds: the best epoch and its agreement with the labels of each split.
@@ -44,12 +52,12 @@ def train_run(table: Path, folder: Path, config: TrainConfig, watch: Watch, init
         InputError: the table or a recording is faulty, or a split is missing.
         UsageError: the folder holds a run with other settings or other data.
     """
-    initial = store.read_checkpoint(init) if init is not None else None
+    initial = store.read_checkpoint(init) if isinstance(init, Path) else init
     if initial is not None:
         config = dataclasses.replace(config, network=initial.config.network)
     config = resolved(config)
     torch.set_num_threads(config.threads or usable_cores())
-    rows = read_manifest(table)
+    rows = read_manifest(table) if rows is None else rows
     splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
     for name in ("train", "val"):
         if not any(row.labels for row in splits[name]):
@@ -59,7 +67,7 @@ def train_run(table: Path, folder: Path, config: TrainConfig, watch: Watch, init
     data = Data(train, val, _fingerprint(rows))
     trainer = Trainer(folder, data, config, watch, initial)
     write_config(folder, config)
-    _write_environment(folder, table, splits, init)
+    _write_environment(folder, table, splits, initial.path if initial is not None else None)
     results = trainer.run()
     network = store.load_network(store.read_checkpoint(folder))
     for name, rows_of_split in splits.items():
