@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -49,16 +50,30 @@ class CompactConfig:
             raise UsageError("conv_widths must be odd, so that a kernel has a middle")
 
 
+SSL_BUNDLES = {
+    "hubert-base": "HUBERT_BASE",
+    "hubert-large": "HUBERT_LARGE",
+    "wavlm-base-plus": "WAVLM_BASE_PLUS",
+    "wavlm-large": "WAVLM_LARGE",
+    "wav2vec2-base": "WAV2VEC2_BASE",
+    "xls-r-300m": "WAV2VEC2_XLSR_300M",
+}
+"""Self-supervised models by the names of ``torchaudio.pipelines``, which say their sizes and where the weights are."""
+
+
 @dataclass(frozen=True)
 class SslConfig:
-    """A self-supervised front end.
+    """A self-supervised front end; see docs/ssl.md.
 
     Args:
-        model: a name of ``training.ssl.FRONT_ENDS``, such as ``wavlm-large``, or ``custom`` for the sizes below.
-        checkpoint: its weights as a local file; None fetches what torchaudio names.
-        layers: ``weighted`` (a learned weighted sum of all hidden layers), ``last``, or the number of one hidden layer.
+        model: a name of ``SSL_BUNDLES``, or ``custom`` for the sizes below.
+        checkpoint: its weights as a local file; None fetches what torchaudio names, or for ``custom`` starts at random.
+        layers: ``weighted`` (a learned weighted sum of all hidden states), ``last``, or the number of one hidden state:
+            0 is the input of the first transformer block, 1 the output of that block.
+        normalize_layers: bring every hidden state to mean 0 and variance 1 a frame before the weighted sum.
         tune: train the front end too, at its own learning rate, rather than keep it frozen.
         lr: that learning rate.
+        custom_like: the model whose form a ``custom`` one has: its normalisations and its kind of attention.
         custom_units: width of a ``custom`` front end.
         custom_layers: its transformer blocks.
         custom_heads: its attention heads.
@@ -68,31 +83,53 @@ class SslConfig:
     model: str = "wavlm-large"
     checkpoint: Path | None = None
     layers: str = "weighted"
+    normalize_layers: bool = False
     tune: bool = False
     lr: float = 1e-5
+    custom_like: str = "wavlm-large"
     custom_units: int = 32
     custom_layers: int = 2
     custom_heads: int = 2
     custom_conv_units: int = 16
+
+    def __post_init__(self) -> None:
+        if self.model not in {*SSL_BUNDLES, "custom"}:
+            raise UsageError(f"ssl model {self.model!r} is none of {', '.join(SSL_BUNDLES)}, custom")
+        if self.custom_like not in SSL_BUNDLES:
+            raise UsageError(f"ssl custom_like {self.custom_like!r} is none of {', '.join(SSL_BUNDLES)}")
+        numbered = self.layers.isascii() and self.layers.isdigit() and len(self.layers) <= 3
+        if self.layers not in {"weighted", "last"} and not numbered:
+            raise UsageError(f"ssl layers {self.layers!r} is neither weighted, last, nor the number of a hidden state")
+        if not math.isfinite(self.lr) or self.lr <= 0:
+            raise UsageError(f"ssl lr {self.lr:g} must be above 0; to keep the front end as it is, set tune = false")
+        if min(self.custom_units, self.custom_layers, self.custom_heads, self.custom_conv_units) < 1:
+            raise UsageError("ssl custom_units, custom_layers, custom_heads and custom_conv_units must be 1 or more")
+        if self.custom_units % self.custom_heads:
+            raise UsageError(f"ssl custom_units {self.custom_units} must be a multiple of custom_heads")
 
 
 @dataclass(frozen=True)
 class MosaNetConfig:
     """MOSA-Net, and MTQ-Net, which is the same body with six heads (arXiv 2111.02363, 2308.09262).
 
+    The defaults are the published sizes without a self-supervised front end.
+
     Args:
         kind: names this network.
-        spectrum: ``magnitude`` as published, or ``log`` for the level-free log power spectrum of the compact network.
+        spectrum: ``magnitude`` with the level by the peak, as published, or ``log`` for the level-free log power
+            spectrum of the compact network, with the level by the power of the active frames.
         sinc: join the learnable SincConv filter bank.
         ssl: join a self-supervised front end; None for none.
-        channels: channels of the convolution blocks of three layers each.
-        ssl_units: units of the dense layer after the front end; also the width that the convolutions must give.
+        channels: channels of the convolution blocks, first to last; each block keeps a third of the frequencies.
+        convolutions: convolutions a block.
         lstm_units: units a direction.
         dense_units: size of a frame before the heads.
         dropout: share of those units dropped in training.
-        activation: ``paper`` (PESQ and SDI linear, STOI a sigmoid; MOS linear) or ``bounded`` (every score through a
+        activation: ``paper`` (STOI through a sigmoid, all others linear) or ``bounded`` (every score through a
             sigmoid onto its scale).
-        attention_penalty: weight of the regularisers of the attention.
+        weight_penalty: weight of the squares of the attention's matrices, and of the size of its scalars, in the loss.
+        attention_penalty: weight of ||A A^T - I||^2 of the attention in the loss; its cost grows with the cube of the
+            length.
     """
 
     kind: Literal["mosa-net"] = "mosa-net"
@@ -100,38 +137,49 @@ class MosaNetConfig:
     sinc: bool = True
     ssl: SslConfig | None = None
     channels: tuple[int, ...] = (16, 32, 64, 128)
+    convolutions: int = 3
     lstm_units: int = 128
     dense_units: int = 128
     dropout: float = 0.3
     activation: Literal["paper", "bounded"] = "paper"
+    weight_penalty: float = 1e-4
     attention_penalty: float = 1e-4
+
+    def __post_init__(self) -> None:
+        sizes = (*self.channels, self.convolutions, self.lstm_units, self.dense_units)
+        if not self.channels or min(sizes) < 1:
+            raise UsageError("channels, convolutions, lstm_units and dense_units must be 1 or more, channels not empty")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
+        if not min(self.weight_penalty, self.attention_penalty) >= 0.0:
+            raise UsageError("weight_penalty and attention_penalty must be 0 or more")
 
 
 @dataclass(frozen=True)
 class MosSslConfig:
-    """MOS-SSL (arXiv 2110.02635): a self-supervised front end, mean pooling and a linear layer.
+    """MOS-SSL (arXiv 2110.02635): a self-supervised front end, mean pooling and one linear layer a target.
 
     Args:
         kind: names this network.
-        ssl: the front end, tuned as published.
+        ssl: the front end; as published wav2vec 2.0 Base, all of it tuned.
     """
 
     kind: Literal["mos-ssl"] = "mos-ssl"
-    ssl: SslConfig = field(default_factory=lambda: SslConfig(tune=True, layers="last"))
+    ssl: SslConfig = field(default_factory=lambda: SslConfig(model="wav2vec2-base", layers="last", tune=True, lr=1e-4))
 
 
 @dataclass(frozen=True)
 class XlsRSqaConfig:
-    """XLS-R-SQA (WASPAA 2023): one frozen hidden layer of XLS-R, a small transformer, attention pooling.
+    """XLS-R-SQA (WASPAA 2023): one frozen hidden state of XLS-R, a small transformer, attention pooling.
 
     Args:
         kind: names this network.
-        ssl: the front end.
-        units: width of the transformer.
+        ssl: the front end; the published models take hidden state 5 or 21.
+        units: width of the transformer, even.
         layers: its blocks.
         attention_heads: its attention heads.
         feedforward: units of its feed-forward layers.
-        dropout: share of units dropped in training.
+        dropout: share of units dropped in training; the published weights had none, which its authors regretted.
     """
 
     kind: Literal["xls-r-sqa"] = "xls-r-sqa"
@@ -141,6 +189,14 @@ class XlsRSqaConfig:
     attention_heads: int = 4
     feedforward: int = 64
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.units, self.layers, self.attention_heads, self.feedforward) < 1 or self.units % 2:
+            raise UsageError("layers, attention_heads and feedforward must be 1 or more, and units even")
+        if self.units % self.attention_heads:
+            raise UsageError(f"units {self.units} must be a multiple of attention_heads {self.attention_heads}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
 
 
 NetworkConfig = CompactConfig | MosaNetConfig | MosSslConfig | XlsRSqaConfig

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
-from mtqscore.network_config import CompactConfig
+from mtqscore.network_config import CompactConfig, MosaNetConfig
 from mtqscore.spec import TARGETS
 from mtqscore.training.networks.base import Estimates, Network
 from mtqscore.training.networks.compact import CompactNet
+from mtqscore.training.networks.mosa_net import MosaNet
 
 __all__ = ["Estimates", "Network", "build"]
 
@@ -28,4 +29,6 @@ def build(config: TrainConfig) -> Network:
     network = config.network
     if isinstance(network, CompactConfig):
         return CompactNet(network, targets)
+    if isinstance(network, MosaNetConfig):
+        return MosaNet(network, targets)
     raise UsageError(f"a network of kind {network.kind!r} cannot be built")

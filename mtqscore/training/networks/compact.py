@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -13,30 +11,11 @@ from mtqscore.training.features import PowerSpectrum, frame_mask
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import TaskHead
+from mtqscore.training.networks.masking import masked_relu
 
 TIME_STRIDE = 2
 FRAME_HOP_SAMPLES = TIME_STRIDE * HOP_SAMPLES
 """Step between frame scores: 32 ms."""
-
-
-class _MaskedRelu(torch.autograd.Function):
-    """ReLU in place that also zeroes frames beyond the end: only these are touched, unlike by a product with a mask."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
-        out = torch.relu_(x)
-        for item, count in zip(out, counts, strict=True):
-            if count < item.shape[1]:
-                item[:, count:] = 0
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (out,) = ctx.saved_tensors
-        # Where the output is zero nothing flows back: what the ReLU cut off, and what lies beyond the end.
-        return torch.ops.aten.threshold_backward(gradient, out, 0), None
 
 
 class ConvBlock(nn.Module):
@@ -57,8 +36,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
         """Map (batch, inputs, frames, bins) to (batch, outputs, frames', bins'), of which counts are valid."""
-        out: Tensor = _MaskedRelu.apply(self.norm(self.conv(x)), counts)  # type: ignore[no-untyped-call]
-        return out
+        return masked_relu(self.norm(self.conv(x)), counts)
 
 
 class CompactNet(Network):

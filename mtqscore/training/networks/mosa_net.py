@@ -1,0 +1,236 @@
+"""MOSA-Net and MTQ-Net as published, for any batch size."""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mtqscore.network_config import CompactConfig, MosaNetConfig
+from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
+from mtqscore.training.features import TINY_POWER, PowerSpectrum, active_power, frame_mask
+from mtqscore.training.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
+from mtqscore.training.networks.base import Estimates, Network, pool
+from mtqscore.training.networks.blstm import MaskedBlstm
+from mtqscore.training.networks.heads import SelfAttentionHead, redundancy
+from mtqscore.training.networks.masking import masked_relu
+from mtqscore.training.sinc import SincConv
+
+FREQUENCY_STRIDE = 3
+
+
+class ConvBlock(nn.Module):
+    """Convolutions of 3 x 3 with a ReLU after each; the last one keeps every third frequency.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        convolutions: how many.
+    """
+
+    def __init__(self, inputs: int, outputs: int, convolutions: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(
+                outputs if layer else inputs,
+                outputs,
+                kernel_size=3,
+                stride=(1, FREQUENCY_STRIDE if layer == convolutions - 1 else 1),
+                padding=1,
+            )
+            for layer in range(convolutions)
+        )
+
+    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+        """Map (batch, inputs, frames, bins) to (batch, outputs, frames, ceil(bins / 3)), of which counts are valid."""
+        for convolution in self.convolutions:
+            x = masked_relu(convolution(x), counts)
+        return x
+
+
+class MosaNet(Network):
+    """MOSA-Net (arXiv 2111.02363, section III), or MTQ-Net (arXiv 2308.09262, section II) with its six heads.
+
+    Three streams are joined along time: the spectrum (PS) and the filter bank (LFB) go through the convolutions as one
+    sequence, and the embedding of a self-supervised model, through a dense layer, follows them. BLSTM, dense layer and
+    one attentive head a target hear the joined sequence.
+
+    The originals were trained on one recording at a time. Here the valid frames of each item's streams are put next to
+    each other before the padding, so that a kernel at the border of two streams sees what it sees with one recording,
+    whatever the rest of the batch is. Masks over padded streams could not give that: the next stream would start after
+    the padding.
+
+    The bins run from high to low frequency. Keras pads the strided convolutions on the side of the high frequencies
+    (at 257, 86 and 29 bins), and torch on the other one: turned round, both see the same windows without a copy.
+    Weights are drawn as Keras draws them. With other starts these twelve convolutions without normalisation lose the
+    signal.
+
+    Args:
+        config: sizes and constants.
+        targets: the tasks in the order of the output.
+    """
+
+    def __init__(self, config: MosaNetConfig, targets: tuple[Target, ...] = TARGETS) -> None:
+        super().__init__(targets)
+        self.config = config
+        self.spectrum = MagnitudeSpectrum() if config.spectrum == "magnitude" else PowerSpectrum(CompactConfig())
+        self.sinc = SincConv() if config.sinc else None
+        channels = (1, *config.channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(inputs, outputs, config.convolutions) for inputs, outputs in itertools.pairwise(channels)
+        )
+        # Convolutions with few channels are twice as fast with the channels innermost.
+        self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        bins = BINS
+        for _ in config.channels:
+            bins = -(-bins // FREQUENCY_STRIDE)
+        width = bins * channels[-1]
+        self.recurrent = MaskedBlstm(width, config.lstm_units)
+        self.dense = nn.Linear(2 * config.lstm_units, config.dense_units)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.ModuleDict(
+            {
+                target.name: SelfAttentionHead(target, config.dense_units, config.activation == "bounded")
+                for target in targets
+            }
+        )
+        self.ssl, self.bottleneck = None, None
+        if config.ssl is not None:
+            from mtqscore.training.ssl import SslFrontEnd
+
+            self.ssl = SslFrontEnd(config.ssl)
+            self.bottleneck = nn.Linear(self.ssl.width, width)
+            self.bottleneck.apply(start_as_keras)
+        for module in (self.blocks, self.recurrent, self.dense):
+            module.apply(start_as_keras)
+        self._redundancy: Tensor | None = None
+
+    def forward(self, waveform: Tensor, lengths: Tensor, recolour: Tensor | None = None) -> Estimates:
+        """Score a padded batch.
+
+        An item of n samples has floor(n / 256) + 1 frames of the spectrum, ceil(n / 256) of the filter bank, and those
+        of the front end; each stream is padded by itself, in this order.
+        """
+        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+            waveform = waveform * frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
+            if recolour is not None:
+                waveform = recoloured(waveform, lengths, recolour)
+        with torch.autocast(waveform.device.type, enabled=False):
+            streams, counts = self._spectral(waveform, lengths)
+        x, joined = join(streams, counts)
+        valid = joined.tolist()
+        x = x[:, None]
+        for block in self.blocks:
+            x = block(x, valid)
+        # Channels are innermost already: frequency-major order, as published, costs nothing.
+        x = x.permute(0, 2, 3, 1).flatten(2)
+        if self.ssl is not None and self.bottleneck is not None:
+            embedding, ssl_counts = self.ssl(waveform, lengths)
+            x, joined = join([x, torch.relu(self.bottleneck(embedding))], [joined, ssl_counts])
+            streams, counts = [*streams, embedding], [*counts, ssl_counts]
+        x = self.recurrent(x, joined)
+        x = self.dropout(torch.relu(self.dense(x)))
+        estimates = self._estimate(x, frame_mask(joined, x.shape[1]))
+        mask = torch.cat([frame_mask(own, stream.shape[1]) for own, stream in zip(counts, streams, strict=True)], dim=1)
+        place = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, :, None].expand(-1, -1, len(self.targets))
+        return Estimates(estimates.scores, estimates.frame_scores.gather(1, place), mask)
+
+    def frame_positions(self, samples: int) -> Tensor:
+        """Say where the frames of a padded batch lie, stream after stream."""
+        positions = [torch.arange(samples // HOP_SAMPLES + 1) * HOP_SAMPLES]
+        if self.sinc is not None:
+            positions.append(self.sinc.frame_positions(samples))
+        if self.ssl is not None:
+            positions.append(self.ssl.frame_positions(samples))
+        return torch.cat(positions)
+
+    def penalty(self) -> Tensor | None:
+        """Regularise the attention as published: L2 of its matrices, L1 of its scalars, and its redundancy.
+
+        The redundancy is that of the last forward pass in training; it is given once.
+        """
+        total = torch.zeros((), device=self.dense.weight.device)
+        for head in self._heads():
+            size = head.attention.weight.square().sum() + head.attention_bias.abs()
+            total = total + self.config.weight_penalty * size
+        if self._redundancy is not None:
+            total = total + self.config.attention_penalty * self._redundancy
+            self._redundancy = None
+        return total
+
+    def front_end(self) -> nn.Module | None:
+        """The self-supervised model, if there is one."""
+        return self.ssl
+
+    def _spectral(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Compute the streams (batch, frames, bins), from high to low frequency, and their valid frames."""
+        if self.config.spectrum == "magnitude":
+            waveform = peak_normalised(waveform)
+            spectrum = self.spectrum(waveform, lengths)
+        else:
+            with torch.no_grad():
+                spectrum, _ = self.spectrum(waveform, lengths)
+            waveform = waveform / (active_power(waveform, lengths) + TINY_POWER).sqrt()
+        streams, counts = [spectrum.flip(2)], [lengths // HOP_SAMPLES + 1]
+        if self.sinc is not None:
+            streams.append(self.sinc(waveform, lengths))
+            counts.append(-(-lengths // HOP_SAMPLES))
+        return streams, counts
+
+    def _estimate(self, x: Tensor, mask: Tensor) -> Estimates:
+        scores = []
+        self._redundancy = None
+        for head in self._heads():
+            frame_scores, weights = head(x, mask)
+            scores.append(frame_scores)
+            if self.training and self.config.attention_penalty:
+                found = redundancy(weights, mask)
+                self._redundancy = found if self._redundancy is None else self._redundancy + found
+        return pool(scores, mask)
+
+    def _heads(self) -> list[SelfAttentionHead]:
+        return cast("list[SelfAttentionHead]", list(self.heads.values()))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the last pass behind when copied."""
+        return {**self.__dict__, "_redundancy": None}
+
+
+def join(streams: list[Tensor], counts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put the valid frames of each item's streams next to each other, the first stream's first.
+
+    Args:
+        streams: float32 (batch, frames, width) each, with frames of their own and one width.
+        counts: valid frames of each, int64 (batch,).
+
+    Returns:
+        The joined streams, float32 (batch, most frames of an item, width), zero beyond an item's end, and the frames
+        an item, int64 (batch,).
+    """
+    mask = torch.cat([frame_mask(own, stream.shape[1]) for own, stream in zip(counts, streams, strict=True)], dim=1)
+    total = mask.sum(dim=1)
+    order = torch.argsort(mask.to(torch.int8), dim=1, descending=True, stable=True)[:, : int(total.max())]
+    x = torch.cat([stream.to(streams[0].dtype) for stream in streams], dim=1)
+    x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+    return x * frame_mask(total, x.shape[1])[:, :, None].to(x.dtype), total
+
+
+def start_as_keras(module: nn.Module) -> None:
+    """Draw the weights of a layer as Keras does: Glorot, orthogonal between steps, and forget gates that start open.
+
+    Args:
+        module: a layer, drawn in place; what has no weights stays as it is.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+    for name, parameter in module.named_parameters(recurse=False):
+        if name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(parameter)
+        elif name.startswith("weight_hh"):
+            nn.init.orthogonal_(parameter)
+        elif name.startswith("bias"):
+            nn.init.zeros_(parameter)
+            if name.startswith("bias_ih"):
+                nn.init.ones_(parameter.detach().chunk(4)[1])
