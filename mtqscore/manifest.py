@@ -115,11 +115,13 @@ class ParsedTable:
         table: the CSV file.
         rows: those that name a recording, in the order of the file.
         faults: everything that is wrong.
+        notes: what may be meant otherwise.
     """
 
     table: Path
     rows: list[Row]
     faults: list[Fault]
+    notes: list[str]
 
 
 def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
@@ -168,29 +170,7 @@ def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
                 texts.append(f"{record['path']} is already in line {first_line[identity]}")
             rows.append(row)
         faults += [Fault(line, text) for text in texts]
-    return ParsedTable(table, rows, faults)
-
-
-def misspelt(column: str) -> str | None:
-    """Return the known column that another one may be meant for, by a slip of the pen; None if there is none.
-
-    That of a target or of ``split`` in other letters or signs is a fault of its own, see `parse_manifest`.
-
-    Example:
-        >>> misspelt("spilt"), misspelt("g_moss"), misspelt("c_mos"), misspelt("split")
-        ('split', 'g_mos', None, None)
-    """
-    plain = _plain(column)
-    for known in (*_KNOWN, "speaker"):
-        wanted = _plain(known)
-        swapped = sorted(plain) == sorted(wanted)
-        shorter, longer = sorted((plain, wanted), key=len)
-        one_off = len(longer) == len(shorter) + 1 and any(
-            longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer))
-        )
-        if column != known and (swapped or one_off) and plain[:1] == wanted[:1]:
-            return known
-    return None
+    return ParsedTable(table, rows, faults, _column_notes(columns))
 
 
 def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
@@ -295,6 +275,30 @@ def _column_faults(columns: Sequence[str]) -> list[str]:
         if known is not None and known not in columns:
             faults.append(f"write the column {name!r} as {known!r}")
     return faults
+
+
+def _column_notes(columns: Sequence[str]) -> list[str]:
+    meant = {name: _misspelt(name) for name in columns if name not in _KNOWN}
+    return [
+        f"the column {name!r} is kept as a remark; is {known!r} meant?"
+        for name, known in meant.items()
+        if known is not None and known not in columns
+    ]
+
+
+def _misspelt(column: str) -> str | None:
+    """The known column that another one may be meant for, by a slip of the pen; None if there is none."""
+    plain = _plain(column)
+    for known in (*_KNOWN, "speaker"):
+        wanted = _plain(known)
+        swapped = sorted(plain) == sorted(wanted)
+        shorter, longer = sorted((plain, wanted), key=len)
+        one_off = len(longer) == len(shorter) + 1 and any(
+            longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer))
+        )
+        if (swapped or one_off) and column != known and plain[:1] == wanted[:1]:
+            return known
+    return None
 
 
 def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[str]) -> Row | None:

@@ -1,0 +1,169 @@
+"""What the headers of a corpus' recordings tell before training: faults, sample rates, one recording in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, islice
+from pathlib import Path
+from typing import TypeVar
+
+from mtqscore.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from mtqscore.libraries import load_library
+from mtqscore.manifest import SPLITS, Fault, Row
+from mtqscore.spec import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
+from mtqscore.text import printable
+
+Result = TypeVar("Result")
+
+Advance = Callable[[int, int], None]
+"""Takes how many of how many are done."""
+
+THREADS = 8
+_PIECE_BYTES = 4096
+
+
+def check_headers(rows: Sequence[Row], advance: Advance) -> tuple[list[Fault], list[str]]:
+    """Open every recording in threads, without decoding it.
+
+    Args:
+        rows: recordings; one that does not exist is passed over, because its table has told.
+        advance: told of the progress.
+
+    Returns:
+        Recordings that cannot be trained on, and what to tell the user of the others.
+    """
+    faults: list[Fault] = []
+    rates: Counter[int] = Counter()
+    for done, (row, (rate_hz, problem)) in enumerate(_in_threads(_header, rows), start=1):
+        if problem:
+            faults.append(Fault(row.line, f"{row.path}: {problem}"))
+        elif rate_hz:
+            rates[rate_hz] += 1
+        advance(done, len(rows))
+    others = {rate_hz: count for rate_hz, count in sorted(rates.items()) if rate_hz != SAMPLE_RATE_HZ}
+    if not others:
+        return faults, []
+    listed = ", ".join(f"{count:,} at {rate_hz} Hz" for rate_hz, count in others.items())
+    return faults, [f"{listed}: resampled to {SAMPLE_RATE_HZ} Hz when they are read"]
+
+
+def _header(row: Row) -> tuple[int, str]:
+    """Sample rate of a recording, and what is wrong with it."""
+    soundfile = load_library("soundfile")
+    try:
+        size = os.stat(row.path).st_size  # noqa: PTH116 - as in the manifest
+        if not size:
+            return 0, "the file has no bytes"
+        info = soundfile.info(str(row.path))
+    except FileNotFoundError:
+        return 0, ""
+    except soundfile.LibsndfileError as error:
+        return 0, f"no audio format that can be decoded ({error.error_string.rstrip('.')})"
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        return 0, f"cannot be opened ({error})"
+    return int(info.samplerate), _unfit(int(info.samplerate), int(info.frames))
+
+
+def _unfit(rate_hz: int, frames: int) -> str:
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        return f"its header claims a sample rate of {rate_hz} Hz"
+    if frames * SAMPLE_RATE_HZ < STFT_SAMPLES * rate_hz:
+        return f"{frames / rate_hz:.3f} s is too short; {STFT_SAMPLES / SAMPLE_RATE_HZ:g} s at least"
+    return ""
+
+
+def describe(rows: Sequence[Row]) -> list[str]:
+    """Say how many recordings each split has, and what is labelled.
+
+    Args:
+        rows: the whole corpus.
+    """
+    counts = Counter(row.split for row in rows)
+    notes = [f"{len(rows):,} recordings: " + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])]
+    named = Counter(name for row in rows for name in row.labels)
+    labelled = ", ".join(f"{named[target.name]:,} {target.name}" for target in TARGETS if named[target.name])
+    notes[0] += f"; labels: {labelled or 'none'}"
+    bare = sum(not row.labels for row in rows)
+    if bare:
+        notes.append(f"{bare:,} of {len(rows):,} recordings carry no label at all")
+    return notes
+
+
+def find_leaks(rows: Sequence[Row]) -> list[str]:
+    """Warn of recordings with the same content, and of speakers, that are in two splits.
+
+    Only files of the same length in bytes are compared: three short pieces of each first, all of it where these agree.
+
+    Args:
+        rows: the whole corpus; what cannot be read is passed over.
+    """
+    notes = []
+    content = _same_content(rows)
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.extra.get("speaker"):
+            speakers[row.split].add(row.extra["speaker"])
+    for one, other in combinations(SPLITS, 2):
+        shared = [paths for paths in content if paths.keys() >= {one, other}]
+        if shared:
+            example = " is ".join(printable(str(shared[0][split])) for split in (other, one))
+            notes.append(f"leakage: {len(shared):,} recordings of {other} are in {one} too, such as {example}")
+        common = speakers[one] & speakers[other]
+        if common:
+            of_all = f"{len(common)} of {len(speakers[other])}"
+            notes.append(f"leakage: {of_all} speakers of {other} are in {one} too")
+    return notes
+
+
+def _same_content(rows: Sequence[Row]) -> list[dict[str, Path]]:
+    """Recordings that are equal byte by byte and not all in one split: for each its file in each split."""
+    groups: list[list[Row]] = [list(rows)]
+    for trait in (_size, _pieces, _whole):
+        divided: dict[object, list[Row]] = defaultdict(list)
+        numbers = (number for number, group in enumerate(groups) for _ in group)
+        members = (row for group in groups for row in group)
+        for number, (row, value) in zip(numbers, _in_threads(trait, members), strict=True):
+            if value is not None:
+                divided[number, value].append(row)
+        groups = [group for group in divided.values() if len({row.split for row in group}) > 1]
+    return [{row.split: row.path for row in reversed(group)} for group in groups]
+
+
+def _in_threads(function: Callable[[Row], Result], rows: Iterable[Row]) -> Iterator[tuple[Row, Result]]:
+    """Each row with what a function says of it, in their order; in slices, so that no queue grows with the corpus."""
+    todo = iter(rows)
+    with ThreadPoolExecutor(THREADS) as pool:
+        while some := list(islice(todo, 4096)):
+            yield from zip(some, pool.map(function, some), strict=True)
+
+
+def _size(row: Row) -> int | None:
+    try:
+        return os.stat(row.path).st_size  # noqa: PTH116 - as in the manifest
+    except (OSError, ValueError):
+        return None
+
+
+def _pieces(row: Row) -> bytes | None:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with row.path.open("rb") as stream:
+            end = os.fstat(stream.fileno()).st_size
+            for place in (0, end // 2, max(0, end - _PIECE_BYTES)):
+                stream.seek(place)
+                digest.update(stream.read(_PIECE_BYTES))
+    except OSError:
+        return None
+    return digest.digest()
+
+
+def _whole(row: Row) -> bytes | None:
+    try:
+        with row.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return None

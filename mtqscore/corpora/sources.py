@@ -1,0 +1,97 @@
+"""From what ``--data`` names to checked rows: a label table, a folder, or a corpus by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtqscore.corpora import tmhint_qi, tmhint_qi_s
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
+from mtqscore.corpora.recordings import check_headers, describe, find_leaks
+from mtqscore.errors import InputError, UsageError
+from mtqscore.manifest import TABLE_NAME, FaultyTableError, parse_manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus that is known by name.
+
+    Args:
+        fits: whether a folder holds its unpacked data.
+        read: finds, checks and labels it.
+    """
+
+    fits: Callable[[Path], bool]
+    read: Callable[[CorpusOptions, Advance], Corpus]
+
+
+SOURCES = {
+    "tmhint-qi": Source(tmhint_qi.fits, tmhint_qi.read),
+    "tmhint-qi-s": Source(tmhint_qi_s.fits, tmhint_qi_s.read),
+}
+"""Every corpus that has a name; one more is one file and one line."""
+
+
+def read_corpus(
+    data: str | Path, options: CorpusOptions | None = None, advance: Advance = lambda _done, _total: None
+) -> Corpus:
+    """Read a corpus and check all of it, recordings included, before anything else happens.
+
+    Args:
+        data: a CSV file, a folder with ``manifest.csv``, the unpacked folder of a known corpus, or the name of one.
+            A name that is also a path is a path.
+        options: for corpora that are known by name.
+        advance: told of long work.
+
+    Returns:
+        Rows without faults, and notes: counts, what is missing, what was left out, leakage.
+
+    Raises:
+        UsageError: there is neither such a path nor such a corpus, or the options do not go with it.
+        InputError: a table cannot be read.
+        FaultyTableError: rows or recordings are faulty; it holds every fault.
+        EnvironmentProblemError: a named corpus is not on this machine; the message says where to get it.
+    """
+    corpus = _read(data, options or CorpusOptions(), advance)
+    faults, rates = check_headers(corpus.rows, advance)
+    faults += corpus.faults
+    if faults:
+        raise FaultyTableError(corpus.where, faults)
+    if not corpus.rows:
+        raise InputError(f"{corpus.where}: no recordings")
+    notes = [*describe(corpus.rows), *corpus.notes, *rates, *find_leaks(corpus.rows)]
+    return Corpus(corpus.rows, notes, corpus.where)
+
+
+def _read(data: str | Path, options: CorpusOptions, advance: Advance) -> Corpus:
+    place = Path(data)
+    if place.is_dir() and not (place / TABLE_NAME).exists():
+        source = next((source for source in SOURCES.values() if source.fits(place)), None)
+        if source is None:
+            raise InputError(f"{place}: the folder has no {TABLE_NAME}; {_NEEDED}")
+        return source.read(dataclasses.replace(options, data_root=options.data_root or place), advance)
+    if place.exists():
+        return _read_table(place, options)
+    if str(data) in SOURCES:
+        return SOURCES[str(data)].read(options, advance)
+    raise UsageError(f"{data}: no such file or folder, and no corpus of that name; known are {', '.join(SOURCES)}")
+
+
+_NEEDED = "give a label table with the column path, and any of split, s_mos, n_mos, g_mos, pesq, stoi, sdi"
+_FOR_TABLES = {"seed", "workers"}
+"""Options that other commands set for every corpus; a table has its split and its labels."""
+
+
+def _read_table(table: Path, options: CorpusOptions) -> Corpus:
+    usual = CorpusOptions()
+    unfit = [
+        item.name
+        for item in dataclasses.fields(options)
+        if item.name not in _FOR_TABLES and getattr(options, item.name) != getattr(usual, item.name)
+    ]
+    if unfit:
+        raise UsageError(f"{unfit[0].replace('_', ' ')} goes with {' and '.join(SOURCES)}; {table} is a label table")
+    parsed = parse_manifest(table)
+    return Corpus(parsed.rows, parsed.notes, parsed.table, parsed.faults)

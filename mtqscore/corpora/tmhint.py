@@ -1,0 +1,229 @@
+"""What TMHINT-QI and TMHINT-QI(S) share: recordings by name, the validation split, and rows from labels."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+from mtqscore.corpora.corpus import Advance, CorpusOptions
+from mtqscore.corpora.reference_labels import LabelledReferences, Twins, label_from_references
+from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
+from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
+from mtqscore.errors import InputError
+from mtqscore.manifest import Row
+from mtqscore.spec import PSEUDO, SUPERVISED
+from mtqscore.text import printable
+
+PROBED_FILES = 1000
+"""So many names of a folder are looked at to know the corpus in it."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of the corpus.
+
+    Args:
+        path: the file.
+        name: what its name tells.
+        split: train, val or test.
+        quality: listeners' mean overall quality, 1 to 5; NaN without ratings.
+        ratings: how many; 0 when unknown.
+    """
+
+    path: Path
+    name: TmhintName
+    split: str
+    quality: float = math.nan
+    ratings: int = 0
+
+
+Recordings = dict[str, Recording]
+"""By file name without folder, ending and the challenge's prefix."""
+
+
+def holds_recordings(folder: Path, prefix: str = "") -> bool:
+    """Tell whether a folder holds recordings of the corpus, by its first names."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, PROBED_FILES)]
+    except OSError:
+        return False
+    return any(name.startswith(prefix) and parse_name(stem_of(name)) is not None for name in names)
+
+
+def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
+    """List the recordings of one folder, which need not exist.
+
+    Args:
+        folder: searched itself, not what is under it.
+        split: of all of them.
+
+    Returns:
+        The recordings in the order of their names, and a note on files that are none. What systems put beside files
+        (``._name.wav``) is passed over.
+    """
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208 - names only
+    except OSError as error:
+        return {}, [f"{folder}: {error.strerror or error}"]
+    found: Recordings = {}
+    others = []
+    for name in names:
+        stem = stem_of(name)
+        parsed = parse_name(stem) if name.lower().endswith(".wav") else None
+        if parsed is None:
+            others.append(name)
+        else:
+            found[stem] = Recording(folder / name, parsed, split)
+    if not others:
+        return found, []
+    return found, [f"{folder.name}: {len(others):,} other files are left out, such as {printable(others[0])}"]
+
+
+def with_validation(recordings: Recordings, options: CorpusOptions) -> Recordings:
+    """Take a share of the training recordings for validation, by nothing but their names and the seed.
+
+    All recordings of a sentence go the same way, of both speakers and in every condition, so that no validation
+    sentence was heard in training. Sentences with and without a clean recording are divided apart: where labels come
+    from references, a draw over all of them might leave the validation split without labels.
+    """
+    groups: dict[tuple[bool, str], list[str]] = {}
+    training = {stem: item for stem, item in recordings.items() if item.split == "train"}
+    with_clean = {item.name.sentence for item in training.values() if item.name.is_clean}
+    for stem, item in training.items():
+        unit = stem if options.validation_by == "file" else item.name.sentence
+        groups.setdefault((item.name.sentence in with_clean, unit), []).append(stem)
+    validating: set[str] = set()
+    for clean in (False, True):
+        own = {unit: stems for (has_clean, unit), stems in groups.items() if has_clean is clean}
+        wanted = options.validation_share * sum(map(len, own.values()))
+        taken = 0
+        for unit in sorted(own, key=lambda unit: sha256(f"{options.seed}:{unit}".encode()).digest()):
+            if taken >= wanted:
+                break
+            validating.update(own[unit])
+            taken += len(own[unit])
+    return {stem: replace(item, split="val") if stem in validating else item for stem, item in recordings.items()}
+
+
+def labelled_rows(
+    recordings: Recordings, twins: Mapping[str, Path], options: CorpusOptions, advance: Advance
+) -> tuple[list[Row], list[str]]:
+    """Label recordings from what the user has: 3QUEST scores, clean twins, listeners' quality.
+
+    Args:
+        recordings: the corpus.
+        twins: every file at hand that may be the clean or the noisy twin of another, by its name.
+        options: where labels come from.
+        advance: told of the judging.
+
+    Returns:
+        A row for each recording, and notes on where labels came from and how many have none.
+
+    Raises:
+        InputError: a table cannot be read or names no recording of the corpus.
+        FaultyTableError: a table is faulty.
+    """
+    scores: Scores | None = None
+    listed: Scores | None = None
+    if options.three_quest_scores is not None:
+        scores = read_three_quest(options.three_quest_scores)
+        check_any_known(options.three_quest_scores, scores, recordings)
+    if options.pesq_stoi_list is not None:
+        listed = read_pesq_stoi(options.pesq_stoi_list)
+        check_any_known(options.pesq_stoi_list, listed, recordings)
+    judged = LabelledReferences({}, [])
+    if options.labels != "given":
+        twins = {**twins, **_clean_files(options.clean_folder)}
+        jobs = [job for stem, item in recordings.items() if (job := _twins_of(stem, item, twins)) is not None]
+        judged = label_from_references(jobs, options.workers, advance)
+    rows = []
+    for stem, item in recordings.items():
+        labels = dict(judged.labels.get(stem, {}))
+        if listed is not None:
+            labels = {name: value for name, value in labels.items() if name not in ("pesq", "stoi")}
+            labels |= listed.get(stem, {})
+        if scores is not None or options.labels == "quality":
+            labels = {target.name: labels[target.name] for target in PSEUDO if target.name in labels}
+            given = {} if math.isnan(item.quality) else {"g_mos": item.quality}
+            labels |= given if scores is None else scores.get(stem, {})
+        rows.append(Row(item.path, item.split, labels, _remarks(item, labels, scores is not None, options)))
+    return rows, [*_label_notes(rows, scores, listed, options), *judged.notes]
+
+
+def _clean_files(folder: Path | None) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of clean references")
+    paths = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".wav")
+    named = {stem_of(path.name): path for path in paths if not path.name.startswith(".")}
+    found = {stem: path for stem, path in named.items() if (name := parse_name(stem)) is not None and name.is_clean}
+    if not found:
+        raise InputError(f"{folder}: holds no clean references; their names are like clean_TMHINT_b2_22_06.wav")
+    return found
+
+
+def _twins_of(stem: str, item: Recording, twins: Mapping[str, Path]) -> Twins | None:
+    name = item.name
+    if name.is_clean:
+        return Twins(stem, item.path, item.path, item.path, None)
+    clean = next((twins[twin] for twin in name.clean_stems if twin in twins), None)
+    if clean is None:
+        return None
+    noisy = item.path if name.method == NOISY else twins.get(name.noisy_stem)
+    return Twins(stem, item.path, clean, noisy, name.snr_db)
+
+
+def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options: CorpusOptions) -> dict[str, str]:
+    name = item.name
+    source = "3quest" if scored else options.labels
+    return {
+        "speaker": name.speaker,
+        "sentence": name.sentence,
+        "kind": name.method,
+        "condition": name.condition,
+        "snr_db": "" if name.snr_db is None else str(name.snr_db),
+        "noise": name.noise,
+        "quality": "" if math.isnan(item.quality) else f"{item.quality:.4f}",
+        "ratings": str(item.ratings or ""),
+        "label_source": source if any(target.name in labels for target in SUPERVISED) else "",
+    }
+
+
+def _label_notes(
+    rows: Sequence[Row], scores: Scores | None, listed: Scores | None, options: CorpusOptions
+) -> list[str]:
+    notes = []
+    if scores is not None:
+        found = sum(row.extra["label_source"] == "3quest" for row in rows)
+        notes.append(
+            f"3QUEST scores: {found:,} recordings, from {options.three_quest_scores}"
+            + (f"; {len(scores) - found:,} scores are of no recording here" if len(scores) > found else "")
+        )
+    elif options.labels == "quality":
+        notes.append("g_mos is listeners' overall quality (1 to 5) on TMHINT-QI's own scale, not that of P.835")
+    if listed is not None:
+        notes.append("pesq is narrowband P.862 as published, on another scale than mtqscore's own wideband labels")
+    bare = sum(not row.extra["label_source"] for row in rows)
+    if bare:
+        notes.append(f"{bare:,} of {len(rows):,} recordings are left without s_mos, n_mos and g_mos")
+    return notes
+
+
+def rated(recordings: Recordings, means: Mapping[str, tuple[float, int]]) -> Recordings:
+    """Give recordings listeners' mean quality and the number of ratings, where there are any."""
+    return {
+        stem: replace(item, quality=means[stem][0], ratings=means[stem][1]) if stem in means else item
+        for stem, item in recordings.items()
+    }
+
+
+def some(names: Iterable[str], limit: int = 3) -> str:
+    """Name the first few for a message."""
+    return ", ".join(islice(sorted(names), limit))
