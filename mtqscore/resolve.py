@@ -103,10 +103,12 @@ def _convert(hint: Any, value: object, where: str) -> Any:
 
 
 def _member(members: tuple[Any, ...], value: object, where: str) -> Any:
-    """Choose a member of a union: the configuration whose ``kind`` the value names, the first if it names none."""
+    """Choose a member of a union: for a mapping the one by name, or the configuration whose ``kind`` it names."""
     members = tuple(member for member in members if member is not type(None))
     if len(members) == 1 or not isinstance(value, Mapping):
         return members[0]
+    if by_name := [member for member in members if typing.get_origin(member) is dict]:
+        return by_name[0]
     by_kind = {member.kind: member for member in members}
     kind = value.get("kind", members[0].kind)
     if kind not in by_kind:
