@@ -13,7 +13,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import read_table
 from mtqscore.simulation.labels import Labels, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
-from mtqscore.simulation.measures import composite
+from mtqscore.simulation.measures import composite, distortion_index, intelligibility, raw_pesq
 from mtqscore.simulation.split import aligned, split_black_box
 from mtqscore.spec import NARROWBAND_HZ, SAMPLE_RATE_HZ
 
@@ -139,6 +139,40 @@ def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = 
     Raises:
         InputError: a file cannot be read, is too short, or holds no measurable speech.
     """
+    clean, raw, processed, rate_hz, delay = _loaded(trio, bandwidth)
+    gain = float(np.dot(raw, clean)) / max(float(np.dot(clean, clean)), 1e-20)
+    speech = gain * clean
+    split = split_black_box(speech, raw - speech, processed, rate_hz)
+    floor_db = floor_ratio_db(clean, rate_hz)
+    labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech, floor_db=floor_db)
+    if labels is None:
+        raise InputError(f"{trio.processed}: no measurable speech; check that {trio.clean} is its clean reference")
+    composites = composite(clean, processed, rate_hz) if with_composites else {}
+    return Judgement(trio, labels, split.rest_db, split.limited_share, delay / rate_hz, composites)
+
+
+def measure_files(recording: Path, clean: Path) -> tuple[float, float, float]:
+    """Compute PESQ, STOI and SDI of a recording against its clean reference; see `judge_files` for how files are read.
+
+    Args:
+        recording: the file to measure.
+        clean: the clean speech in it.
+
+    Returns:
+        Raw P.862, STOI and SDI, in the units of ``spec.TARGETS``.
+
+    Raises:
+        InputError: a file cannot be read, is too short, or holds no measurable speech.
+    """
+    reference, _, degraded, rate_hz, _ = _loaded(Trio(recording, clean), "auto")
+    quality, understood = raw_pesq(reference, degraded, rate_hz), intelligibility(reference, degraded, rate_hz)
+    if quality is None or understood is None:
+        raise InputError(f"{recording}: no measurable speech; check that {clean} is its clean reference")
+    return quality, understood, distortion_index(reference, degraded)
+
+
+def _loaded(trio: Trio, bandwidth: str) -> tuple[Signal, Signal, Signal, int, int]:
+    """Read clean, unprocessed and processed signal at one rate, aligned; with that rate and the processing's delay."""
     unprocessed_path = trio.unprocessed or trio.processed
     (clean, clean_hz), (raw, raw_hz), (processed, processed_hz) = (
         _read(path) for path in (trio.clean, unprocessed_path, trio.processed)
@@ -152,15 +186,7 @@ def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = 
     )
     raw, _ = aligned(raw, clean, rate_hz)
     processed, delay = aligned(processed, raw, rate_hz)
-    gain = float(np.dot(raw, clean)) / max(float(np.dot(clean, clean)), 1e-20)
-    speech = gain * clean
-    split = split_black_box(speech, raw - speech, processed, rate_hz)
-    floor_db = floor_ratio_db(clean, rate_hz)
-    labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech, floor_db=floor_db)
-    if labels is None:
-        raise InputError(f"{trio.processed}: no measurable speech; check that {trio.clean} is its clean reference")
-    composites = composite(clean, processed, rate_hz) if with_composites else {}
-    return Judgement(trio, labels, split.rest_db, split.limited_share, delay / rate_hz, composites)
+    return clean, raw, processed, rate_hz, delay
 
 
 def _read(path: Path) -> tuple[Signal, int]:
