@@ -86,19 +86,20 @@ class Scorer:
         model: the file, from ``load_model``.
         device: as ``AssessConfig.device``.
         precision: as ``AssessConfig.precision``.
+        any_targets: let a model pass that does not estimate S, N and G.
 
     Raises:
         UsageError: the file is not a scorer that keeps the ONNX contract, or asks for what may do harm.
         EnvironmentProblemError: the device was named and does not work.
     """
 
-    def __init__(self, model: ModelFile, device: str, precision: str = "fp32") -> None:
+    def __init__(self, model: ModelFile, device: str, precision: str = "fp32", *, any_targets: bool = False) -> None:
         file = read_onnx(model.content, model.label)
         _check_signature(model.label, "input", file.inputs, _INPUTS)
         _check_signature(model.label, "output", file.outputs, _OUTPUTS)
         self.label = model.label
         self.sha256 = model.sha256
-        self.info = parse_metadata(model.label, file.metadata)
+        self.info = parse_metadata(model.label, file.metadata, any_targets=any_targets)
         self._session, self._device, self.device_note = self._open(model, device, precision)
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._device.kind.one_run else nullcontext()
 

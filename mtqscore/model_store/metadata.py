@@ -56,12 +56,13 @@ class ModelInfo:
         return f"{self.name}@{self.version}"
 
 
-def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
+def parse_metadata(label: str, metadata: Mapping[str, str], *, any_targets: bool = False) -> ModelInfo:
     """Read the contract of a scorer from the metadata of its ONNX file.
 
     Args:
         label: the model, for messages.
         metadata: ``metadata_props`` of the file.
+        any_targets: let a model pass that does not estimate S, N and G; it may be a teacher.
 
     Raises:
         UsageError: a key is missing or holds nonsense: the file is not a scorer made by ``mtqscore export``.
@@ -83,10 +84,9 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
         targets = tuple(part.strip() for part in metadata["targets"].split(","))
         if number("sample_rate_hz", 1) != SAMPLE_RATE_HZ:
             raise ValueError(f"sample_rate_hz is not {SAMPLE_RATE_HZ}")
-        missing = [target.name for target in SUPERVISED if target.name not in targets]
         strange = [target for target in targets if not _TARGET.fullmatch(target) or target in _TAKEN]
         meant = {target.removesuffix("_mos") for target in targets}  # in gates, g is g_mos
-        if missing or strange or len(meant) != len(targets) or len(targets) > _MOST_TARGETS:
+        if strange or len(meant) != len(targets) or len(targets) > _MOST_TARGETS:
             raise ValueError(f"targets are {_shown(metadata['targets'])}")
         hop_samples = number("frame_hop_samples", 1)
         info = ModelInfo(
@@ -106,6 +106,12 @@ def parse_metadata(label: str, metadata: Mapping[str, str]) -> ModelInfo:
         raise UsageError(f"{label}: not a model of mtqscore: its metadata has no {error.args[0]!r}") from error
     except ValueError as error:
         raise UsageError(f"{label}: not a model of mtqscore: in its metadata, {error}") from error
+    missing = [target.name for target in SUPERVISED if target.name not in targets]
+    if missing and not any_targets:
+        raise UsageError(
+            f"{label}: its targets are {', '.join(targets)}: without {', '.join(missing)} it scores nothing; "
+            "it can be a --teacher of mtqscore train"
+        )
     return info
 
 
