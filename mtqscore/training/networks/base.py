@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from mtqscore.errors import UsageError
 from mtqscore.spec import Target
+
+if TYPE_CHECKING:
+    from mtqscore.training.ssl import SslFrontEnd
 
 
 class Estimates(NamedTuple):
@@ -70,8 +73,8 @@ class Network(nn.Module):
         """Regularisation of the last forward pass, float32 (), which the loop adds to the loss; None for none."""
         return None
 
-    def front_end(self) -> nn.Module | None:
-        """The pretrained part, which learns at a rate of its own or not at all; None where there is none."""
+    def front_end(self) -> SslFrontEnd | None:
+        """The part with pretrained weights, which learn at a rate of their own or not at all; None for none."""
         return None
 
     def with_targets(self, names: Iterable[str]) -> Self:

@@ -17,6 +17,7 @@ from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import SelfAttentionHead, redundancy
 from mtqscore.training.networks.masking import masked_relu
 from mtqscore.training.sinc import SincConv
+from mtqscore.training.ssl import SslFrontEnd
 
 FREQUENCY_STRIDE = 3
 
@@ -98,8 +99,6 @@ class MosaNet(Network):
         )
         self.ssl, self.bottleneck = None, None
         if config.ssl is not None:
-            from mtqscore.training.ssl import SslFrontEnd
-
             self.ssl = SslFrontEnd(config.ssl)
             self.bottleneck = nn.Linear(self.ssl.width, width)
             self.bottleneck.apply(start_as_keras)
@@ -160,7 +159,7 @@ class MosaNet(Network):
             self._redundancy = None
         return total
 
-    def front_end(self) -> nn.Module | None:
+    def front_end(self) -> SslFrontEnd | None:
         """The self-supervised model, if there is one."""
         return self.ssl
 
