@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtqscore.spec import STOI, Target
+from mtqscore.training.networks.attention import Attended, attend
 
 MASKED_SCORE = -1e9
 """What attention gives to frames beyond the end; the softmax makes an exact zero of it."""
@@ -67,35 +68,16 @@ class SelfAttentionHead(nn.Module):
         nn.init.xavier_uniform_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (batch, frames, inputs) and bool (batch, frames) to frame scores and attention.
+    def forward(self, x: Tensor, counts: list[int], *, redundancy: bool) -> Attended:
+        """Map (batch, frames, inputs), of which counts are valid, to frame scores.
 
-        Returns:
-            Frame scores float32 (batch, frames), and how much each frame (second axis) attends to each other one,
-            float32 (batch, frames, frames).
+        Args:
+            x: frames, float32 or bfloat16.
+            counts: valid frames an item.
+            redundancy: measure that of the attention too.
         """
-        query = self.attention(x)
-        absent = torch.where(mask, 0.0, MASKED_SCORE)[:, None].to(query.dtype)
-        energy = torch.baddbmm(absent, query, x.transpose(1, 2).to(query.dtype))
-        weights = torch.softmax(energy.float(), dim=2)
-        value = (weights @ (x @ self.score.weight.t()).float()).squeeze(2) + self.score.bias.float()
+        numbers = (x * self.score.weight).sum(dim=2) + self.score.bias
+        values, found = attend(self.attention(x), x, numbers, counts, redundancy=redundancy)
         if self.squashed:
-            value = self.target.low + (self.target.high - self.target.low) * torch.sigmoid(value)
-        return value, weights
-
-
-def redundancy(weights: Tensor, mask: Tensor) -> Tensor:
-    """Measure how far the frames of an item attend to the same: ||A A^T - I||_F^2 (arXiv 1703.03130, equation 8).
-
-    Args:
-        weights: attention A, float32 (batch, frames, frames).
-        mask: valid frames, bool (batch, frames).
-
-    Returns:
-        The mean over the items, float32 (); frames beyond an item's end do not count.
-    """
-    own = weights * mask[:, :, None].to(weights.dtype)
-    overlap = own @ own.transpose(1, 2)
-    # The diagonal of I is written out, so that frames beyond the end add nothing.
-    squares = overlap.square().sum(dim=(1, 2)) - 2.0 * own.square().sum(dim=(1, 2)) + mask.sum(dim=1)
-    return squares.mean()
+            values = self.target.low + (self.target.high - self.target.low) * torch.sigmoid(values)
+        return Attended(values, found)

@@ -14,7 +14,7 @@ from mtqscore.training.features import TINY_POWER, PowerSpectrum, active_power, 
 from mtqscore.training.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
-from mtqscore.training.networks.heads import SelfAttentionHead, redundancy
+from mtqscore.training.networks.heads import SelfAttentionHead
 from mtqscore.training.networks.masking import masked_relu
 from mtqscore.training.sinc import SincConv
 from mtqscore.training.ssl import SslFrontEnd
@@ -131,7 +131,7 @@ class MosaNet(Network):
             streams, counts = [*streams, embedding], [*counts, ssl_counts]
         x = self.recurrent(x, joined)
         x = self.dropout(torch.relu(self.dense(x)))
-        estimates = self._estimate(x, frame_mask(joined, x.shape[1]))
+        estimates = self._estimate(x, joined)
         mask = torch.cat([frame_mask(own, stream.shape[1]) for own, stream in zip(counts, streams, strict=True)], dim=1)
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, :, None].expand(-1, -1, len(self.targets))
         return Estimates(estimates.scores, estimates.frame_scores.gather(1, place), mask)
@@ -178,16 +178,12 @@ class MosaNet(Network):
             counts.append(-(-lengths // HOP_SAMPLES))
         return streams, counts
 
-    def _estimate(self, x: Tensor, mask: Tensor) -> Estimates:
-        scores = []
-        self._redundancy = None
-        for head in self._heads():
-            frame_scores, weights = head(x, mask)
-            scores.append(frame_scores)
-            if self.training and self.config.attention_penalty:
-                found = redundancy(weights, mask)
-                self._redundancy = found if self._redundancy is None else self._redundancy + found
-        return pool(scores, mask)
+    def _estimate(self, x: Tensor, counts: Tensor) -> Estimates:
+        wanted = self.training and self.config.attention_penalty > 0.0
+        valid = counts.tolist()
+        attended = [head(x, valid, redundancy=wanted) for head in self._heads()]
+        self._redundancy = torch.stack([found.mean() for _, found in attended]).sum() if wanted else None
+        return pool([values for values, _ in attended], frame_mask(counts, x.shape[1]))
 
     def _heads(self) -> list[SelfAttentionHead]:
         return cast("list[SelfAttentionHead]", list(self.heads.values()))
