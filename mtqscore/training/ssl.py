@@ -65,7 +65,7 @@ class SslFrontEnd(nn.Module):
         super().__init__()
         self.config = config
         sizes = ssl_weights.model_sizes(config)
-        total = sizes["encoder_num_layers"]
+        self._total = total = sizes["encoder_num_layers"]
         depth = total if config.layers in {"weighted", "last"} else int(config.layers)
         if depth > total:
             raise UsageError(f"ssl layers {config.layers!r}: {config.model} has the hidden states 0 to {total}")
@@ -102,7 +102,7 @@ class SslFrontEnd(nn.Module):
         if self.config.model == "custom" and self.config.checkpoint is None:
             return
         path = ssl_weights.find_weights(self.config)
-        ssl_weights.load_weights(self._model(), path, self.config.model)
+        ssl_weights.load_weights(self._model(), path, self.config.model, self._total)
         self._source = f"{self.config.model} sha256:{ssl_weights.file_sha256(path)}"
         self._loaded = True
 

@@ -154,24 +154,27 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_weights(model: Any, path: Path, name: str) -> None:
+def load_weights(model: Any, path: Path, name: str, total: int) -> None:
     """Copy weights from a file into a model that may have fewer transformer blocks than the file.
 
     Args:
         model: torchaudio's ``Wav2Vec2Model``.
         path: a state dict of torchaudio or of Hugging Face transformers, as ``.safetensors`` or for ``torch.load``.
         name: what the weights should be, for messages.
+        total: transformer blocks of the whole model.
 
     Raises:
         InputError: the file is no such thing, or its names or shapes are those of another model.
     """
     state = as_torchaudio(read_state(path))
     blocks = len(model.encoder.transformer.layers)
-    # Beyond the last block that is needed; and what only pretraining or recognition used.
-    spare = re.compile(r"encoder\.transformer\.layers\.(\d+)\.|aux\.")
+    own = model.state_dict()
     for key in list(state):
-        found = spare.match(key)
-        if found and (found[1] is None or int(found[1]) >= blocks):
+        block = re.match(r"encoder\.transformer\.layers\.(\d+)\.", key)
+        beyond = block is not None and blocks <= int(block[1]) < total
+        # Transformers gives HuBERT Large biases that the original has not; they do nothing.
+        idle = key.endswith(".conv.bias") and key not in own and not state[key].any()
+        if beyond or idle or key.startswith("aux."):
             del state[key]
     try:
         wrong = model.load_state_dict(state, strict=False)
