@@ -113,7 +113,7 @@ class ParsedTable:
 
     Args:
         table: the CSV file.
-        rows: those that name a recording, in the order of the file.
+        rows: those that name a recording of their own, in the order of the file.
         faults: everything that is wrong.
         notes: what may be meant otherwise.
     """
@@ -166,9 +166,10 @@ def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
             identity, problem = _identity(row.path) if check_files else (os.path.normpath(row.path), "")
             if problem:
                 texts.append(problem)
-            if first_line.setdefault(identity, line) != line:
+            elif first_line.setdefault(identity, line) != line:
                 texts.append(f"{record['path']} is already in line {first_line[identity]}")
-            rows.append(row)
+            else:
+                rows.append(row)
         faults += [Fault(line, text) for text in texts]
     return ParsedTable(table, rows, faults, _column_notes(columns))
 

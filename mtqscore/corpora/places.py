@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mtqscore.errors import EnvironmentProblemError
+from mtqscore.model_store.registry import own_folder
 
 DATA_VARIABLE = "MTQSCORE_DATA"
 
@@ -16,7 +17,8 @@ def candidates(root: Path | None, names: Sequence[str]) -> Iterator[Path]:
 
     Args:
         root: what the user named, the folder itself or one above it; then nothing else counts. If None,
-            ``MTQSCORE_DATA``, then the working folder, then the folder for data of this application.
+            ``MTQSCORE_DATA``; without it the working folder, ``data`` in it, and ``corpora`` in the user's own
+            folder of mtqscore.
         names: what the folder may be called.
     """
     if root is not None:
@@ -24,9 +26,7 @@ def candidates(root: Path | None, names: Sequence[str]) -> Iterator[Path]:
     elif os.environ.get(DATA_VARIABLE):
         roots = [Path(os.environ[DATA_VARIABLE])]
     else:
-        import platformdirs
-
-        roots = [Path(), Path("data"), platformdirs.user_data_path("mtqscore", appauthor=False) / "corpora"]
+        roots = [Path(), Path("data"), own_folder() / "corpora"]
     for place in roots:
         # A zip unpacked into a folder of the same name is in one of these two.
         inner = [place / name for name in names]
@@ -46,12 +46,9 @@ def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bo
         EnvironmentProblemError: it is nowhere; the message says where it can be got and what to put where.
     """
     for folder in candidates(root, names):
-        try:
-            if fits(folder):
-                return folder
-        except OSError:  # a folder that may not be entered is not the one
-            continue
-    source = root or os.environ.get(DATA_VARIABLE) or "this folder, ./data, or mtqscore's folder for data"
+        if fits(folder):
+            return folder
+    source = root or os.environ.get(DATA_VARIABLE) or f"this folder, ./data or {own_folder() / 'corpora'}"
     raise EnvironmentProblemError(
         f"{names[0]} is not in {source}: {where_to_get}, and name the folder with --data-root DIR or {DATA_VARIABLE}"
     )

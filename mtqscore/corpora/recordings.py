@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtqscore.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from mtqscore.corpora.corpus import Advance
 from mtqscore.libraries import load_library
 from mtqscore.manifest import SPLITS, Fault, Row
 from mtqscore.spec import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
 from mtqscore.text import printable
 
 Result = TypeVar("Result")
-
-Advance = Callable[[int, int], None]
-"""Takes how many of how many are done."""
 
 THREADS = 8
 _PIECE_BYTES = 4096
@@ -30,7 +29,7 @@ def check_headers(rows: Sequence[Row], advance: Advance) -> tuple[list[Fault], l
     """Open every recording in threads, without decoding it.
 
     Args:
-        rows: recordings; one that does not exist is passed over, because its table has told.
+        rows: recordings that exist, as far as it is known.
         advance: told of the progress.
 
     Returns:
@@ -55,16 +54,17 @@ def _header(row: Row) -> tuple[int, str]:
     """Sample rate of a recording, and what is wrong with it."""
     soundfile = load_library("soundfile")
     try:
-        size = os.stat(row.path).st_size  # noqa: PTH116 - as in the manifest
-        if not size:
-            return 0, "the file has no bytes"
-        info = soundfile.info(str(row.path))
-    except FileNotFoundError:
-        return 0, ""
+        found = os.stat(row.path)  # noqa: PTH116 - as in the manifest
+        regular = stat.S_ISREG(found.st_mode)
+        if not regular or not found.st_size:
+            return 0, "the file has no bytes" if regular else "not a regular file"
+        # As a stream, since the library takes no names with bytes that are no text.
+        with row.path.open("rb") as stream:
+            info = soundfile.info(stream)
     except soundfile.LibsndfileError as error:
         return 0, f"no audio format that can be decoded ({error.error_string.rstrip('.')})"
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        return 0, f"cannot be opened ({error})"
+        return 0, f"cannot be opened ({getattr(error, 'strerror', None) or error})"
     return int(info.samplerate), _unfit(int(info.samplerate), int(info.frames))
 
 
@@ -94,7 +94,7 @@ def describe(rows: Sequence[Row]) -> list[str]:
 
 
 def find_leaks(rows: Sequence[Row]) -> list[str]:
-    """Warn of recordings with the same content, and of speakers, that are in two splits.
+    """Warn of recordings with the same content in two splits, and of test speakers who are in training.
 
     Only files of the same length in bytes are compared: three short pieces of each first, all of it where these agree.
 
@@ -103,19 +103,18 @@ def find_leaks(rows: Sequence[Row]) -> list[str]:
     """
     notes = []
     content = _same_content(rows)
-    speakers: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.extra.get("speaker"):
-            speakers[row.split].add(row.extra["speaker"])
     for one, other in combinations(SPLITS, 2):
         shared = [paths for paths in content if paths.keys() >= {one, other}]
         if shared:
             example = " is ".join(printable(str(shared[0][split])) for split in (other, one))
-            notes.append(f"leakage: {len(shared):,} recordings of {other} are in {one} too, such as {example}")
-        common = speakers[one] & speakers[other]
-        if common:
-            of_all = f"{len(common)} of {len(speakers[other])}"
-            notes.append(f"leakage: {of_all} speakers of {other} are in {one} too")
+            notes.append(f"leakage: recordings of {other} that are in {one} too: {len(shared):,}, such as {example}")
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        speakers[row.split].add(row.extra.get("speaker", ""))
+    common = (speakers["train"] & speakers["test"]) - {""}
+    if common:
+        of_all = len(speakers["test"] - {""})
+        notes.append(f"leakage: speakers of test that are in train too: {len(common):,} of {of_all:,}")
     return notes
 
 

@@ -6,15 +6,16 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtqscore.cores import usable_cores
-from mtqscore.errors import InputError, MissingExtraError
+from mtqscore.corpora.corpus import Advance
+from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.text import printable
 
@@ -68,9 +69,7 @@ class LabelledReferences:
     notes: list[str]
 
 
-def label_from_references(
-    jobs: Sequence[Twins], workers: int, advance: Callable[[int, int], None]
-) -> LabelledReferences:
+def label_from_references(jobs: Sequence[Twins], workers: int, advance: Advance) -> LabelledReferences:
     """Judge recordings against their twins with the labeller of `mtqscore label`.
 
     A twin counts only if it fits: the SNR between clean and noisy, after delay and gain are undone, must be that of
@@ -118,6 +117,11 @@ def _judged(jobs: Sequence[Twins], workers: int) -> Iterator[tuple[Twins, dict[s
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_process)
     try:
         yield from zip(jobs, pool.map(judge_twins, jobs, chunksize=4), strict=True)
+    except BrokenExecutor as error:
+        raise EnvironmentProblemError(
+            f"a process that judges recordings ended by itself ({error}); what is done is kept, and fewer workers need "
+            "less memory"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -196,7 +200,8 @@ def _mono(path: Path) -> Signal:
     import soxr
 
     try:
-        audio, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
+        with path.open("rb") as stream:
+            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from error
     mono = audio.mean(axis=1)

@@ -64,25 +64,27 @@ def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
         split: of all of them.
 
     Returns:
-        The recordings in the order of their names, and a note on files that are none. What systems put beside files
+        The recordings in the order of their names, and a note on other WAV files. What systems put beside files
         (``._name.wav``) is passed over.
     """
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208 - names only
+        listed = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
     except OSError as error:
         return {}, [f"{folder}: {error.strerror or error}"]
     found: Recordings = {}
     others = []
-    for name in names:
+    for name in listed:
+        if name.startswith(".") or not name.lower().endswith(".wav"):
+            continue
         stem = stem_of(name)
-        parsed = parse_name(stem) if name.lower().endswith(".wav") else None
+        parsed = parse_name(stem)
         if parsed is None:
             others.append(name)
         else:
             found[stem] = Recording(folder / name, parsed, split)
     if not others:
         return found, []
-    return found, [f"{folder.name}: {len(others):,} other files are left out, such as {printable(others[0])}"]
+    return found, [f"{folder}: {len(others):,} other recordings are left out, such as {printable(others[0])}"]
 
 
 def with_validation(recordings: Recordings, options: CorpusOptions) -> Recordings:
@@ -192,7 +194,7 @@ def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options
         "noise": name.noise,
         "quality": "" if math.isnan(item.quality) else f"{item.quality:.4f}",
         "ratings": str(item.ratings or ""),
-        "label_source": source if any(target.name in labels for target in SUPERVISED) else "",
+        "labels_from": source if any(target.name in labels for target in SUPERVISED) else "",
     }
 
 
@@ -201,7 +203,7 @@ def _label_notes(
 ) -> list[str]:
     notes = []
     if scores is not None:
-        found = sum(row.extra["label_source"] == "3quest" for row in rows)
+        found = sum(row.extra["labels_from"] == "3quest" for row in rows)
         notes.append(
             f"3QUEST scores: {found:,} recordings, from {options.three_quest_scores}"
             + (f"; {len(scores) - found:,} scores are of no recording here" if len(scores) > found else "")
@@ -210,7 +212,7 @@ def _label_notes(
         notes.append("g_mos is listeners' overall quality (1 to 5) on TMHINT-QI's own scale, not that of P.835")
     if listed is not None:
         notes.append("pesq is narrowband P.862 as published, on another scale than mtqscore's own wideband labels")
-    bare = sum(not row.extra["label_source"] for row in rows)
+    bare = sum(not row.extra["labels_from"] for row in rows)
     if bare:
         notes.append(f"{bare:,} of {len(rows):,} recordings are left without s_mos, n_mos and g_mos")
     return notes

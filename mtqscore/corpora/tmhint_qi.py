@@ -121,9 +121,7 @@ def read_ratings(table: Path) -> tuple[dict[str, tuple[float, int]], list[str]]:
             empty += 1
     notes = []
     if empty or unusable:
-        notes.append(
-            f"{table.name}: {empty:,} ratings without a quality, and {unusable:,} not from 1 to 5, are left out"
-        )
+        notes.append(f"{table.name}: left out {empty:,} ratings without a quality and {unusable:,} not from 1 to 5")
     return {stem: (sum(values) / len(values), len(values)) for stem, values in ratings.items()}, notes
 
 

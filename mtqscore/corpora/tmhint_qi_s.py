@@ -62,7 +62,6 @@ def read(options: CorpusOptions, advance: Advance) -> Corpus:
     where = find_data(options.data_root, NAMES, fits, WHERE_TO_GET)
     found, notes = find_recordings(where / "wavs" if (where / "wavs").is_dir() else where, "test")
     test = {stem: item for stem, item in found.items() if item.name.method != ORIGINAL}
-    notes = [note for note in notes if ANSWERS_NAME not in note]
     if len(found) > len(test):
         notes.append(f"{len(found) - len(test):,} rehearsal recordings (TMHINT_*) are no part of the test")
     if len(test) != PUBLISHED_TEST:
@@ -73,11 +72,11 @@ def read(options: CorpusOptions, advance: Advance) -> Corpus:
     if leaked:
         train = {stem: item for stem, item in train.items() if stem not in leaked}
         notes.append(
-            f"leakage: {len(leaked):,} training recordings have the name of a test recording, such as {some(leaked)}; "
-            "they are removed from training"
+            f"leakage: removed from training what has the name of a test recording: {len(leaked):,}, "
+            f"such as {some(leaked)}"
         )
     recordings = {**with_validation(train, options), **test}
-    twins = {stem: item.path for stem, item in {**everything, **found}.items()}
+    twins = {stem: item.path for stem, item in {**found, **everything}.items()}
     rows, label_notes = labelled_rows(recordings, twins, options, advance)
     return Corpus(rows, [*notes, *remarks, *train_notes, *label_notes], where)
 
@@ -106,10 +105,11 @@ def _training(options: CorpusOptions, where: Path) -> tuple[Recordings, Recordin
             for stem, item in everything.items()
             if item.split == "train" and item.name.noise != UNSEEN_NOISE and item.name.method != UNSEEN_METHOD
         }
-        return everything, train, [
-            f"{TRAINING_LISTS[0]} is not at hand: training takes the train folder of TMHINT-QI without street noise and "
-            f"KLT, {len(train):,} recordings; the challenge lists {PUBLISHED_TRAIN:,}"
-        ]  # fmt: skip
+        note = (
+            f"{TRAINING_LISTS[0]} is not here: training takes train of TMHINT-QI without street noise and KLT, "
+            f"{len(train):,} recordings; the challenge lists {PUBLISHED_TRAIN:,}"
+        )
+        return everything, train, [note]
     listed = read_means(table)
     train = {
         stem: dataclasses.replace(everything[stem], split="train", quality=mean, ratings=0)
