@@ -7,7 +7,8 @@ import torch
 
 from mtqscore.errors import InputError
 from mtqscore.manifest import Row, read_manifest
-from mtqscore.training.dataset import Recordings, decode, draw_splices, plain_batches, training_batches
+from mtqscore.training.augmentation import draw_splices
+from mtqscore.training.dataset import Recordings, decode, plain_batches, training_batches
 from tests.training_kit import paused_tone, small_config, write_corpus
 
 

@@ -17,8 +17,10 @@ import torch
 from mtqscore.errors import InputError, MtqscoreError, UsageError
 from mtqscore.manifest import write_table
 from mtqscore.training.checkpoint import BEST_FILE, LAST_FILE, load_network, read_checkpoint
-from mtqscore.training.loop import Watch, learning_rate, resolved
+from mtqscore.training.loop import Watch
+from mtqscore.training.precision import resolved
 from mtqscore.training.run import train_run
+from mtqscore.training.schedule import learning_rate
 from tests.training_kit import QUIET, small_config, write_corpus
 
 
@@ -141,7 +143,7 @@ def test_patience_ends_a_run_early(corpus, tmp_path):
 def test_split_without_labels_is_refused(corpus, tmp_path):
     record = {"path": str(corpus / "0.flac"), "split": "train", "s_mos": 3}
     write_table(tmp_path / "manifest.csv", list(record), [record])
-    with pytest.raises(InputError, match="split val has no labelled recordings"):
+    with pytest.raises(InputError, match="split val has no recordings with labels"):
         train_run(tmp_path, tmp_path / "run", small_config(), QUIET)
     assert not (tmp_path / "run").exists()
 
@@ -173,12 +175,14 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 
 def test_arithmetic_is_settled_before_it_is_written():
-    assert resolved(small_config(bfloat16=None)).bfloat16 in {True, False}
-    assert resolved(small_config(bfloat16=True)).bfloat16 is True
+    assert resolved(small_config(precision="auto")).precision in {"bfloat16", "float32"}
+    assert resolved(small_config(precision="bfloat16")).precision == "bfloat16"
+    with pytest.raises(UsageError, match="needs a GPU"):
+        resolved(small_config(precision="float16", device="cpu"))
 
 
 def test_bfloat16_learns_like_float32(corpus, finished, tmp_path):
-    train_run(corpus, tmp_path, small_config(bfloat16=True), QUIET)
+    train_run(corpus, tmp_path, small_config(precision="bfloat16"), QUIET)
     losses = []
     for folder in (finished, tmp_path):
         with (folder / "curves.csv").open() as stream:

@@ -23,7 +23,7 @@ COLUMNS = ["path", "split", *(target.name for target in TARGETS)]
 
 
 def small_config(**changes: object) -> TrainConfig:
-    settings: dict[str, object] = {"epochs": 3, "batch_size": 6, "lr": 5e-3, "threads": 1, "bfloat16": False}
+    settings: dict[str, object] = {"epochs": 3, "batch_size": 6, "lr": 5e-3, "threads": 1, "precision": "float32"}
     settings |= {"silence_share": 0.0, "network": SMALL}
     return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
 

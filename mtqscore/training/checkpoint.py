@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -17,14 +17,20 @@ from mtqscore.config import TrainConfig
 from mtqscore.errors import InputError, UsageError
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.training.networks import Network, build
+from mtqscore.training.resources import replacing
 
 LAST_FILE = "last.safetensors"
-"""Everything that is needed to go on: weights, averaged weights, optimiser, history."""
+"""Everything that is needed to go on: weights, averaged weights, optimiser, history; within an epoch also the place."""
 
 BEST_FILE = "best.safetensors"
 """The averaged weights of the best epoch: what is exported."""
 
 FORMAT = "mtqscore-checkpoint-1"
+
+
+def best_file(target: str) -> str:
+    """Name the file of the best epoch of one target."""
+    return f"best_{target}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,20 @@ def write_checkpoint(
         config: the run's configuration.
         parts: prefix to named tensors.
         state: anything that JSON can hold.
+
+    Raises:
+        EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
     """
     tensors = {
-        f"{prefix}.{name}": tensor.detach().contiguous().clone()
+        f"{prefix}.{name}": tensor.detach().cpu().contiguous().clone()
         for prefix, part in parts.items()
         for name, tensor in part.items()
     }
     header = {"format": FORMAT, "config": json.dumps(to_plain(config)), "state": json.dumps(dict(state))}
-    partial = path.with_name(path.name + ".partial")
-    # Written through Python, so that the file gets the usual permissions and not those of a private one.
-    partial.write_bytes(safetensors.torch.save(tensors, header))
-    partial.replace(path)
+    content = safetensors.torch.save(tensors, header)
+    with replacing(path) as partial:
+        # Written through Python, so that the file gets the usual permissions and not those of a private one.
+        partial.write_bytes(content)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -104,21 +113,39 @@ def load_network(checkpoint: Checkpoint) -> Network:
     """Build the network of a checkpoint with its averaged weights, in evaluation mode.
 
     Raises:
-        InputError: the tensors do not fit the configuration beside them.
+        InputError: the tensors do not fit the configuration beside them, or it was trained on another front end.
+        EnvironmentProblemError: a pretrained front end cannot be fetched.
     """
     network = build(checkpoint.config)
+    if (front := network.front_end()) is not None and not front.kept:
+        front.load_pretrained()
     load_weights(network, checkpoint)
     return network.eval()
 
 
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy the averaged weights of a checkpoint into a network.
+def describe_front_end(network: Network) -> dict[str, str]:
+    """Name the pretrained weights that a checkpoint leaves out, for its state; nothing where it holds all."""
+    front = network.front_end()
+    return {"front_end": front.fingerprint()} if front is not None and not front.kept else {}
+
+
+def load_weights(network: Network, checkpoint: Checkpoint, part: str = "average") -> None:
+    """Copy the weights of a checkpoint into a network.
+
+    Args:
+        network: the network.
+        checkpoint: where they are.
+        part: ``average`` or ``model``.
 
     Raises:
-        InputError: names or shapes differ.
+        InputError: names or shapes differ, or they were trained on another front end.
     """
+    here = describe_front_end(network).get("front_end")
+    trained_on = checkpoint.state.get("front_end", here)
+    if here is not None and trained_on != here:
+        raise InputError(f"{checkpoint.path}: was trained on the front end {trained_on}, and this one is {here}")
     try:
-        network.load_state_dict(checkpoint.part("average"))
+        network.load_state_dict(checkpoint.part(part))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{checkpoint.path}: the weights do not fit the network: {reason}") from error
@@ -127,9 +154,10 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """Give an optimiser's state as named tensors: ``<parameter>/<quantity>``."""
     return {
-        f"{name}/{quantity}": torch.as_tensor(value)
-        for parameter, name in names.items()
-        for quantity, value in optimizer.state[parameter].items()
+        f"{names[cast('nn.Parameter', parameter)]}/{quantity}": torch.as_tensor(value)
+        for parameter, values in optimizer.state.items()
+        for quantity, value in values.items()
+        if value is not None
     }
 
 
@@ -141,8 +169,8 @@ def restore_optimizer(
     for key, tensor in tensors.items():
         name, quantity = key.split("/")
         parameter = parameters[name]
-        same_shape = tensor.shape == parameter.shape
-        value = torch.empty_like(parameter).copy_(tensor) if same_shape else tensor.clone()
+        like = quantity != "step" and tensor.shape == parameter.shape
+        value = torch.empty_like(parameter).copy_(tensor) if like else tensor.clone()
         optimizer.state[parameter][quantity] = value.detach()
 
 

@@ -2,44 +2,111 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mtqscore.manifest import write_table
-from mtqscore.spec import SUPERVISED, TARGETS
+from mtqscore.spec import SUPERVISED, TARGETS, Target
+from mtqscore.training.resources import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
+_COLOURS = dict(
+    zip(
+        (target.name for target in TARGETS),
+        ("#c2410c", "#1d4ed8", "#111827", "#0f766e", "#7c3aed", "#a16207"),
+        strict=True,
+    )
+)
 
 
-def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+def write_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target] = TARGETS) -> None:
     """Write ``curves.csv`` and ``curves.png``, replacing what was there.
 
     Args:
         folder: the run folder.
-        history: one mapping an epoch, all with the same names.
+        history: one mapping an epoch.
+        targets: the tasks of the network.
+
+    Raises:
+        EnvironmentProblemError: a file cannot be written.
     """
-    rounded = [{name: f"{value:.6g}" for name, value in record.items()} for record in history]
-    write_table(folder / "curves.csv", list(history[0]), rounded)
-    _draw(folder / "curves.png", history)
+    columns = dict.fromkeys(name for record in history for name in record)
+    with replacing(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in record.items()} for record in history)
+    with replacing(folder / "curves.png") as partial:
+        _draw(partial, history, targets)
 
 
-def _draw(picture: Path, history: Sequence[Mapping[str, float]]) -> None:
+def _draw(picture: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 7), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    loss, correlation, error = figure.subplots(1, 3)
-    for name, label in (("train_loss", "training"), ("val_loss", "validation")):
-        loss.plot(epochs, [record[name] for record in history], label=label)
-    loss.set(title="MPL loss", xlabel="epoch", yscale="log")
-    for target in TARGETS:
-        style = "-" if target in SUPERVISED else ":"
-        for axes, measure in ((correlation, "lcc"), (error, "rmse")):
-            values = [record[f"val_{target.name}_{measure}"] for record in history]
-            axes.plot(epochs, values, style, label=target.name)
-    correlation.set(title="validation LCC", xlabel="epoch", ylim=(None, 1.0))
-    error.set(title="validation RMSE", xlabel="epoch", ylim=(0.0, None))
-    for axes in (loss, correlation, error):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(picture, dpi=110)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
+    (loss, each), (correlation, error) = figure.subplots(2, 2)
+    best = max(history, key=lambda record: record["monitor"])["epoch"]
+    curves = _Curves(history, best)
+    curves.draw(loss, "train_loss", "training", _FAINT)
+    curves.draw(loss, "val_loss", "validation", _INK)
+    for target in targets:
+        name, colour = target.name, _COLOURS[target.name]
+        style = "-" if target in SUPERVISED else "--"
+        label = name.removesuffix("_mos").upper() + ("-MOS" if target in SUPERVISED else "")
+        curves.draw(each, f"train_{name}_loss", label, colour, style)
+        curves.draw(correlation, f"val_{name}_lcc", label, colour, style)
+        curves.draw(error, f"val_{name}_rmse", label, colour, style, 100 / (target.high - target.low))
+    curves.finish(loss, "Loss", "weighted sum over the tasks")
+    curves.finish(each, "Training loss by task", "utterance part")
+    curves.finish(correlation, "Validation LCC", "1 is perfect")
+    curves.finish(error, "Validation RMSE", "percent of the scale")
+    for axes in (loss, each):
+        axes.set_yscale("log")
+    correlation.set_ylim(None, 1.0)
+    error.set_ylim(0.0, None)
+    figure.savefig(picture, dpi=110, format="png")
+
+
+class _Curves:
+    """Draws lines over epochs, each named at its end.
+
+    Args:
+        history: one mapping an epoch.
+        best: number of the best epoch.
+    """
+
+    def __init__(self, history: Sequence[Mapping[str, float]], best: float) -> None:
+        self.history, self.best = history, best
+        self.epochs = [record["epoch"] for record in history]
+
+    def draw(self, axes: Axes, name: str, label: str, colour: str, style: str = "-", factor: float = 1.0) -> None:
+        """Add the line of one column; nothing for a column without any number."""
+        values = [factor * record.get(name, float("nan")) for record in self.history]
+        if not all(map(math.isnan, values)):
+            marker = "o" if len(values) < 3 else None
+            axes.plot(self.epochs, values, style, color=colour, linewidth=1.6, marker=marker, label=label)
+
+    def finish(self, axes: Axes, title: str, unit: str) -> None:
+        """Add titles, grid, legend and the mark of the best epoch."""
+        from matplotlib.ticker import MaxNLocator
+
+        axes.set_title(f"{title}", loc="left", fontsize=11, fontweight="bold", color=_INK)
+        axes.set_title(unit, loc="right", fontsize=9, color=_FAINT)
+        axes.set_xlabel("epoch", fontsize=9, color=_FAINT)
+        axes.axvline(self.best, color=_FAINT, linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.grid(color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, colors=_FAINT, length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for side, spine in axes.spines.items():
+            spine.set_visible(side == "bottom")
+            spine.set_color(_GRID)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False, labelcolor=_INK, ncols=2)

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mtqscore import stats
 from mtqscore.config import TrainConfig
 from mtqscore.errors import MtqscoreError, UsageError
-from mtqscore.resolve import to_plain
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training import checkpoint as store
 from mtqscore.training.curves import write_curves
-from mtqscore.training.dataset import Batch, Recordings, plain_batches, training_batches
+from mtqscore.training.dataset import Batch, Recordings, training_batches
+from mtqscore.training.distributed import ALONE, Ranks
+from mtqscore.training.history import Record, Sums, agreement_of, best_epoch, line, make_record
 from mtqscore.training.losses import MplLoss
-from mtqscore.training.networks import Network, build
+from mtqscore.training.networks import build
+from mtqscore.training.precision import Arithmetic, training_device
+from mtqscore.training.resources import write_json
+from mtqscore.training.schedule import learning_rate, make_optimizer
+from mtqscore.training.tensorboard import Board
+from mtqscore.training.validation import evaluate_split
 
-FREE_SETTINGS = frozenset({"threads", "memory_limit_gb"})
+FREE_SETTINGS = frozenset({"threads", "memory_limit_gb", "device", "checkpoint_minutes", "tensorboard"})
 """Settings that may differ when a run goes on."""
 
 EMA_WARMUP = 10
 """The average follows closely at first: its decay is (1 + n) / (10 + n) until that exceeds the configured one."""
-
-VALIDATION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -64,93 +65,63 @@ class Data:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Estimates for a whole split.
-
-    Args:
-        loss: mean loss.
-        scores: estimates float32 (recordings, targets), in the order of the split.
-        labels: labels float32 (recordings, targets); NaN where missing.
-    """
-
-    loss: float
-    scores: NDArray[np.float32]
-    labels: NDArray[np.float32]
-
-    def agreement(self) -> dict[str, dict[str, float]]:
-        """Compute LCC, SRCC and RMSE a target."""
-        return {
-            target.name: {
-                name: stats.METRICS[name](self.labels[:, task], self.scores[:, task])
-                for name in ("lcc", "srcc", "rmse")
-            }
-            for task, target in enumerate(TARGETS)
-        }
-
-
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Give the learning rate of a step: linear warm-up, then half a cosine down to zero at the last step."""
-    warmup = config.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    progress = (step - warmup) / max(1.0, config.epochs * steps_per_epoch - warmup)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-
-def evaluate_split(network: Network, data: Recordings, config: TrainConfig) -> Evaluation:
-    """Score a split in float32, without augmentation.
-
-    Args:
-        network: the network; it is left in evaluation mode.
-        data: the split.
-        config: for the loss and the longest clip.
-    """
-    network.eval()
-    loss = MplLoss(config)
-    scores = np.zeros((len(data), len(TARGETS)), dtype=np.float32)
-    total = 0.0
-    longest = int(config.max_clip_s * SAMPLE_RATE_HZ)
-    with torch.inference_mode():
-        for batch in plain_batches(data, VALIDATION_BATCH, longest):
-            estimates = network(batch.waveform, batch.lengths)
-            parts = loss(estimates, batch.labels)
-            total += float(parts.total) * len(batch.rows)
-            scores[batch.rows] = estimates.scores.numpy()
-    return Evaluation(total / len(data), scores, data.labels)
-
-
 class Trainer:
     """One run in one folder.
 
     Args:
         folder: the run folder; it exists.
-        data: what to learn from.
-        config: everything else.
+        data: what to learn from, with labels of the network's targets.
+        config: everything else, resolved.
         watch: who is told.
         initial: a checkpoint whose weights are the starting point, or None.
+        ranks: the processes that share the work; the first one writes and speaks.
 
     Raises:
         UsageError: the folder holds a run with other settings or other data.
+        InputError: the initial weights do not fit.
+        EnvironmentProblemError: the device is not there, or a pretrained front end cannot be fetched.
     """
 
     def __init__(
-        self, folder: Path, data: Data, config: TrainConfig, watch: Watch, initial: store.Checkpoint | None = None
+        self,
+        folder: Path,
+        data: Data,
+        config: TrainConfig,
+        watch: Watch,
+        initial: store.Checkpoint | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.folder, self.data, self.watch = folder, data, watch
-        self.config = config
-        self.loss = MplLoss(config)
+        self.folder, self.data, self.config, self.ranks = folder, data, config, ranks
+        self.watch = watch if ranks.first else Watch(lambda *_: None, lambda _: None)
+        self.arithmetic = Arithmetic(config, training_device(config.device))
+        device = self.arithmetic.device
         torch.manual_seed(config.seed)
+        saved = self._saved()
         self.network = build(config)
+        front = self.network.front_end()
+        if front is not None and not (front.kept and (saved or initial)):
+            if not ranks.first:
+                ranks.wait()  # the first fetches
+            front.load_pretrained()
+            if ranks.first:
+                ranks.wait()
         if initial is not None:
             store.load_weights(self.network, initial)
+        self.network.to(device)
         self.average = copy.deepcopy(self.network)
+        self.loss = MplLoss(config, self.network.targets, device)
         self.names = {parameter: name for name, parameter in self.network.named_parameters()}
-        self.optimizer = torch.optim.AdamW(_groups(self.network, config.weight_decay), lr=config.lr)
+        self.optimizer = make_optimizer(config, self.network)
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
-        self.epoch = 0
-        self.history: list[dict[str, float]] = []
-        self._restore()
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        """Finished epochs, and the steps and seconds of the one at hand."""
+        self.sums = Sums()
+        self.history: list[Record] = []
+        self._random: dict[str, Tensor] = {}
+        if saved is not None:
+            self._restore(saved)
+        ranks.agree([self.epoch, self.step], "where the run stands")
+        ranks.adapt(self.network)
 
     def run(self) -> dict[str, Any]:
         """Train until the planned end or until patience runs out.
@@ -160,159 +131,165 @@ class Trainer:
 
         Raises:
             MtqscoreError: the loss is no longer finite.
+            EnvironmentProblemError: a file cannot be written.
         """
-        while self.epoch < self.config.epochs and not self._out_of_patience():
-            start = time.perf_counter()
-            losses = self._train_epoch()
-            validation = evaluate_split(self.average, self.data.val, self.config)
-            self.epoch += 1
-            record = self._record(losses, validation, time.perf_counter() - start)
-            best = all(record["monitor"] > old["monitor"] for old in self.history)
-            self.history.append(record)
-            if best:
-                note = {"epoch": self.epoch, "val": validation.agreement()}
-                store.write_checkpoint(
-                    self.folder / store.BEST_FILE, self.config, {"average": self.average.state_dict()}, note
-                )
-            self._save()
-            write_curves(self.folder, self.history)
-            self.watch.message(_line(record, self.config.epochs, best))
+        place = self.epoch * self.steps_per_epoch + self.step
+        with closing(Board(self.folder, place, wanted=self.config.tensorboard and self.ranks.first)) as board:
+            while self.epoch < self.config.epochs and not self._out_of_patience():
+                start = time.perf_counter() - self.seconds
+                self._train_epoch(board, start)
+                validation = evaluate_split(self.average, self.data.val, self.config, self.ranks)
+                self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+                rate, seconds = self.optimizer.param_groups[0]["lr"], time.perf_counter() - start
+                record = make_record(self.epoch, seconds, rate, self.sums.means(), validation, self.config)
+                self.sums = Sums()
+                self.history.append(record)
+                self._save()
+                self._keep_best()
+                board.epoch(self.epoch * self.steps_per_epoch, record)
+                if self.ranks.first:
+                    write_curves(self.folder, self.history, self.network.targets)
+                self.watch.message(line(self.history, self.network.targets, self.config))
         return self._finish()
 
-    def _train_epoch(self) -> dict[str, float]:
-        # Reseeded here, an epoch depends on nothing but its number and the state: no generator needs to be stored.
-        torch.manual_seed(int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1)[0]))
+    def _train_epoch(self, board: Board, start: float) -> None:
+        if self._random:
+            self.arithmetic.set_random_state(self._random)
+            self._random = {}
+        else:
+            # Reseeded here, an epoch depends on nothing but its number and the state.
+            torch.manual_seed(int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1)[0]))
         self.network.train()
-        sums: dict[str, list[float]] = {}
-        for step, batch in enumerate(training_batches(self.data.train, self.config, self.epoch)):
-            values = self._train_step(batch, self.epoch * self.steps_per_epoch + step)
-            for name, value in values.items():
-                if not math.isnan(value):
-                    sums.setdefault(name, []).append(value)
-            done = self.epoch * self.steps_per_epoch + step + 1
-            planned = self.config.epochs * self.steps_per_epoch
-            self.watch.step(done, planned, f"epoch {self.epoch + 1}")
-        return {name: float(np.mean(values)) for name, values in sums.items()}
+        saved_s = time.monotonic()
+        every_s = 60 * self.config.checkpoint_minutes
+        batches = training_batches(self.data.train, self.config, self.epoch, self.ranks, self.step)
+        with closing(batches):
+            for batch in batches:
+                losses = self._train_step(batch)
+                self.sums.add(losses)
+                self.step += 1
+                done = self.epoch * self.steps_per_epoch + self.step
+                board.write(done, {"step/loss": losses["loss"], "step/lr": self.optimizer.param_groups[0]["lr"]})
+                if every_s and time.monotonic() - saved_s >= every_s and self.step < self.steps_per_epoch:
+                    self.seconds = time.perf_counter() - start
+                    self._save()
+                    saved_s = time.monotonic()
+                note = f"epoch {self.epoch + 1}, loss {self.sums.means()['loss']:.3f}"
+                self.watch.step(done, self.config.epochs * self.steps_per_epoch, note)
 
-    def _train_step(self, batch: Batch, step: int) -> dict[str, float]:
-        rate = learning_rate(self.config, step, self.steps_per_epoch)
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        step = self.epoch * self.steps_per_epoch + self.step
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.config.bfloat16)):
-            estimates = self.network(batch.waveform, batch.lengths, batch.recolour)
+            group["lr"] = learning_rate(self.config, step, self.steps_per_epoch, group["peak"])
+        self.ranks.shard = batch.shard
         frame_labels = batch.frame_labels(self.network.frame_positions(batch.waveform.shape[1]))
-        parts = self.loss(estimates, batch.labels, frame_labels)
-        total = float(parts.total.detach())
-        if not math.isfinite(total):
-            raise MtqscoreError(f"the loss is {total} in epoch {self.epoch + 1}; try a lower --lr")
+        batch = batch.on(self.arithmetic.device)
+        if frame_labels is not None:
+            frame_labels = frame_labels.to(self.arithmetic.device)
+        with self.arithmetic.autocast():
+            estimates = self.network(batch.waveform, batch.lengths, batch.recolour)
+            penalty = self.network.penalty()
+        parts = self.loss(estimates, batch.labels, frame_labels, batch.present)
+        total = parts.total
+        noted = [total.detach(), *parts.utterance]
+        if penalty is not None:
+            # Regularisers are of the weights, or means over items: the shares of all processes add up to the whole.
+            penalty = penalty * batch.shard.weight
+            total = total + penalty
+            noted.append(penalty.detach())
+        values = self.ranks.total(torch.stack(noted).float()).tolist()
+        if not math.isfinite(values[0]):
+            raise MtqscoreError(f"the loss is {values[0]} in epoch {self.epoch + 1}; try a lower --lr")
+        self._descend(total)
+        _follow(self.average, self.network, min(self.config.ema, (1 + step) / (EMA_WARMUP + step)))
+        names = ["loss", *(target.name for target in self.network.targets), "penalty"]
+        return dict(zip(names, values, strict=False))
+
+    def _descend(self, total: Tensor) -> None:
+        scaler = self.arithmetic.scaler
         self.optimizer.zero_grad(set_to_none=True)
-        parts.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip)
-        self.optimizer.step()
-        decay = min(self.config.ema, (1 + step) / (EMA_WARMUP + step))
-        _follow(self.average, self.network, decay)
-        each = {target.name: float(value) for target, value in zip(TARGETS, parts.utterance, strict=True)}
-        return {"loss": total, **each}
-
-    def _record(self, losses: dict[str, float], validation: Evaluation, seconds: float) -> dict[str, float]:
-        agreement = validation.agreement()
-        record = {
-            "epoch": float(self.epoch),
-            "seconds": seconds,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": losses["loss"],
-            "val_loss": validation.loss,
-        }
-        for target in TARGETS:
-            record[f"train_{target.name}_loss"] = losses.get(target.name, math.nan)
-        for target in TARGETS:
-            record[f"val_{target.name}_lcc"] = agreement[target.name]["lcc"]
-            record[f"val_{target.name}_rmse"] = agreement[target.name]["rmse"]
-        watched = [agreement[name]["lcc"] for name in self.config.monitor]
-        watched = [value for value in watched if not math.isnan(value)]
-        # Without a single defined correlation (no such labels, or constant estimates) the loss decides.
-        record["monitor"] = float(np.mean(watched)) if watched else -1.0 - validation.loss
-        return record
-
-    def _best(self) -> dict[str, float]:
-        return max(self.history, key=lambda record: record["monitor"])
+        scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self.ranks.total_gradients(self.network.parameters())
+        scaler.unscale_(self.optimizer)
+        if self.config.grad_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip)
+        scaler.step(self.optimizer)
+        scaler.update()
 
     def _out_of_patience(self) -> bool:
-        return bool(self.config.patience and self.history) and (
-            self.epoch - self._best()["epoch"] >= self.config.patience
-        )
+        if not self.config.patience or not self.history:
+            return False
+        return self.epoch - best_epoch(self.history, self.config) >= self.config.patience
 
     def _save(self) -> None:
+        """Write all that is needed to go on from here: after an epoch, or after some steps of the next one."""
+        if not self.ranks.first:
+            return
         parts = {
             "model": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": store.optimizer_tensors(self.optimizer, self.names),
         }
-        state = {"epoch": self.epoch, "history": self.history, "data": self.data.fingerprint}
+        state: dict[str, Any] = {"epoch": self.epoch, "history": self.history, "data": self.data.fingerprint}
+        state |= {"scaler": self.arithmetic.scaler.state_dict(), **store.describe_front_end(self.network)}
+        if self.step:
+            parts["random"] = self.arithmetic.random_state()
+            state |= {"step": self.step, "seconds": self.seconds, "sums": self.sums.pairs}
         store.write_checkpoint(self.folder / store.LAST_FILE, self.config, parts, state)
 
-    def _restore(self) -> None:
+    def _keep_best(self) -> None:
+        """Keep the averaged weights of the last epoch where it is the best one.
+
+        The last checkpoint is written before: whatever ends the run in between, these files can be made from that.
+        """
+        if not self.ranks.first:
+            return
+        files: dict[str, str | None] = {store.BEST_FILE: None}
+        if self.config.best_per_target:
+            files |= {store.best_file(target.name): target.name for target in self.network.targets}
+        for name, target in files.items():
+            if best_epoch(self.history, self.config, target) == self.epoch:
+                state = {"epoch": self.epoch, "val": agreement_of(self.history[-1], self.network.targets)}
+                state |= store.describe_front_end(self.network)
+                store.write_checkpoint(self.folder / name, self.config, {"average": self.average.state_dict()}, state)
+
+    def _saved(self) -> store.Checkpoint | None:
         path = self.folder / store.LAST_FILE
         if not path.is_file():
-            return
+            return None
         saved = store.read_checkpoint(path)
         store.check_same_config(saved.config, self.config, self.folder, FREE_SETTINGS)
         if saved.state["data"] != self.data.fingerprint:
             raise UsageError(f"{self.folder}: holds a run on another label table; choose another --out")
-        self.network.load_state_dict(saved.part("model"))
-        self.average.load_state_dict(saved.part("average"))
+        return saved
+
+    def _restore(self, saved: store.Checkpoint) -> None:
+        store.load_weights(self.network, saved, "model")
+        store.load_weights(self.average, saved)
         store.restore_optimizer(self.optimizer, self.names, saved.part("optimizer"))
+        if self.arithmetic.scaler.is_enabled() and saved.state.get("scaler"):
+            self.arithmetic.scaler.load_state_dict(saved.state["scaler"])
         self.epoch, self.history = saved.state["epoch"], saved.state["history"]
-        self.watch.message(f"{self.folder}: going on after epoch {self.epoch} of {self.config.epochs}")
+        self.step, self.seconds = saved.state.get("step", 0), saved.state.get("seconds", 0.0)
+        self.sums = Sums(saved.state.get("sums"))
+        self._random = saved.part("random")
+        if self.history and not self.step:
+            self._keep_best()
+        within = f" and {self.step} steps" if self.step else ""
+        self.watch.message(f"{self.folder}: going on after epoch {self.epoch}{within} of {self.config.epochs}")
 
     def _finish(self) -> dict[str, Any]:
-        best = store.read_checkpoint(self.folder / store.BEST_FILE)
-        summary = {
-            "best_epoch": best.state["epoch"],
-            "epochs": self.epoch,
-            "seconds": round(sum(record["seconds"] for record in self.history), 1),
-            "val": best.state["val"],
-        }
-        write_json(self.folder / "results.json", summary)
+        best = best_epoch(self.history, self.config)
+        summary: dict[str, Any] = {"best_epoch": best}
+        if self.config.best_per_target:
+            names = [target.name for target in self.network.targets]
+            summary["best_epochs"] = {name: best_epoch(self.history, self.config, name) for name in names}
+        seconds = round(sum(record["seconds"] for record in self.history), 1)
+        val = agreement_of(self.history[best - 1], self.network.targets)
+        summary |= {"epochs": self.epoch, "seconds": seconds, "val": val}
+        if self.ranks.first:
+            write_json(self.folder / "results.json", summary)
         return summary
-
-
-def resolved(config: TrainConfig) -> TrainConfig:
-    """Settle what depends on the machine: bfloat16 where the processor computes in it."""
-    if config.bfloat16 is not None:
-        return config
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return replace(config, bfloat16=bool(capable))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file so that a reader never sees half of one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Write the resolved configuration beside the checkpoints."""
-    write_json(folder / "config.json", to_plain(config))
-
-
-def _without_nan(value: object) -> object:
-    """Turn NaN into None, since JSON has none."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels; leave biases and normalisation alone."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -323,12 +300,3 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
         torch._foreach_lerp_(targets, [new[name] for name in floats], 1.0 - decay)
         for name in new.keys() - set(floats):
             old[name].copy_(new[name])
-
-
-def _line(record: dict[str, float], epochs: int, best: bool) -> str:
-    lcc = " ".join(f"{target.name} {record[f'val_{target.name}_lcc']:.3f}" for target in TARGETS)
-    star = " *" if best else ""
-    return (
-        f"epoch {record['epoch']:.0f}/{epochs}: loss {record['train_loss']:.3f} val {record['val_loss']:.3f} "
-        f"| val LCC {lcc} | {record['seconds']:.0f} s{star}"
-    )

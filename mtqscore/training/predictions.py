@@ -10,23 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtqscore.manifest import Row, write_table
-from mtqscore.spec import TARGETS
+from mtqscore.spec import TARGETS, Target
+from mtqscore.training.resources import write_problem
 
 
-def write_predictions(table: Path, base: Path, rows: Sequence[Row], scores: NDArray[np.float32]) -> None:
+def write_predictions(
+    table: Path, base: Path, rows: Sequence[Row], scores: NDArray[np.float32], targets: Sequence[Target] = TARGETS
+) -> None:
     """Write one line a recording: path, estimates under the targets' names, labels as ``label_<target>``.
 
     Args:
         table: the CSV file to make or replace.
         base: folder that the paths are written relative to.
         rows: the recordings.
-        scores: estimates float32 (recordings, targets) in the order of ``spec.TARGETS``.
+        scores: estimates float32 (recordings, targets).
+        targets: the columns of the estimates.
+
+    Raises:
+        EnvironmentProblemError: the table cannot be written.
     """
-    names = [target.name for target in TARGETS]
+    names = [target.name for target in targets]
     records = []
     for row, estimates in zip(rows, scores, strict=True):
         record = {"path": os.path.relpath(row.path, base)}
         record |= {name: f"{value:.4f}" for name, value in zip(names, estimates, strict=True)}
         record |= {f"label_{name}": f"{value:.4f}" for name, value in row.labels.items()}
         records.append(record)
-    write_table(table, ["path", *names, *(f"label_{name}" for name in names)], records)
+    try:
+        write_table(table, ["path", *names, *(f"label_{name}" for name in names)], records)
+    except OSError as error:
+        raise write_problem(table, error) from error

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mtqscore.config import TrainConfig
 from mtqscore.cores import usable_cores
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.manifest import Row, read_manifest
-from mtqscore.spec import TARGETS
+from mtqscore.resolve import to_plain
+from mtqscore.spec import TARGETS, Target
 from mtqscore.training import checkpoint as store
 from mtqscore.training.dataset import Recordings
-from mtqscore.training.loop import Data, Trainer, Watch, evaluate_split, resolved, write_config, write_json
+from mtqscore.training.distributed import Ranks, local_processes, processes
+from mtqscore.training.environment import describe_call, describe_machine
+from mtqscore.training.loop import Data, Trainer, Watch
+from mtqscore.training.precision import resolved, training_device
 from mtqscore.training.predictions import write_predictions
+from mtqscore.training.resources import enough_memory, write_json
+from mtqscore.training.validation import evaluate_split
 
 GIGABYTE = 1e9
 
@@ -36,6 +39,8 @@ def train_run(
     rows: Sequence[Row] | None = None,
 ) -> dict[str, Any]:
     """Train a network, or go on with an interrupted run in the same folder.
+
+    Under ``torchrun`` the processes share the work; the first one writes and speaks.
 
     Args:
         table: label table, or folder that holds ``manifest.csv``.
@@ -51,38 +56,32 @@ def train_run(
     Raises:
         InputError: the table or a recording is faulty, or a split is missing.
         UsageError: the folder holds a run with other settings or other data.
+        EnvironmentProblemError: memory, room on the disk or the device is missing.
     """
-    initial = store.read_checkpoint(init) if isinstance(init, Path) else init
-    if initial is not None:
-        config = dataclasses.replace(config, network=initial.config.network)
-    config = resolved(config)
-    torch.set_num_threads(config.threads or usable_cores())
-    rows = read_manifest(table) if rows is None else rows
-    splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
-    for name in ("train", "val"):
-        if not any(row.labels for row in splits[name]):
-            raise InputError(f"{table}: the split {name} has no labelled recordings")
-    make_folder(folder)
-    train, val = _load(splits["train"], config, watch), _load(splits["val"], config, watch)
-    data = Data(train, val, _fingerprint(rows))
-    trainer = Trainer(folder, data, config, watch, initial)
-    write_config(folder, config)
-    _write_environment(folder, table, splits, initial.path if initial is not None else None)
-    results = trainer.run()
-    network = store.load_network(store.read_checkpoint(folder))
-    for name, rows_of_split in splits.items():
-        if name == "train" or not rows_of_split:
-            continue
-        held = val if name == "val" else _load(rows_of_split, config, watch)
-        evaluation = evaluate_split(network, held, config)
-        results[name] = evaluation.agreement()
-        write_predictions(folder / f"predictions_{name}.csv", folder, held.rows, evaluation.scores)
-        agreement = results[name].items()
-        parts = [f"{target} LCC {found['lcc']:.3f} RMSE {found['rmse']:.3f}" for target, found in agreement]
-        watch.message(f"{name}: {', '.join(parts)}")
-    write_json(folder / "results.json", results)
-    watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
-    return results
+    with processes(config.device) as ranks:
+        watch = watch if ranks.first else Watch(lambda *_: None, lambda _: None)
+        device = training_device(config.device)
+        config = resolved(config, device)
+        with enough_memory(config, device, folder):
+            initial = store.read_checkpoint(init) if isinstance(init, Path) else init
+            if initial is not None:
+                config = dataclasses.replace(config, network=initial.config.network)
+            torch.set_num_threads(config.threads or max(1, usable_cores() // local_processes()))
+            rows = read_manifest(table) if rows is None else rows
+            splits = _splits(rows, table, config)
+            make_folder(folder)
+            train, val = (_load(splits[name], config, watch) for name in ("train", "val"))
+            data = Data(train, val, _fingerprint(rows))
+            trainer = Trainer(folder, data, config, watch, initial, ranks)
+            if ranks.first:
+                counts = {name: len(of_split) for name, of_split in splits.items()}
+                environment = describe_call(table, initial.path if initial is not None else None)
+                environment |= {"recordings": counts} | store.describe_front_end(trainer.network)
+                write_json(folder / "config.json", to_plain(config))
+                write_json(folder / "environment.json", environment | describe_machine(device, ranks.count))
+            results = trainer.run()
+            _judge(folder, splits, data, config, watch, ranks, results)
+        return results
 
 
 def make_folder(folder: Path) -> None:
@@ -99,7 +98,7 @@ def make_folder(folder: Path) -> None:
 
 def _load(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
     start = time.perf_counter()
-    data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads())
+    data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), _targets(config))
     size = data.memory_bytes / GIGABYTE
     over = f"over the limit of {config.memory_limit_gb:g} GB, so decoded at each use"
     how = "held in memory" if data.held is not None else over
@@ -108,26 +107,51 @@ def _load(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
     return data
 
 
+def _judge(
+    folder: Path,
+    splits: dict[str, list[Row]],
+    data: Data,
+    config: TrainConfig,
+    watch: Watch,
+    ranks: Ranks,
+    results: dict[str, Any],
+) -> None:
+    """Score the held-out splits with the best epoch; adds its agreement with the labels to the results."""
+    ranks.wait()  # the first writes the best epoch
+    network = store.load_network(store.read_checkpoint(folder)).to(training_device(config.device))
+    for name in ("val", "test"):
+        if not splits[name]:
+            continue
+        held = data.val if name == "val" else _load(splits[name], config, watch)
+        evaluation = evaluate_split(network, held, config, ranks)
+        results[name] = evaluation.agreement()
+        if ranks.first:
+            table = folder / f"predictions_{name}.csv"
+            write_predictions(table, folder, held.rows, evaluation.scores, evaluation.targets)
+        parts = [f"{target} LCC {found['lcc']:.3f} RMSE {found['rmse']:.3f}" for target, found in results[name].items()]
+        watch.message(f"{name}: {', '.join(parts)}")
+    if ranks.first:
+        write_json(folder / "results.json", results)
+    watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
+
+
+def _targets(config: TrainConfig) -> tuple[Target, ...]:
+    return tuple(target for target in TARGETS if target.name in config.targets)
+
+
+def _splits(rows: Sequence[Row], table: Path, config: TrainConfig) -> dict[str, list[Row]]:
+    splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
+    names = {target.name for target in _targets(config)}
+    for name in ("train", "val"):
+        if not any(names & row.labels.keys() for row in splits[name]):
+            some = f"labels of {', '.join(sorted(names))}" if len(names) < len(TARGETS) else "labels"
+            raise InputError(f"{table}: the split {name} has no recordings with {some}")
+    return splits
+
+
 def _fingerprint(rows: Sequence[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         values = [row.labels.get(target.name) for target in TARGETS]
         digest.update(repr((row.path.name, row.split, values)).encode())
     return digest.hexdigest()
-
-
-def _write_environment(folder: Path, table: Path, splits: dict[str, list[Row]], init: Path | None) -> None:
-    write_json(
-        folder / "environment.json",
-        {
-            "command": sys.argv,
-            "data": str(table.resolve()),
-            "recordings": {name: len(rows) for name, rows in splits.items()},
-            "init": str(init) if init is not None else None,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-        },
-    )

@@ -1,0 +1,287 @@
+"""Several processes of one run, as ``torchrun`` starts them: each takes its share of every batch, and all agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtqscore.errors import EnvironmentProblemError, MtqscoreError
+
+WAIT = timedelta(hours=2)
+"""So long one process waits for the others: one may read, decode or fetch for long before the first step."""
+
+
+class ToldElsewhereError(MtqscoreError):
+    """The run has ended for a reason that another process has told.
+
+    Args:
+        code: exit code of this process.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__("another process has ended the run")
+        self.exit_code = code
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a batch that one process takes.
+
+    Args:
+        first: its first item.
+        stop: the item after its last.
+        whole: items of the whole batch.
+        idle: there was none left for it: it takes the first item along, without weight, since all must do every step.
+    """
+
+    first: int
+    stop: int
+    whole: int
+    idle: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Share of the batch that this is."""
+        return 0.0 if self.idle else (self.stop - self.first) / self.whole
+
+
+class Ranks:
+    """The processes of a run, and which one this is.
+
+    Args:
+        rank: number of this process, from 0.
+        count: number of all.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+        self.shard = Shard(0, 1, 1)
+        """What this process has of the batch at hand."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def share(self, items: int) -> Shard:
+        """Say which items of a batch this process takes; they differ by one at most between processes."""
+        first, stop = items * self.rank // self.count, items * (self.rank + 1) // self.count
+        return Shard(first, stop, items) if stop > first else Shard(0, 1, items, idle=True)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Add up a tensor over all processes, in place; every process gets the same bits."""
+        if self.count > 1:
+            with _connected():
+                dist.all_reduce(values)
+        return values
+
+    def total_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients over all processes: each has those of its share of the loss."""
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+
+    def agree(self, numbers: Sequence[int], what: str) -> None:
+        """Make sure that all processes have the same numbers.
+
+        Raises:
+            EnvironmentProblemError: they differ.
+        """
+        if self.count == 1:
+            return
+        own = torch.tensor(numbers, dtype=torch.int64)
+        found = [torch.empty_like(own) for _ in range(self.count)]
+        with _connected():
+            dist.all_gather(found, own)
+        if any(not torch.equal(other, own) for other in found):
+            raise EnvironmentProblemError(f"the processes do not agree on {what}; all must see the same files")
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.agree([0], "nothing")
+
+    def adapt(self, network: nn.Module) -> None:
+        """Let a network compute on a share of a batch what it would on the whole: normalisation and dropout.
+
+        Args:
+            network: changed in place; names and values of its weights stay.
+        """
+        if self.count == 1:
+            return
+        for module in [*network.modules()]:
+            for name, child in [*module.named_children()]:
+                if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+                    setattr(module, name, _SharedBatchNorm(child, self))
+                elif type(child) is nn.Dropout:
+                    setattr(module, name, _SharedDropout(child.p, self))
+
+
+ALONE = Ranks()
+"""A run of one process."""
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Ranks]:
+    """Join the processes that ``torchrun`` started; without it there is one.
+
+    The first process that fails tells why; the others end in silence.
+
+    Args:
+        device: as the settings name it; says through which library they speak.
+
+    Raises:
+        EnvironmentProblemError: they do not find each other.
+        ToldElsewhereError: another process has failed.
+    """
+    count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if count == 1:
+        yield Ranks()
+        return
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", rank, count, timeout=WAIT)))  # type: ignore[attr-defined]
+        backend = "gloo" if device == "cpu" or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WAIT)
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise EnvironmentProblemError(f"process {rank} of {count} does not find the others: {reason}") from error
+    try:
+        yield Ranks(rank, count)
+    except MtqscoreError as error:
+        if isinstance(error, ToldElsewhereError) or not _first_to_tell(store):
+            raise ToldElsewhereError(error.exit_code) from error
+        raise
+    except _LostError as error:
+        if not _first_to_tell(store):
+            raise ToldElsewhereError(EnvironmentProblemError.exit_code) from error
+        raise EnvironmentProblemError(
+            "another process of the run has ended without a word (killed, perhaps for its memory); the same command "
+            "goes on from the last checkpoint"
+        ) from error
+    finally:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, which is that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_processes() -> int:
+    """Processes on this machine, which share its processor."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+class _LostError(Exception):
+    """Another process no longer answers."""
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _LostError from error
+
+
+def _first_to_tell(store: Any) -> bool:
+    try:
+        return bool(store.add("failures", 1) == 1)
+    except RuntimeError:  # the store has gone with the process that held it
+        return True
+
+
+class _Total(torch.autograd.Function):
+    """Sum over all processes; each adds to the loss, so that the gradient is a sum too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.total(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.ranks.total(gradient.contiguous().clone()), None
+
+
+def _summed(values: Tensor, ranks: Ranks) -> Tensor:
+    result: Tensor = _Total.apply(values, ranks)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation by the mean and variance of the whole batch, of which each process has a share.
+
+    Args:
+        norm: the layer that it replaces; weights and statistics are shared with it.
+        ranks: the processes.
+    """
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: Ranks) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
+        self.ranks = ranks
+        self.train(norm.training)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Take any shape with the channels second."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (batch, channels, ...)."""
+        if not self.training:
+            return super().forward(input)
+        x = input.float()
+        others = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        weight = 0.0 if self.ranks.shard.idle else 1.0
+        count = self.ranks.total(x.new_tensor(weight * x.numel() / x.shape[1]))
+        mean = _summed(weight * x.sum(others), self.ranks) / count
+        centred = x - mean.view(shape)
+        variance = _summed(weight * centred.square().sum(others), self.ranks) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            pace = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), pace)
+            self.running_var.lerp_(variance.detach() * (count / (count - 1)), pace)
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight
+        out = centred * scale.view(shape)
+        return (out + self.bias.view(shape) if self.affine else out).to(input.dtype)
+
+
+class _SharedDropout(nn.Dropout):
+    """Dropout that draws for the whole batch and takes its share, so that the number of processes changes nothing.
+
+    Args:
+        p: share of units dropped.
+        ranks: the processes.
+    """
+
+    def __init__(self, p: float, ranks: Ranks) -> None:
+        super().__init__(p)
+        self.ranks = ranks
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop units of (batch, ...)."""
+        shard = self.ranks.shard
+        if not self.training or len(input) != shard.stop - shard.first:
+            return super().forward(input)
+        kept = functional.dropout(input.new_ones(shard.whole, *input.shape[1:]), self.p, True)
+        return input * kept[shard.first : shard.stop]

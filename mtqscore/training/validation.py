@@ -1,0 +1,86 @@
+"""How well a network agrees with the labels of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtqscore import stats
+from mtqscore.config import TrainConfig
+from mtqscore.spec import SAMPLE_RATE_HZ, Target
+from mtqscore.training.dataset import plain_batches
+from mtqscore.training.distributed import ALONE, Ranks
+from mtqscore.training.losses import MplLoss
+
+if TYPE_CHECKING:
+    from mtqscore.training.dataset import Recordings
+    from mtqscore.training.networks import Network
+
+MEASURES = ("lcc", "srcc", "rmse")
+VALIDATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Estimates for a whole split.
+
+    Args:
+        targets: the tasks, in the order of the columns below.
+        loss: loss of the split, weighted and added up over the tasks.
+        losses: of each task, utterance plus alpha times frame, unweighted; NaN without labels.
+        scores: estimates float32 (recordings, targets), in the order of the split.
+        labels: labels float32 (recordings, targets); NaN where missing.
+    """
+
+    targets: tuple[Target, ...]
+    loss: float
+    losses: tuple[float, ...]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.float32]
+
+    def agreement(self) -> dict[str, dict[str, float]]:
+        """Compute LCC, SRCC and RMSE a target."""
+        return {
+            target.name: {name: stats.METRICS[name](self.labels[:, task], self.scores[:, task]) for name in MEASURES}
+            for task, target in enumerate(self.targets)
+        }
+
+
+def evaluate_split(network: Network, data: Recordings, config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation:
+    """Score a split in float32, without augmentation.
+
+    Args:
+        network: the network; it is left in evaluation mode.
+        data: the split, with labels of the network's targets at least.
+        config: for the loss and the longest clip.
+        ranks: the processes that share the work; each gets the whole result.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    targets = network.targets
+    columns = [data.targets.index(target) for target in targets]
+    loss = MplLoss(config, targets, device)
+    scores = torch.zeros(len(data), len(targets))
+    # Of each task the sum of the utterance losses, that of the frame losses, and how many there were.
+    sums = torch.zeros(3, len(targets), dtype=torch.float64)
+    longest = int(config.max_clip_s * SAMPLE_RATE_HZ)
+    with torch.inference_mode():
+        for batch in plain_batches(data, VALIDATION_BATCH, longest, ranks):
+            here = batch.on(device)
+            estimates = network(here.waveform, here.lengths)
+            parts = loss(estimates, here.labels[:, columns])
+            present = batch.present[columns].double()
+            means = torch.stack((parts.utterance, parts.frame)).cpu().double().nan_to_num()
+            sums += torch.cat((means * present, present[None]))
+            scores[batch.rows] = estimates.scores.cpu().float()
+    ranks.total(sums)
+    ranks.total(scores)
+    means = sums[:2] / sums[2].clamp(min=1.0)
+    weighted = loss.total(*means.float().to(device))
+    alpha = torch.tensor([config.alpha_of(target.name) for target in targets], dtype=torch.float64)
+    losses = (means[0] + alpha * means[1]).masked_fill(sums[2] == 0, torch.nan)
+    return Evaluation(targets, float(weighted), tuple(losses.tolist()), scores.numpy(), data.labels[:, columns])
