@@ -48,7 +48,9 @@ def front_end(seed: int = 0, **changes: Any) -> SslFrontEnd:
 
 def network(config: NetworkConfig, targets: tuple[str, ...] = tuple(target.name for target in TARGETS)) -> Network:
     torch.manual_seed(1)
-    return build(TrainConfig(network=config, targets=targets))
+    made = build(TrainConfig(network=config, targets=targets))
+    made.front_end().load_pretrained()
+    return made
 
 
 def weights_file(path: Path, **changes: Any) -> Path:
@@ -239,7 +241,8 @@ def test_a_frozen_model_of_a_file_stays_out_of_everything(tmp_path: Path) -> Non
     assert {parameter.dtype for parameter in front.pretrained_parameters()} == {torch.float64}
     made.to(torch.float32)
     # The state, and the file again, are the whole network.
-    again = build(TrainConfig(network=config), pretrained=False)
+    again = build(TrainConfig(network=config))
+    again.front_end().load_pretrained()
     again.load_state_dict(made.state_dict())
     torch.testing.assert_close(again.eval()(waveforms(), LENGTHS).scores, made.eval()(waveforms(), LENGTHS).scores)
 
@@ -255,7 +258,7 @@ def test_a_tuned_model_is_in_the_state_and_needs_its_file_only_once(tmp_path: Pa
     path.unlink()
     with pytest.raises(InputError, match="no such file; it is the checkpoint of custom"):
         network(config, ("s_mos",))
-    again = build(TrainConfig(network=config, targets=("s_mos",)), pretrained=False)
+    again = build(TrainConfig(network=config, targets=("s_mos",)))
     with pytest.raises(RuntimeError, match="load_pretrained"):
         again(waveforms(), LENGTHS)
     again.load_state_dict(made.state_dict())

@@ -141,8 +141,8 @@ def fetch(url: str, path: Path) -> None:
         partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
         raise EnvironmentProblemError(
-            f"{url}: cannot be fetched ({error}); get it by other means and put it at {path}, or name it as the"
-            " setting checkpoint of the front end"
+            f"{url}: cannot be fetched ({getattr(error, 'reason', error)}); get it by other means and put it at {path},"
+            " or name its place as checkpoint in the table network.ssl of the settings"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
