@@ -15,7 +15,7 @@ from pathlib import Path
 from drift import print_drift
 
 from mtqscore import AssessConfig, Assessor, find_inputs
-from mtqscore.evaluation import Agreement, evaluate
+from mtqscore.evaluation import ALL_FILES, Agreement, Level, Over, evaluate
 from mtqscore.manifest import read_manifest
 from mtqscore.spec import SUPERVISED
 
@@ -37,18 +37,21 @@ def print_accuracy(assessor: Assessor, title: str, manifest: Path, split: str | 
     print(f"\n### {title}\n\n{len(estimates)} recordings, {len(rows) - len(estimates)} without a score.\n")
     print("| scale | LCC | 95 % interval | SRCC | RMSE | mean error |\n|---|---|---|---|---|---|")
     for item in found:
-        if item.group == "files" and item.lcc_interval is not None:
-            interval = f"{item.lcc_interval.low:.3f} to {item.lcc_interval.high:.3f}"
-            cells = f"{item.lcc:.3f} | {interval} | {item.srcc:.3f} | {item.rmse:.2f} | {item.bias:+.2f}"
+        if item.over == ALL_FILES:
+            value, ends = item.values, item.intervals["lcc"]
+            interval = f"{ends.low:.3f} to {ends.high:.3f}"
+            cells = (
+                f"{value['lcc']:.3f} | {interval} | {value['srcc']:.3f} | {value['rmse']:.2f} | {value['bias']:+.2f}"
+            )
             print(f"| {item.target[0].upper()} | {cells} |")
     for column in groups:
         print(f"\n| {column} | recordings | {HEADS} |\n|---|---|{'---|---|' * len(NAMES)}")
         table: dict[str, list[Agreement]] = defaultdict(list)
         for item in found:
-            if item.group.startswith(f"{column} = "):
-                table[item.group.removeprefix(f"{column} = ")].append(item)
+            if item.over == Over(Level.GROUP, column, item.over.value):
+                table[item.over.value].append(item)
         for name, items in table.items():
-            cells = " | ".join(f"{item.lcc:.2f} | {item.rmse:.2f}" for item in items)
+            cells = " | ".join(f"{item.values['lcc']:.2f} | {item.values['rmse']:.2f}" for item in items)
             print(f"| {name} | {items[0].pairs} | {cells} |")
 
 

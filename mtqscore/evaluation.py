@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mtqscore import stats
 from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row
-from mtqscore.report.csv import unguarded
-from mtqscore.report.names import from_text
-from mtqscore.spec import SUPERVISED, TARGETS
+from mtqscore.resampling import agreement_intervals, difference_intervals
+from mtqscore.spec import TARGETS
+from mtqscore.stats import Floats, Interval
 
-Floats = NDArray[np.float64]
 Estimates = Mapping[str, float]
 
-USUAL_GROUPS = ("condition", "kind")
+USUAL_GROUPS = ("condition", "system", "kind")
 """Columns that recordings are grouped by unless others are named."""
+
+MEAN_DECIMALS = 9
+"""Means of groups are rounded so: equal labels shall have equal means, whatever the order they were added up in."""
+
+LOWER_IS_BETTER = ("mse", "rmse")
+CONTRASTED = ("lcc", "srcc", "ktau", *LOWER_IS_BETTER)
+"""Measures by which two sets of estimates are compared; of the others no direction is the better one."""
+
+
+class Level(StrEnum):
+    """What one pair is."""
+
+    FILES = "files"
+    """A recording, of all."""
+
+    MEANS = "means"
+    """A group of recordings: the mean label and the mean estimate."""
+
+    GROUP = "group"
+    """A recording, of one group."""
+
+
+@dataclass(frozen=True)
+class Over:
+    """Which pairs were compared.
+
+    Args:
+        level: what one pair is.
+        column: the column that groups them; empty for all files.
+        value: what stands in that column, of one group; else empty.
+    """
+
+    level: Level
+    column: str = ""
+    value: str = ""
+
+    def __str__(self) -> str:
+        """``files``, ``means by COLUMN`` or ``COLUMN = VALUE``."""
+        if self.level is Level.GROUP:
+            return f"{self.column} = {self.value}"
+        return f"means by {self.column}" if self.level is Level.MEANS else str(self.level)
+
+
+ALL_FILES = Over(Level.FILES)
 
 
 @dataclass(frozen=True)
@@ -31,27 +74,78 @@ class Agreement:
 
     Args:
         target: column name of the target.
-        group: ``files`` for all, ``means by COLUMN`` for the means of groups, ``COLUMN = VALUE`` for one group.
-        pairs: number of pairs.
-        lcc: Pearson's correlation.
-        srcc: Spearman's rank correlation.
-        ktau: Kendall's tau-b.
-        rmse: root mean squared error.
-        bias: mean estimate less mean label.
-        lcc_interval: bootstrap interval of the correlation; None within groups.
-        rmse_interval: bootstrap interval of the error; None within groups.
+        over: which pairs.
+        pairs: how many.
+        mean_label: mean of the labels.
+        mean_estimate: mean of the estimates.
+        values: each measure of `stats.METRICS`; NaN where it is not defined.
+        intervals: 95 % intervals of those in `resampling.MEASURES`, NaN at both ends where there is none; empty without
+            resamples.
     """
 
     target: str
-    group: str
+    over: Over
     pairs: int
-    lcc: float
-    srcc: float
-    ktau: float
-    rmse: float
-    bias: float
-    lcc_interval: stats.Interval | None = None
-    rmse_interval: stats.Interval | None = None
+    mean_label: float
+    mean_estimate: float
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+class Verdict(StrEnum):
+    """What the interval of a difference says of the first estimates."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_SIGNIFICANT = "not significant"
+    UNKNOWN = "too few pairs to tell"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One measure of two sets of estimates against the same labels of the same recordings.
+
+    Args:
+        target: column name of the target.
+        over: which pairs.
+        pairs: how many, those that both have.
+        measure: one of `CONTRASTED`.
+        first: its value for the first estimates.
+        second: its value for those that they are compared with.
+        interval: 95 % interval of first less second.
+        verdict: what the interval says.
+    """
+
+    target: str
+    over: Over
+    pairs: int
+    measure: str
+    first: float
+    second: float
+    interval: Interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Miss:
+    """One estimate that is far from its label.
+
+    Args:
+        target: column name of the target.
+        path: the recording.
+        label: its label.
+        estimate: its estimate.
+    """
+
+    target: str
+    path: Path
+    label: float
+    estimate: float
+
+    @property
+    def error(self) -> float:
+        """Estimate less label."""
+        return self.estimate - self.label
 
 
 def evaluate(
@@ -59,14 +153,16 @@ def evaluate(
     estimates: Mapping[Path, Estimates],
     columns: Sequence[str] | None = None,
     resamples: int = 1000,
+    seed: int = 0,
 ) -> list[Agreement]:
     """Compare estimates with labels.
 
     Args:
         rows: labelled recordings.
         estimates: scores by recording; a recording without any is left out.
-        columns: columns of the manifest to group by; None takes ``condition`` and ``kind`` where they exist.
-        resamples: bootstrap draws for the intervals.
+        columns: columns of the manifest to group by; None takes `USUAL_GROUPS` where they exist.
+        resamples: bootstrap draws for the intervals; 0 for none.
+        seed: source of the draws.
 
     Returns:
         For each target that has both labels and estimates: all files, then for each column the means of its groups
@@ -76,58 +172,90 @@ def evaluate(
         UsageError: no row has one of the columns.
         InputError: there is not a single pair.
     """
+    return [
+        Agreement(
+            target,
+            over,
+            len(truth),
+            float(truth.mean()),
+            float(estimate.mean()),
+            {name: metric(truth, estimate) for name, metric in stats.METRICS.items()},
+            agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {},
+        )
+        for target, over, truth, (estimate,) in _sets(rows, [estimates], columns)
+    ]
+
+
+def contrast(
+    rows: Sequence[Row],
+    first: Mapping[Path, Estimates],
+    second: Mapping[Path, Estimates],
+    columns: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Contrast]:
+    """Compare how well two sets of estimates agree with the same labels, over files and over means of groups.
+
+    Args:
+        rows: labelled recordings.
+        first: scores by recording.
+        second: scores by recording; only recordings and targets that both have are compared.
+        columns: as in `evaluate`.
+        resamples: bootstrap draws for the intervals.
+        seed: source of the draws.
+
+    Returns:
+        One entry a target, set of pairs and measure.
+
+    Raises:
+        UsageError: no row has one of the columns.
+        InputError: there is not a single recording with a label and both estimates.
+    """
+    found = []
+    for target, over, truth, (one, other) in _sets(rows, [first, second], columns):
+        if over.level is Level.GROUP:
+            continue
+        intervals = difference_intervals(truth, one, other, resamples=resamples, seed=seed)
+        for name in CONTRASTED:
+            values = [stats.METRICS[name](truth, estimate) for estimate in (one, other)]
+            verdict = _verdict(name, intervals[name])
+            found.append(Contrast(target, over, len(truth), name, values[0], values[1], intervals[name], verdict))
+    return found
+
+
+def largest_errors(rows: Sequence[Row], estimates: Mapping[Path, Estimates], count: int) -> list[Miss]:
+    """Find the recordings of each target whose estimates are furthest from their labels, the furthest first."""
+    found = []
+    for target in (target.name for target in TARGETS):
+        misses = [
+            Miss(target, row.path, row.labels[target], estimates[row.path][target])
+            for row in rows
+            if target in row.labels and target in estimates.get(row.path, {})
+        ]
+        found += sorted(misses, key=lambda miss: -abs(miss.error))[:count]
+    return found
+
+
+def group_columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
+    """Choose the columns that recordings are grouped by.
+
+    Args:
+        rows: labelled recordings.
+        columns: those that are asked for; None takes `USUAL_GROUPS` where they exist.
+
+    Raises:
+        UsageError: no row has one of the columns.
+    """
     known = {"split", *(name for row in rows for name in row.extra)}
     missing = [column for column in columns or () if column not in known]
     if missing:
-        raise UsageError(f"the manifest has no column {missing[0]!r}; it has {', '.join(sorted(known))}")
-    chosen = [name for name in USUAL_GROUPS if name in known] if columns is None else columns
-    found: list[Agreement] = []
-    for target in TARGETS:
-        pairs = [
-            (row, row.labels[target.name], estimates[row.path][target.name])
-            for row in rows
-            if target.name in row.labels and target.name in estimates.get(row.path, {})
-        ]
-        if pairs:
-            found += _of_target(target.name, pairs, chosen, resamples)
-    if not found:
-        raise InputError("no recording has both a label and an estimate of the same target")
-    return found
+        raise UsageError(f"the label table has no column {missing[0]!r}; it has {', '.join(sorted(known))}")
+    return [name for name in USUAL_GROUPS if name in known] if columns is None else list(dict.fromkeys(columns))
 
 
-def _of_target(
-    target: str, pairs: Sequence[tuple[Row, float, float]], columns: Sequence[str], resamples: int
-) -> list[Agreement]:
-    truth = np.array([label for _, label, _ in pairs])
-    estimate = np.array([value for _, _, value in pairs])
-    found = [measure(target, "files", truth, estimate, resamples)]
-    for column in columns:
-        names = np.array([row.split if column == "split" else row.extra.get(column, "") for row, _, _ in pairs])
-        groups = [names == name for name in sorted(set(names), key=natural_key)]
-        mean_truth = np.array([truth[group].mean() for group in groups])
-        mean_estimate = np.array([estimate[group].mean() for group in groups])
-        found.append(measure(target, f"means by {column}", mean_truth, mean_estimate, resamples))
-        for group in groups:
-            label = f"{column} = {names[group][0]}"
-            found.append(measure(target, label, truth[group], estimate[group], 0))
-    return found
-
-
-def measure(target: str, group: str, truth: Floats, estimate: Floats, resamples: int) -> Agreement:
-    """Compute every measure of one set of pairs, with intervals if there are resamples."""
-    with_interval = resamples > 0
-    return Agreement(
-        target=target,
-        group=group,
-        pairs=len(truth),
-        lcc=stats.lcc(truth, estimate),
-        srcc=stats.srcc(truth, estimate),
-        ktau=stats.ktau(truth, estimate),
-        rmse=stats.rmse(truth, estimate),
-        bias=float(np.mean(estimate) - np.mean(truth)),
-        lcc_interval=stats.bootstrap(stats.lcc, truth, estimate, resamples=resamples) if with_interval else None,
-        rmse_interval=stats.bootstrap(stats.rmse, truth, estimate, resamples=resamples) if with_interval else None,
-    )
+def group_of(row: Row, column: str) -> str:
+    """What stands in a column of the label table; empty where nothing does."""
+    return row.split if column == "split" else row.extra.get(column, "")
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
@@ -140,51 +268,45 @@ def natural_key(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def read_estimates(table: Path, rows: Sequence[Row], base: Path) -> dict[Path, dict[str, float]]:
-    """Read estimates, as ``mtqscore assess --csv`` or a training run writes them, and match them to recordings.
-
-    Args:
-        table: CSV with a column ``path`` and any of the targets; an empty cell is no estimate.
-        rows: the recordings.
-        base: folder of the manifest. Paths in the table may be relative to it, to the table's folder, or to the
-            working folder.
-
-    Raises:
-        InputError: the table cannot be read, or a recording is missing from it or there twice.
-    """
-    try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            records = list(csv.DictReader(stream))
-    except (OSError, csv.Error) as error:
-        raise InputError(f"{table}: cannot read the estimates: {error}") from error
-    if not records or "path" not in records[0] or not any(target.name in records[0] for target in SUPERVISED):
-        raise InputError(f"{table}: not a table of estimates: it needs the columns path and s_mos, n_mos or g_mos")
-    wanted = {row.path.resolve(): row.path for row in rows}
-    found: dict[Path, dict[str, float]] = {}
-    for line, record in enumerate(records, start=2):
-        # As it stands, and as the name that assess wrote so that no spreadsheet takes it for a formula.
-        names = dict.fromkeys((record["path"], from_text(unguarded(record["path"]))))
-        places = (folder / name for name in names if "\0" not in name for folder in (table.parent, Path(), base))
-        path = next((wanted[place.resolve()] for place in places if place.resolve() in wanted), None)
-        if path is None:
-            continue
-        if path in found:
-            raise InputError(f"{table}: line {line}: {record['path']} has an estimate already")
-        found[path] = _numbers(record, f"{table}: line {line}")
-    absent = [row.path for row in rows if row.path not in found]
-    if absent:
-        raise InputError(f"{table}: no estimate for {len(absent)} of {len(rows)} recordings, such as {absent[0]}")
-    return found
+_Set = tuple[str, Over, Floats, list[Floats]]
+"""Target, which pairs, their labels, and their estimates of each kind."""
 
 
-def _numbers(record: Mapping[str, str], where: str) -> dict[str, float]:
-    numbers = {}
-    for target in TARGETS:
-        text = (record.get(target.name) or "").strip()
-        if not text:
-            continue
-        try:
-            numbers[target.name] = float(text)
-        except ValueError as error:
-            raise InputError(f"{where}: {target.name} {text!r} is not a number") from error
-    return numbers
+def _sets(
+    rows: Sequence[Row], estimates: Sequence[Mapping[Path, Estimates]], columns: Sequence[str] | None
+) -> Iterator[_Set]:
+    """Go through all sets of pairs that are compared."""
+    chosen = group_columns(rows, columns)
+    is_empty = True
+    for target in (target.name for target in TARGETS):
+        known = [
+            row for row in rows if target in row.labels and all(target in part.get(row.path, {}) for part in estimates)
+        ]
+        if known:
+            is_empty = False
+            table = [[row.labels[target], *(part[row.path][target] for part in estimates)] for row in known]
+            yield from _sets_of_target(target, known, np.array(table, dtype=np.float64).T, chosen)
+    if is_empty:
+        raise InputError("no recording has both a label and an estimate of the same target")
+
+
+def _sets_of_target(target: str, rows: Sequence[Row], values: Floats, columns: Sequence[str]) -> Iterator[_Set]:
+    """Go through all files, means of groups, and groups; values are (1 + kinds of estimates, recordings)."""
+    yield target, ALL_FILES, values[0], list(values[1:])
+    for column in columns:
+        groups: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            groups.setdefault(group_of(row, column), []).append(index)
+        parts = {name: values[:, groups[name]] for name in sorted(groups, key=natural_key)}
+        means = np.stack([part.mean(axis=1) for part in parts.values()], axis=1).round(MEAN_DECIMALS)
+        yield target, Over(Level.MEANS, column), means[0], list(means[1:])
+        for name, part in parts.items():
+            yield target, Over(Level.GROUP, column, name), part[0], list(part[1:])
+
+
+def _verdict(measure: str, interval: Interval) -> Verdict:
+    if math.isnan(interval.low):
+        return Verdict.UNKNOWN
+    if interval.low <= 0 <= interval.high:
+        return Verdict.NOT_SIGNIFICANT
+    return Verdict.BETTER if (interval.low > 0) is not (measure in LOWER_IS_BETTER) else Verdict.WORSE

@@ -1,4 +1,4 @@
-"""Agreement between estimates and labels (LCC, SRCC, KTAU, MSE, RMSE), means, and intervals of them."""
+"""Agreement between estimates and labels (LCC, SRCC, KTAU, MSE, RMSE), and intervals of means."""
 
 from __future__ import annotations
 
@@ -37,59 +37,94 @@ def lcc(truth: ArrayLike, estimate: ArrayLike) -> float:
         estimate: estimates, (pairs,).
 
     Returns:
-        -1 to 1; NaN for fewer than three pairs, and when either side is constant. Pairs with a NaN are left out.
+        -1 to 1; NaN for fewer than three pairs, when either side is constant, and when a value is infinite. Pairs with
+        a NaN are left out.
     """
-    x, y = _pairs(truth, estimate)
-    if len(x) < MIN_PAIRS or _constant(x) or _constant(y):
-        return float("nan")
+    x, y = known_pairs(truth, estimate)
+    if not _correlatable(x, y) or not _finite(x, y):
+        return math.nan
+    # Scaled first, so that tiny or huge values neither vanish nor overflow when they are added up or squared.
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
     x, y = x - x.mean(), y - y.mean()
-    # Scaled first, so that tiny or huge values neither vanish nor overflow when squared.
     x, y = x / np.abs(x).max(), y / np.abs(y).max()
     return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
 
 def srcc(truth: ArrayLike, estimate: ArrayLike) -> float:
-    """Compute Spearman's rank correlation: `lcc` of the ranks, ties sharing their mean rank; NaN as there."""
-    x, y = _pairs(truth, estimate)
+    """Compute Spearman's rank correlation: `lcc` of the ranks, ties sharing their mean rank; NaN as there.
+
+    Only the order counts, so that an infinite value has a rank like any other.
+    """
+    x, y = known_pairs(truth, estimate)
     return lcc(ranks(x), ranks(y))
 
 
 def ktau(truth: ArrayLike, estimate: ArrayLike) -> float:
-    """Compute Kendall's tau-b, which allows for ties.
+    """Compute Kendall's tau-b, which allows for ties, in O(n log n).
 
     Args:
         truth: labels, (pairs,).
         estimate: estimates, (pairs,).
 
     Returns:
-        -1 to 1; NaN for fewer than three pairs, and when either side is constant. Pairs with a NaN are left out.
+        -1 to 1; NaN for fewer than three pairs, and when either side is constant. Pairs with a NaN are left out. Only
+        the order counts, so that an infinite value is as good as any other.
     """
-    x, y = _pairs(truth, estimate)
-    if len(x) < MIN_PAIRS or _constant(x) or _constant(y):
-        return float("nan")
-    balance, untied_x, untied_y = 0, 0, 0
-    for index in range(len(x) - 1):
-        # One row of the sign matrix at a time: memory stays linear.
-        sign_x = np.sign(x[index + 1 :] - x[index])
-        sign_y = np.sign(y[index + 1 :] - y[index])
-        balance += int(sign_x @ sign_y)
-        untied_x += int(np.count_nonzero(sign_x))
-        untied_y += int(np.count_nonzero(sign_y))
-    return float(np.clip(balance / np.sqrt(float(untied_x) * untied_y), -1.0, 1.0))
+    x, y = known_pairs(truth, estimate)
+    if not _correlatable(x, y):
+        return math.nan
+    untied_x, untied_y = (float(len(side)) ** 2 - float(np.sum(tie_sizes(side) ** 2.0)) for side in (x, y))
+    return float(np.clip(concordance(x, y).sum() / math.sqrt(untied_x * untied_y), -1.0, 1.0))
 
 
 def mse(truth: ArrayLike, estimate: ArrayLike) -> float:
-    """Compute the mean squared error; NaN without a single pair. Pairs with a NaN are left out."""
-    x, y = _pairs(truth, estimate)
-    return float(np.mean((x - y) ** 2)) if len(x) else float("nan")
+    """Compute the mean squared error; NaN without a single pair or with an infinite value. Pairs with a NaN are left
+    out."""
+    x, y = known_pairs(truth, estimate)
+    return float(np.mean((x - y) ** 2)) if len(x) and _finite(x, y) else math.nan
 
 
 def rmse(truth: ArrayLike, estimate: ArrayLike) -> float:
-    """Compute the root of the mean squared error; NaN without a single pair. Pairs with a NaN are left out."""
-    return float(np.sqrt(mse(truth, estimate)))
+    """Compute the root of the mean squared error; NaN as `mse`."""
+    return math.sqrt(mse(truth, estimate))
 
 
-METRICS: dict[str, Metric] = {"lcc": lcc, "srcc": srcc, "ktau": ktau, "mse": mse, "rmse": rmse}
+def rmse_mapped(truth: ArrayLike, estimate: ArrayLike) -> float:
+    """Compute the root mean squared error that is left after the straight line that fits best.
+
+    This is the first-order mapping of ITU-T P.1401: what remains when offset and spread of the scale are put right. The
+    line takes two degrees of freedom, so the squares are divided by two less than the number of pairs.
+
+    Args:
+        truth: labels, (pairs,).
+        estimate: estimates, (pairs,), which the line maps.
+
+    Returns:
+        The error in units of the labels; NaN where `lcc` is.
+    """
+    x, y = known_pairs(truth, estimate)
+    correlation = lcc(x, y)
+    if math.isnan(correlation):
+        return math.nan
+    unexplained = max(0.0, 1.0 - correlation**2)
+    return float(np.std(x)) * math.sqrt(unexplained * len(x) / (len(x) - 2))
+
+
+def bias(truth: ArrayLike, estimate: ArrayLike) -> float:
+    """Compute the mean estimate less the mean label; NaN as `mse`."""
+    x, y = known_pairs(truth, estimate)
+    return float(np.mean(y - x)) if len(x) and _finite(x, y) else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    "lcc": lcc,
+    "srcc": srcc,
+    "ktau": ktau,
+    "mse": mse,
+    "rmse": rmse,
+    "rmse_mapped": rmse_mapped,
+    "bias": bias,
+}
 """Every measure of agreement by its name in tables."""
 
 
@@ -106,36 +141,6 @@ class Interval:
     low: float
     high: float
     level: float
-
-
-def bootstrap(
-    metric: Metric, truth: ArrayLike, estimate: ArrayLike, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Compute a percentile bootstrap interval by drawing pairs with replacement.
-
-    Args:
-        metric: one of `METRICS`.
-        truth: labels, (pairs,).
-        estimate: estimates, (pairs,).
-        resamples: number of draws.
-        level: share of the draws inside the interval.
-        seed: source of the draws.
-
-    Returns:
-        The interval; NaN at both ends for fewer than three pairs. Draws for which the metric is undefined, since
-        all of their values are equal, are left out.
-    """
-    x, y = _pairs(truth, estimate)
-    if len(x) < MIN_PAIRS:
-        return Interval(float("nan"), float("nan"), level)
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(len(x), size=len(x)) for _ in range(resamples))
-    values = np.array([metric(x[index], y[index]) for index in drawn])
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return Interval(float("nan"), float("nan"), level)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level)
 
 
 def mean_intervals(
@@ -269,11 +274,76 @@ def ranks(values: ArrayLike) -> Floats:
     return np.asarray(mean_rank[inverse.reshape(-1)], dtype=np.float64)
 
 
-def _constant(values: Floats) -> bool:
-    return bool(np.all(values == values[0]))
+def tie_sizes(values: ArrayLike) -> NDArray[np.int64]:
+    """Count how often each different value occurs, in rising order of the values."""
+    return np.unique(np.asarray(values), return_counts=True)[1]
 
 
-def _pairs(truth: ArrayLike, estimate: ArrayLike) -> tuple[Floats, Floats]:
+def concordance(truth: ArrayLike, estimate: ArrayLike) -> NDArray[np.int64]:
+    """Count for each pair with how many others it agrees in their order, less those with which it disagrees.
+
+    The sum is twice Kendall's balance of concordant and discordant pairs.
+
+    Args:
+        truth: labels without NaN, (pairs,).
+        estimate: estimates without NaN, (pairs,).
+
+    Returns:
+        int64 (pairs,); others that are tied with a pair on either side count nothing.
+    """
+    x, y = (np.unique(np.asarray(side), return_inverse=True)[1].reshape(-1) for side in (truth, estimate))
+    falling_x, falling_y = x.max(initial=0) - x, y.max(initial=0) - y
+    agreeing = _smaller_in_both(x, y) + _smaller_in_both(falling_x, falling_y)
+    return agreeing - _smaller_in_both(x, falling_y) - _smaller_in_both(falling_x, y)
+
+
+def _smaller_in_both(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count for each pair of integers from 0 the others that are smaller on both sides."""
+    # By x, and where x is equal from the largest y: what stands before with a smaller y has a smaller x too.
+    order = np.lexsort((-y, x))
+    counts = np.empty_like(order)
+    counts[order] = _smaller_before(y[order])
+    return counts
+
+
+def _smaller_before(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count for each of a row of integers from 0 those before it that are smaller; one sorting pass a bit."""
+    counts = np.zeros(len(values), dtype=np.int64)
+    place = np.arange(len(values))
+    for bit in reversed(range(int(values.max(initial=0)).bit_length())):
+        # Sorted by the bits above, values with equal ones in their order: where this bit is the first to differ, it
+        # tells which value is smaller.
+        part = values[place] >> bit
+        upper = part & 1
+        lower = np.cumsum(1 - upper)
+        first = np.searchsorted(part >> 1, part >> 1)
+        counts[place] += upper * (lower - lower[first] + 1 - upper[first])
+        place = place[np.argsort(part, kind="stable")]
+    return counts
+
+
+def _correlatable(x: Floats, y: Floats) -> bool:
+    """Whether there are enough pairs, and neither side is constant."""
+    return len(x) >= MIN_PAIRS and bool(np.any(x != x[0])) and bool(np.any(y != y[0]))
+
+
+def _finite(x: Floats, y: Floats) -> bool:
+    return bool(np.isfinite(x).all() and np.isfinite(y).all())
+
+
+def known_pairs(truth: ArrayLike, estimate: ArrayLike) -> tuple[Floats, Floats]:
+    """Take the pairs without a NaN.
+
+    Args:
+        truth: labels, (pairs,).
+        estimate: estimates, (pairs,).
+
+    Returns:
+        Both as float64.
+
+    Raises:
+        ValueError: there are not as many labels as estimates.
+    """
     x = np.asarray(truth, dtype=np.float64).reshape(-1)
     y = np.asarray(estimate, dtype=np.float64).reshape(-1)
     if len(x) != len(y):

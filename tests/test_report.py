@@ -14,7 +14,7 @@ import pytest
 from pyarrow.parquet import read_table as from_parquet
 
 from mtqscore.config import AssessConfig
-from mtqscore.evaluation import read_estimates
+from mtqscore.estimates import read_estimates
 from mtqscore.gate import GateReport, Level, judge, parse_gate
 from mtqscore.manifest import Row as LabelledRow
 from mtqscore.report.csv import guarded, unguarded
