@@ -49,7 +49,8 @@ class SelfAttentionHead(nn.Module):
     The attention of frame t gives v_t = sum_t' a_tt' x_t' with a = softmax(x_t^T W x_t' + b), neither scaled nor
     projected; the frame score is w^T v_t + c, through a sigmoid where the target asks for one. As in `TaskHead`,
     each frame is first reduced to one number, which changes no result. Nor does the scalar b: the softmax does not
-    notice it. It stays a parameter, since checkpoints have it and it is regularised, but nothing adds it.
+    notice it. It stays a parameter, since checkpoints have it and it is regularised, but nothing adds it. Scores start
+    from the middle of their scale, not from 0.
 
     Args:
         target: the quantity and its limits.
@@ -66,7 +67,7 @@ class SelfAttentionHead(nn.Module):
         self.score = nn.Linear(inputs, 1)
         nn.init.xavier_normal_(self.attention.weight)
         nn.init.xavier_uniform_(self.score.weight)
-        nn.init.zeros_(self.score.bias)
+        nn.init.constant_(self.score.bias, 0.0 if self.squashed else (target.low + target.high) / 2)
 
     def forward(self, x: Tensor, counts: list[int], *, redundancy: bool) -> Attended:
         """Map (batch, frames, inputs), of which counts are valid, to frame scores.

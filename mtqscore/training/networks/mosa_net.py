@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mtqscore.network_config import CompactConfig, MosaNetConfig
 from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
@@ -29,23 +30,27 @@ class ConvBlock(nn.Module):
         inputs: channels in.
         outputs: channels out.
         convolutions: how many.
+        time_stride: frames a step of the first one; 1 as published.
     """
 
-    def __init__(self, inputs: int, outputs: int, convolutions: int) -> None:
+    def __init__(self, inputs: int, outputs: int, convolutions: int, time_stride: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(
-                outputs if layer else inputs,
-                outputs,
-                kernel_size=3,
-                stride=(1, FREQUENCY_STRIDE if layer == convolutions - 1 else 1),
-                padding=1,
-            )
-            for layer in range(convolutions)
-        )
+        self.time_stride = time_stride
+        self.convolutions = nn.ModuleList()
+        for layer in range(convolutions):
+            along_time = time_stride if layer == 0 else 1
+            along_frequency = FREQUENCY_STRIDE if layer == convolutions - 1 else 1
+            convolution = nn.Conv2d(inputs, outputs, 3, (along_time, along_frequency), padding=1)
+            self.convolutions.append(convolution)
+            inputs = outputs
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
-        """Map (batch, inputs, frames, bins) to (batch, outputs, frames, ceil(bins / 3)), of which counts are valid."""
+        """Map (batch, inputs, frames, bins) to (batch, outputs, frames / time_stride, ceil(bins / 3)).
+
+        Args:
+            x: zero beyond the valid frames.
+            counts: valid frames an item of what comes out.
+        """
         for convolution in self.convolutions:
             x = masked_relu(convolution(x), counts)
         return x
@@ -80,7 +85,8 @@ class MosaNet(Network):
         self.sinc = SincConv() if config.sinc else None
         channels = (1, *config.channels)
         self.blocks = nn.ModuleList(
-            ConvBlock(inputs, outputs, config.convolutions) for inputs, outputs in itertools.pairwise(channels)
+            ConvBlock(inputs, outputs, config.convolutions, 1 if block else config.time_stride)
+            for block, (inputs, outputs) in enumerate(itertools.pairwise(channels))
         )
         # Convolutions with few channels are twice as fast with the channels innermost.
         self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -109,8 +115,8 @@ class MosaNet(Network):
     def forward(self, waveform: Tensor, lengths: Tensor, recolour: Tensor | None = None) -> Estimates:
         """Score a padded batch.
 
-        An item of n samples has floor(n / 256) + 1 frames of the spectrum, ceil(n / 256) of the filter bank, and those
-        of the front end; each stream is padded by itself, in this order.
+        An item of n samples has floor(n / 256) + 1 frames of the spectrum and ceil(n / 256) of the filter bank, of
+        both only every time_stride-th, and those of the front end; each stream is padded by itself, in this order.
         """
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform * frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
@@ -118,29 +124,28 @@ class MosaNet(Network):
                 waveform = recoloured(waveform, lengths, recolour)
         with torch.autocast(waveform.device.type, enabled=False):
             streams, counts = self._spectral(waveform, lengths)
-        x, joined = join(streams, counts)
-        valid = joined.tolist()
-        x = x[:, None]
-        for block in self.blocks:
-            x = block(x, valid)
-        # Channels are innermost already: frequency-major order, as published, costs nothing.
-        x = x.permute(0, 2, 3, 1).flatten(2)
+        step = self.config.time_stride
+        x, joined = join(streams, [count * step for count in counts])
+        sizes = [stream.shape[1] // step for stream in streams]
+        joined = joined // step
+        x = self._convolved(x[:, None], joined)
         if self.ssl is not None and self.bottleneck is not None:
-            embedding, ssl_counts = self.ssl(waveform, lengths)
-            x, joined = join([x, torch.relu(self.bottleneck(embedding))], [joined, ssl_counts])
-            streams, counts = [*streams, embedding], [*counts, ssl_counts]
+            embedding, embedded = self.ssl(waveform, lengths)
+            x, joined = join([x, torch.relu(self.bottleneck(embedding))], [joined, embedded])
+            sizes, counts = [*sizes, embedding.shape[1]], [*counts, embedded]
         x = self.recurrent(x, joined)
         x = self.dropout(torch.relu(self.dense(x)))
         estimates = self._estimate(x, joined)
-        mask = torch.cat([frame_mask(own, stream.shape[1]) for own, stream in zip(counts, streams, strict=True)], dim=1)
+        mask = stream_mask(counts, sizes)
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, :, None].expand(-1, -1, len(self.targets))
         return Estimates(estimates.scores, estimates.frame_scores.gather(1, place), mask)
 
     def frame_positions(self, samples: int) -> Tensor:
         """Say where the frames of a padded batch lie, stream after stream."""
-        positions = [torch.arange(samples // HOP_SAMPLES + 1) * HOP_SAMPLES]
+        step = self.config.time_stride
+        positions = [torch.arange(samples // HOP_SAMPLES + 1)[::step] * HOP_SAMPLES]
         if self.sinc is not None:
-            positions.append(self.sinc.frame_positions(samples))
+            positions.append(self.sinc.frame_positions(samples)[::step])
         if self.ssl is not None:
             positions.append(self.ssl.frame_positions(samples))
         return torch.cat(positions)
@@ -164,7 +169,12 @@ class MosaNet(Network):
         return self.ssl
 
     def _spectral(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Compute the streams (batch, frames, bins), from high to low frequency, and their valid frames."""
+        """Compute the spectral streams.
+
+        Returns:
+            Streams float32 (batch, frames, bins), from high to low frequency, each filled with zero frames to a
+            multiple of the time stride; and the valid steps of each, int64 (batch,).
+        """
         if self.config.spectrum == "magnitude":
             waveform = peak_normalised(waveform)
             spectrum = self.spectrum(waveform, lengths)
@@ -176,7 +186,17 @@ class MosaNet(Network):
         if self.sinc is not None:
             streams.append(self.sinc(waveform, lengths))
             counts.append(-(-lengths // HOP_SAMPLES))
-        return streams, counts
+        step = self.config.time_stride
+        filled = [functional.pad(stream, (0, 0, 0, -stream.shape[1] % step)) for stream in streams]
+        return filled, [-(-count // step) for count in counts]
+
+    def _convolved(self, x: Tensor, counts: Tensor) -> Tensor:
+        """Map (batch, 1, frames, bins) to (batch, steps, width) with the valid steps int64 (batch,)."""
+        valid = counts.tolist()
+        for block in self.blocks:
+            x = block(x, valid)
+        # Channels are innermost already: frequency-major order, as published, costs nothing.
+        return x.permute(0, 2, 3, 1).flatten(2)
 
     def _estimate(self, x: Tensor, counts: Tensor) -> Estimates:
         wanted = self.training and self.config.attention_penalty > 0.0
@@ -204,12 +224,25 @@ def join(streams: list[Tensor], counts: list[Tensor]) -> tuple[Tensor, Tensor]:
         The joined streams, float32 (batch, most frames of an item, width), zero beyond an item's end, and the frames
         an item, int64 (batch,).
     """
-    mask = torch.cat([frame_mask(own, stream.shape[1]) for own, stream in zip(counts, streams, strict=True)], dim=1)
+    mask = stream_mask(counts, [stream.shape[1] for stream in streams])
     total = mask.sum(dim=1)
     order = torch.argsort(mask.to(torch.int8), dim=1, descending=True, stable=True)[:, : int(total.max())]
     x = torch.cat([stream.to(streams[0].dtype) for stream in streams], dim=1)
     x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
     return x * frame_mask(total, x.shape[1])[:, :, None].to(x.dtype), total
+
+
+def stream_mask(counts: list[Tensor], sizes: list[int]) -> Tensor:
+    """Mark the frames that belong to each item in streams that are padded one by one.
+
+    Args:
+        counts: valid frames of each stream, int64 (batch,).
+        sizes: frames of each stream in the padded batch.
+
+    Returns:
+        bool (batch, sum of sizes).
+    """
+    return torch.cat([frame_mask(count, size) for count, size in zip(counts, sizes, strict=True)], dim=1)
 
 
 def start_as_keras(module: nn.Module) -> None:
