@@ -29,16 +29,23 @@ def resolve(kind: type[Config], file: Path | None, flags: Mapping[str, object]) 
     Raises:
         UsageError: the file cannot be read, or a name or a type is wrong.
     """
-    values: dict[str, object] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"{file}: cannot read the configuration: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: not a TOML file: {error}") from error
+    values = read_settings(file) if file is not None else {}
     values |= {name: value for name, value in flags.items() if value is not None}
     return from_plain(kind, values, str(file) if file is not None else "the options")
+
+
+def read_settings(file: Path) -> dict[str, object]:
+    """Read a TOML file as plain values.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: cannot read the configuration: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not a TOML file: {error}") from error
 
 
 def from_plain(kind: type[Config], values: Mapping[str, object], where: str) -> Config:
@@ -85,7 +92,9 @@ def _convert(hint: Any, value: object, where: str) -> Any:
         settled = _convert(_member(arguments, value, where), value, where)
     elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         settled = from_plain(typing.cast("type[Any]", hint), value, where)
-    elif origin is typing.Literal and value in arguments:
+    elif origin is typing.Literal:
+        if value not in arguments:
+            raise UsageError(f"{where}: {value!r} is none of {', '.join(map(str, arguments))}")
         settled = value
     elif origin is tuple and isinstance(value, list | tuple):
         settled = tuple(_convert(arguments[0], item, where) for item in value)

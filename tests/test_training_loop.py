@@ -231,7 +231,7 @@ def test_interrupted_command_exits_130_and_keeps_its_epochs(corpus, tmp_path, nu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "none"], b"cannot read the table"),
+        (["--data", "none"], b"no such file or folder"),
         (["--data", "none", "--delta", "x"], b"--delta x"),
         (["--data", "none", "--config", "none.toml"], b"none.toml"),
     ],

@@ -5,67 +5,226 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
-from mtqscore.config import TrainConfig
+from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.resolve import resolve
+
+if TYPE_CHECKING:
+    from mtqscore.config import TrainConfig
+    from mtqscore.corpora.corpus import Corpus, CorpusOptions
+    from mtqscore.training.settings import Sources
+
+DATA, RECIPE, LEARNING, MACHINE = "Data", "Recipe and network", "Learning", "Machine"
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Folder with manifest.csv, or the label table itself.")],
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-OF-DATA if not given.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with any setting; options win over it.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Run folder or checkpoint whose weights to start from.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Recordings a step.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Source of all randomness.")] = None,
-    alpha: Annotated[float | None, typer.Option(min=0.0, help="Weight of the frame loss.")] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="Folder with manifest.csv, a label table, or a corpus by name: tmhint-qi, tmhint-qi-s.",
+            rich_help_panel=DATA,
+        ),
+    ],
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-OF-DATA if not given.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="TOML file with any setting; options win over it.")
+    ] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where the unpacked folder of a named corpus is.", rich_help_panel=DATA),
+    ] = None,
+    three_quest_scores: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="3QUEST scores of a named corpus, as CSV.", rich_help_panel=DATA),
+    ] = None,
+    pesq_stoi_list: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Published PESQ and STOI of a named corpus.", rich_help_panel=DATA),
+    ] = None,
+    clean_folder: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="More clean references of a named corpus.", rich_help_panel=DATA),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="references|quality|given",
+            help="Of a named corpus: judge against clean references (the default), take listeners' quality as G, or "
+            "compute nothing.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mpl|kt|scratch",
+            help="mpl (the default) learns pseudo-labels too, kt begins with a teacher's weights, scratch with none.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="table|references|RUN|FILE",
+            help="For mpl: the values in the table (the default), exact ones from clean references, or what a run "
+            "folder, checkpoint or ONNX file estimates. For kt: the run folder or checkpoint.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Clean references of the recordings' names for --teacher references; else the table's column clean.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What the network estimates: s_mos,n_mos,g_mos,pesq,stoi,sdi for mpl, the first three otherwise.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="compact|mosa-net|mos-ssl|xls-r-sqa",
+            help="Which network; that of the weights to begin with, or compact.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    ssl: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Self-supervised front end: wavlm-large …, or none.", rich_help_panel=RECIPE),
+    ] = None,
+    tune_ssl: Annotated[
+        bool | None,
+        typer.Option("--tune-ssl/--freeze-ssl", help="Train the front end too, or keep it.", rich_help_panel=RECIPE),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Run folder or checkpoint whose weights to begin with.", rich_help_panel=RECIPE
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="huber|mse|mae", help="Loss of an error; huber if not given.", rich_help_panel=LEARNING),
+    ] = None,
+    alpha: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]NUMBER", help="Weight of the frame loss. Can be given again.", rich_help_panel=LEARNING
+        ),
+    ] = None,
     delta: Annotated[
         list[str] | None,
-        typer.Option(help="Huber threshold on a scale of 0 to 4: a number, or TARGET=NUMBER; can be repeated."),
+        typer.Option(
+            metavar="[TARGET=]NUMBER",
+            help="Huber threshold on a scale of 0 to 4. Can be given again.",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
-    recolour_db: Annotated[float | None, typer.Option(min=0.0, help="Largest gain of the random equaliser.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the training split.", rich_help_panel=LEARNING)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Recordings a step.", rich_help_panel=LEARNING)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Highest learning rate.", rich_help_panel=LEARNING)
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=0, help="Stop after so many epochs without progress; 0: never.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Stop after so many epochs without progress; 0: never.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    recolour_db: Annotated[
+        float | None, typer.Option(metavar="DB", help="Largest gain of the random equaliser.", rich_help_panel=LEARNING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Source of all randomness.", rich_help_panel=LEARNING)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]", help="auto (the default) takes CUDA where it works.", rich_help_panel=MACHINE
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|float32|bfloat16|float16",
+            help="Arithmetic; auto (the default) is bfloat16 where the device has it.",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     bfloat16: Annotated[
         bool | None,
-        typer.Option("--bfloat16/--float32", help="Arithmetic; bfloat16 if the processor has it, unless given."),
+        typer.Option("--bfloat16/--float32", help="Short for --precision.", rich_help_panel=MACHINE),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=0, help="Processor threads; 0 for all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Processor threads; 0 for all.", rich_help_panel=MACHINE)
+    ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard", help="Also write the curves for TensorBoard.", rich_help_panel=MACHINE),
+    ] = None,
 ) -> None:
-    """Train the network on a labelled corpus; the same command again goes on where an interrupted run stopped."""
+    """Train a network on a labelled corpus; the same command again goes on where an interrupted run stopped."""
+    from mtqscore.corpora.corpus import CorpusOptions
+    from mtqscore.training.settings import NetworkFlags, Sources, train_settings
+
+    if references is not None and teacher is None:
+        teacher = "references"
+    if references is not None and teacher != "references":
+        raise UsageError(f"--references goes with --teacher references, not with {teacher}")
     flags: dict[str, object] = {
+        "recipe": recipe,
+        "teacher": teacher,
+        "targets": [name.strip() for name in targets.split(",")] if targets is not None else None,
+        "loss": loss,
+        "alpha": _per_target("--alpha", alpha) if alpha else None,
+        "delta": _per_target("--delta", delta) if delta else None,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
-        "seed": seed,
-        "alpha": alpha,
-        "delta": _deltas(delta) if delta else None,
-        "recolour_db": recolour_db,
         "patience": patience,
+        "recolour_db": recolour_db,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
         "bfloat16": bfloat16,
         "threads": threads,
+        "tensorboard": tensorboard,
     }
-    settings = resolve(TrainConfig, config, flags)
-    try:
-        from mtqscore.training.loop import Watch
-        from mtqscore.training.run import train_run
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("mtqscore train", "train", error.name or "?") from error
-
-    folder = out or Path("runs") / data.resolve().with_suffix("").name
+    settings, chosen = train_settings(_path(config), flags, NetworkFlags(network, ssl, tune_ssl))
+    corpus_options = CorpusOptions(
+        data_root=_path(data_root),
+        three_quest_scores=_path(three_quest_scores),
+        pesq_stoi_list=_path(pesq_stoi_list),
+        clean_folder=_path(clean_folder),
+        workers=settings.threads,
+        labels=labels or CorpusOptions.labels,
+    )
+    folder = Path(out) if out is not None else Path("runs") / Path(data).resolve().with_suffix("").name
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with progress_bar("training", "steps") as advance:
-            train_run(data, folder, settings, Watch(advance, say), init)
+        _check_extra()
+        corpus = _read(data, corpus_options, folder)
+        base = corpus.where if corpus.where.is_dir() else corpus.where.parent
+        _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen))
     except KeyboardInterrupt:
-        say(f"interrupted; finished epochs are kept in {folder}, and the same command goes on from there")
+        say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
         raise typer.Exit(INTERRUPTED_EXIT) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -73,21 +232,65 @@ def train(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(train)
+    app.command("train", cls=PlainCommand)(train)
 
 
-def _deltas(texts: list[str]) -> dict[str, float]:
-    deltas = {"default": 1.0}
+def _read(data: str, options: CorpusOptions, folder: Path) -> Corpus:
+    """Read and check the corpus; more faults than a line can tell go into a file of the run folder."""
+    from mtqscore.corpora.sources import read_corpus
+    from mtqscore.manifest import MAX_REPORTED_FAULTS, FaultyTableError
+
+    try:
+        with progress_bar("reading", "recordings") as advance:
+            return read_corpus(data, options, advance)
+    except FaultyTableError as error:
+        if len(error.faults) <= MAX_REPORTED_FAULTS:
+            raise
+        raise error.reported(folder / "faults.txt") from error
+
+
+def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) -> None:
+    from mtqscore.training.distributed import ToldElsewhereError
+    from mtqscore.training.loop import Watch
+    from mtqscore.training.recipes import carry_out, is_first, prepare
+
+    tell = say if is_first() else _say_nothing
+    for note in corpus.notes:
+        tell(note)
+    with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
+        start = prepare(corpus.rows, config, sources, tell, advance)
+    try:
+        with progress_bar("training", "steps", quiet=not is_first()) as step:
+            carry_out(corpus.where, folder, start, Watch(step, tell))
+    except ToldElsewhereError as error:
+        raise typer.Exit(error.exit_code) from None
+
+
+def _check_extra() -> None:
+    """Refuse before anything is read if what trains is not installed."""
+    try:
+        import mtqscore.training.recipes  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("mtqscore train", "train", error.name or "?") from error
+
+
+def _say_nothing(_text: str) -> None:
+    """Another process speaks."""
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text is not None else None
+
+
+def _per_target(option: str, texts: list[str]) -> dict[str, float]:
+    values = {"default": 1.0}
     for text in texts:
         name, equals, number = text.rpartition("=")
         try:
-            value = float(number)
-        except ValueError:
-            value = -1.0
-        if not value > 0:
-            raise UsageError(f"--delta {text}: give a positive number, or TARGET=NUMBER")
-        deltas[name if equals else "default"] = value
-    return deltas
+            values[name if equals else "default"] = float(number)
+        except ValueError as error:
+            raise UsageError(f"{option} {text}: give a number, or TARGET=NUMBER") from error
+    return values
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,251 @@
+"""The arms of the paper (arXiv 2308.09262, section IV): from scratch, knowledge transfer (KT), and MPL.
+
+``scratch`` learns S, N and G from fresh weights; with the targets PESQ, STOI and SDI it makes a teacher.
+``kt`` begins with a teacher's weights. ``mpl`` learns the pseudo-labels of a teacher as further tasks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtqscore.config import TrainConfig
+from mtqscore.cores import usable_cores
+from mtqscore.errors import UsageError
+from mtqscore.manifest import Row
+from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
+from mtqscore.spec import PSEUDO
+from mtqscore.training.checkpoint import Checkpoint, describe_front_end, read_checkpoint
+from mtqscore.training.loop import Watch
+from mtqscore.training.networks import Network, build
+from mtqscore.training.precision import training_device
+from mtqscore.training.pseudo_labels import PseudoLabels, ask
+from mtqscore.training.references import ReferenceTeacher, check_twins
+from mtqscore.training.resources import write_json
+from mtqscore.training.run import make_folder, train_run
+from mtqscore.training.settings import TABLE, Sources
+from mtqscore.training.teachers import check_run, open_teacher
+
+RELATIONS_FILE = "pseudo_labels.csv"
+HEADS = "heads."
+LEAST_SHARE = 0.5
+"""Weights that begin with less than this share of another network's are as good as fresh ones."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a recipe begins with.
+
+    Args:
+        config: settings of the run.
+        rows: recordings with the labels that are learned.
+        initial: weights to begin with; None for fresh ones.
+        report: what ``results.json`` tells of the recipe.
+        held_out: recordings outside the training split, with their labels as the table has them.
+        pseudo_labels: what the teacher says of all recordings; None where the table's own values serve.
+    """
+
+    config: TrainConfig
+    rows: list[Row]
+    initial: Checkpoint | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+    held_out: list[Row] = field(default_factory=list)
+    pseudo_labels: PseudoLabels | None = None
+
+
+def prepare(
+    rows: Sequence[Row], config: TrainConfig, sources: Sources, say: Say, advance: Callable[[int, int], None]
+) -> Start:
+    """Do what comes before training: ask the teacher, or take its weights.
+
+    Args:
+        rows: the recordings.
+        config: settings with recipe and teacher.
+        sources: where the rest is found.
+        say: is told what was done.
+        advance: told of the progress of the teacher.
+
+    Returns:
+        What `carry_out` takes.
+
+    Raises:
+        UsageError: the teacher estimates nothing that is wanted, or its weights do not fit.
+        InputError: a checkpoint or a recording is faulty.
+    """
+    report: dict[str, Any] = {"recipe": config.recipe, "teacher": config.teacher}
+    weights = sources.init
+    if config.recipe == "kt":
+        if weights is not None:
+            raise UsageError("--recipe kt begins with the weights of its teacher; leave out --init")
+        weights = check_run(config.teacher)
+    initial = None
+    if weights is not None:
+        checkpoint = read_checkpoint(weights)
+        if not sources.network_is_chosen:
+            config = dataclasses.replace(config, network=checkpoint.config.network)
+        initial, taken = transfer(checkpoint, config, heads=config.recipe != "kt")
+        report["initial_weights"] = {"from": str(weights), **taken}
+        say(
+            f"{weights}: {taken['share']:.0%} of the weights below the heads are taken ({', '.join(taken['taken'])}); "
+            f"fresh: {', '.join(taken['fresh']) or 'none'}"
+        )
+    learned = [*rows]
+    labels = None
+    if config.recipe == "mpl" and config.teacher != TABLE:
+        labels = _ask(rows, config, sources, say, advance)
+        wanted = [name for name in labels.targets if name in _pseudo(config)]
+        report |= {"teacher_sha256": labels.fingerprint, "pseudo_labels": str(labels.table)}
+        # The test split keeps the labels of the table, so that it tells how true the network is, not how obedient.
+        learned = labels.applied(rows, wanted, ("train", "val"))
+    for name in config.targets:
+        if not any(name in row.labels for row in learned if row.split == "train"):
+            say(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
+    held_out = [row for row in rows if row.split != "train"] if config.recipe == "mpl" else []
+    return Start(config, learned, initial, report, held_out, labels)
+
+
+def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str, Any]:
+    """Train, and report how the pseudo-labels relate to S, N and G.
+
+    Args:
+        where: label table or corpus, for messages and for the record.
+        folder: run folder.
+        start: from `prepare`.
+        watch: who is told of the progress.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        InputError: a split is missing or a recording is faulty.
+        UsageError: the folder holds a run with other settings or other data.
+    """
+    relations = _relations(start)
+    if relations and is_first():
+        make_folder(folder)
+        write_relations(folder / RELATIONS_FILE, relations)
+        watch.message(f"pseudo-labels against the labels of {len(start.held_out):,} recordings of val and test:")
+        for line in relation_lines(relations):
+            watch.message(f"  {line}")
+    results = train_run(where, folder, start.config, watch, start.initial, start.rows)
+    results |= start.report | ({"relations": relation_records(relations)} if relations else {})
+    if is_first():
+        write_json(folder / "results.json", results)
+    return results
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks; ``torchrun`` numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tuple[Checkpoint, dict[str, Any]]:
+    """Put the weights of one network into a fresh one of other targets or sizes, as far as name and shape agree.
+
+    Args:
+        checkpoint: whose averaged weights are taken.
+        config: of the network that gets them.
+        heads: also take those of the heads; knowledge transfer leaves them.
+
+    Returns:
+        A checkpoint in memory, and what was taken: ``share`` of the weights below the heads, and the parts of the
+        network that were ``taken`` and those that are ``fresh``, in whole or in part, with numbers of weights.
+
+    Raises:
+        UsageError: it is another kind of network, or too little fits.
+    """
+    theirs, ours = checkpoint.config.network.kind, config.network.kind
+    if theirs != ours:
+        raise UsageError(f"{checkpoint.path}: holds a network {theirs}, whose weights do not fit {ours}")
+    torch.manual_seed(config.seed)
+    network = build(config)
+    given = checkpoint.part("average")
+    _load_front_end(network, checkpoint)
+    weights = network.state_dict()
+    fitting = {
+        name
+        for name, tensor in weights.items()
+        if name in given and given[name].shape == tensor.shape and (heads or not name.startswith(HEADS))
+    }
+    sizes = {name: tensor.numel() for name, tensor in weights.items()}
+    body = sum(size for name, size in sizes.items() if not name.startswith(HEADS))
+    share = sum(sizes[name] for name in fitting if not name.startswith(HEADS)) / max(body, 1)
+    if share < LEAST_SHARE:
+        raise UsageError(
+            f"{checkpoint.path}: fits only {share:.0%} of the network to be trained; leave out --network and the "
+            "settings of the network to train one of the same sizes"
+        )
+    taken, fresh = Counter[str](), Counter[str]()
+    for name, size in sizes.items():
+        (taken if name in fitting else fresh)[_part_of(name)] += size
+    made = {f"average.{name}": given[name] if name in fitting else tensor for name, tensor in weights.items()}
+    summary = {"share": round(share, 4), "taken": dict(taken), "fresh": dict(fresh)}
+    return Checkpoint(checkpoint.path, config, made, describe_front_end(network)), summary
+
+
+def _ask(
+    rows: Sequence[Row], config: TrainConfig, sources: Sources, say: Say, advance: Callable[[int, int], None]
+) -> PseudoLabels:
+    device = training_device(config.device)
+    torch.set_num_threads(config.threads or usable_cores())
+    with open_teacher(config.teacher, rows, sources.base, device, sources.references) as teacher:
+        wanted = [name for name in teacher.targets if name in _pseudo(config)]
+        if not wanted:
+            has, needed = ", ".join(teacher.targets), ", ".join(_pseudo(config))
+            raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {needed}")
+        labels = ask(teacher, rows, sources.base, advance, wait=not is_first())
+    columns = dict(zip(labels.targets, labels.values.T, strict=True))
+    if isinstance(teacher, ReferenceTeacher) and (warning := check_twins(rows, columns)):
+        say(warning)
+    how = "kept from before in" if labels.kept else "kept in"
+    say(f"{labels.teacher}: {', '.join(wanted)} of {len(rows):,} recordings, {how} {labels.table}")
+    for name in wanted:
+        missing = np.flatnonzero(np.isnan(columns[name]))
+        if len(missing):
+            say(f"{len(missing):,} recordings have no {name} from the teacher, such as {rows[missing[0]].path}")
+    return labels
+
+
+def _pseudo(config: TrainConfig) -> list[str]:
+    return [target.name for target in PSEUDO if target.name in config.targets]
+
+
+def _relations(start: Start) -> list[Any]:
+    labels = start.pseudo_labels
+    if labels is None:
+        return relations_of_rows(start.held_out)
+    said = {
+        row.path: {name: float(value) for name, value in zip(labels.targets, values, strict=True)}
+        for row, values in zip(start.rows, labels.values, strict=True)
+    }
+    return relations_of_rows(start.held_out, said)
+
+
+def _load_front_end(network: Network, checkpoint: Checkpoint) -> None:
+    """Put pretrained weights in where the checkpoint has none; a frozen front end must be that of the checkpoint."""
+    front = network.front_end()
+    if front is None:
+        return
+    (prefix,) = [name for name, module in network.named_modules() if module is front]
+    own = {name for name in network.state_dict() if name.startswith(f"{prefix}.")}
+    if not front.kept or own - set(checkpoint.part("average")):
+        front.load_pretrained()
+    here, there = describe_front_end(network).get("front_end"), checkpoint.state.get("front_end")
+    if here is not None and there is not None and here != there:
+        raise UsageError(f"{checkpoint.path}: was trained on the front end {there}, and this one is {here}")
+
+
+def _part_of(name: str) -> str:
+    """The part of a network that a weight belongs to: its head by target, else its first name."""
+    first, _, rest = name.partition(".")
+    return f"head of {rest.partition('.')[0]}" if f"{first}." == HEADS else first

@@ -1,0 +1,135 @@
+"""The settings of a run from a TOML file and options, with the defaults of its recipe. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtqscore.config import TrainConfig
+from mtqscore.errors import UsageError
+from mtqscore.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
+from mtqscore.resolve import from_plain, read_settings, to_plain
+from mtqscore.spec import PSEUDO, SUPERVISED, TARGETS
+
+NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
+
+TABLE, NO_TEACHER = "table", "none"
+"""Teachers by word: the exact values of the label table, and nobody."""
+
+
+@dataclass(frozen=True)
+class NetworkFlags:
+    """What the command line says of the network; None where it says nothing.
+
+    Args:
+        kind: a name of `NETWORKS`.
+        ssl: self-supervised front end, or ``none``.
+        tune_ssl: whether the front end is trained too.
+    """
+
+    kind: str | None = None
+    ssl: str | None = None
+    tune_ssl: bool | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a recipe finds what it begins with, besides its settings.
+
+    Args:
+        base: folder of the label table.
+        init: run folder or checkpoint whose weights to begin with.
+        references: folder of clean references; None for those that the table names.
+        network_is_chosen: whether the user chose the network; else it is that of the weights to begin with.
+    """
+
+    base: Path
+    init: Path | None = None
+    references: Path | None = None
+    network_is_chosen: bool = False
+
+
+def train_settings(
+    file: Path | None, flags: Mapping[str, object], network: NetworkFlags | None = None
+) -> tuple[TrainConfig, bool]:
+    """Settle the settings of a run: option over file over the recipe's default.
+
+    Args:
+        file: TOML file with the names of ``TrainConfig``.
+        flags: values from the command line; None where the user gave none.
+        network: options for the network, which change single settings of the file's table.
+
+    Returns:
+        The settings, and whether file or options choose the network.
+
+    Raises:
+        UsageError: the file cannot be read, a name or value is wrong, or two do not go together.
+    """
+    values = read_settings(file) if file is not None else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_plain(TrainConfig, given, "the options")  # so that a fault of theirs is not put down to the file
+    values |= given
+    chosen = _network(values.get("network", {}), network or NetworkFlags())
+    if chosen:
+        values["network"] = chosen
+    where = str(file) if file is not None else "the options"
+    config = from_plain(TrainConfig, _with_recipe(values), where)
+    _check(config)
+    return config, bool(chosen)
+
+
+def _with_recipe(values: Mapping[str, object]) -> dict[str, object]:
+    """Add what a recipe implies: its teacher, and the targets of the paper's arm."""
+    recipe = values.get("recipe", TrainConfig.recipe)
+    alone = {} if recipe == "mpl" else {"teacher": NO_TEACHER, "targets": [target.name for target in SUPERVISED]}
+    return {**alone, **values}
+
+
+def _check(config: TrainConfig) -> None:
+    known = [target.name for target in TARGETS]
+    strangers = [name for name in config.targets if name not in known]
+    if strangers or not config.targets:
+        raise UsageError(f"targets {', '.join(strangers) or '(none)'}: choose from {', '.join(known)}")
+    if config.recipe == "scratch" and config.teacher != NO_TEACHER:
+        raise UsageError(f"the recipe scratch has no teacher; leave out {config.teacher}, or use --recipe kt or mpl")
+    if config.recipe == "kt" and config.teacher in (NO_TEACHER, TABLE):
+        raise UsageError("--recipe kt needs --teacher: the run folder or checkpoint whose weights to begin with")
+    if config.recipe != "mpl":
+        return
+    if config.teacher == NO_TEACHER:
+        raise UsageError("--recipe mpl needs a teacher; without one it is --recipe scratch")
+    pseudo = [target.name for target in PSEUDO]
+    if not set(config.targets).intersection(pseudo):
+        raise UsageError(
+            f"--recipe mpl: none of {', '.join(pseudo)} is among the targets; without them it is --recipe scratch"
+        )
+
+
+def _network(table: object, flags: NetworkFlags) -> dict[str, object]:
+    """Put options into the network's table, and the defaults of its kind under both; empty if nobody says anything."""
+    if not isinstance(table, Mapping):
+        raise UsageError("network is not a table; write [network] above its settings")
+    kind = flags.kind or table.get("kind", CompactConfig.kind)
+    if not isinstance(kind, str) or kind not in NETWORKS:
+        raise UsageError(f"network {kind}: choose one of {', '.join(NETWORKS)}")
+    same = table.get("kind", CompactConfig.kind) == kind
+    if flags == NetworkFlags() and not table:
+        return {}
+    defaults = to_plain(NETWORKS[kind]())
+    made: dict[str, object] = {**defaults, **(table if same else {})}
+    given = made.get("ssl")
+    if isinstance(given, Mapping) and isinstance(defaults.get("ssl"), Mapping):
+        made["ssl"] = given = {**defaults["ssl"], **given}
+    if flags.ssl is None and flags.tune_ssl is None:
+        return made
+    if "ssl" not in defaults:
+        raise UsageError(f"the network {kind} has no self-supervised front end; choose another with --network")
+    if flags.ssl == "none":
+        if defaults["ssl"] is not None or flags.tune_ssl:
+            raise UsageError(f"--ssl none: the network {kind} rests on a front end, and a tuned one must be named")
+        return {**made, "ssl": None}
+    ssl = {**(given if isinstance(given, Mapping) else {})}
+    ssl |= {"model": flags.ssl} if flags.ssl is not None else {}
+    ssl |= {"tune": flags.tune_ssl} if flags.tune_ssl is not None else {}
+    return {**made, "ssl": ssl}
