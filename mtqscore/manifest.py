@@ -28,6 +28,7 @@ MAX_REPORTED_FAULTS = 10
 
 TABLE_NAME = "manifest.csv"
 
+_LONGEST_SHOWN = 400
 _TOLERANCE = 1e-6
 _KNOWN = ("path", "split", *(target.name for target in TARGETS))
 _OTHER_NAMES = {"path": ("file", "filename", "filepath", "filepaths", "wav", "wavpath", "audio", "recording")}
@@ -85,7 +86,8 @@ class FaultyTableError(InputError):
     def __init__(self, where: Path, faults: Iterable[Fault], report: Path | None = None) -> None:
         self.where = where
         self.faults = sorted(faults)
-        shown = "; ".join(map(str, self.faults[:MAX_REPORTED_FAULTS]))
+        texts = map(str, self.faults[:MAX_REPORTED_FAULTS])
+        shown = "; ".join(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …" for text in texts)
         count = len(self.faults)
         rest = f"; and {count - MAX_REPORTED_FAULTS:,} more" if count > MAX_REPORTED_FAULTS else ""
         told = f" (all in {report})" if report is not None else ""
@@ -154,7 +156,8 @@ def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
     Raises:
         InputError: the table is missing, empty, or lacks the column ``path``.
     """
-    table = table / TABLE_NAME if table.is_dir() else table
+    # Not Path.is_dir, which raises where a name is too long or a folder may not be entered.
+    table = table / TABLE_NAME if os.path.isdir(table) else table  # noqa: PTH112
     columns, records = _records(table, ("path",))
     faults = [Fault(1, text) for text in _column_faults(columns)]
     rows: list[Row] = []
@@ -245,15 +248,20 @@ def _records(table: Path, required: Sequence[str]) -> tuple[list[str], list[_Rec
 
 
 def _mapped(stream: Iterable[str]) -> tuple[list[str], list[_Record]]:
-    reader = csv.reader(stream)
-    columns = next(reader, [])
+    # Strict, or a quote that nobody closes takes all rows after it for one name.
+    reader = csv.reader(stream, strict=True)
     records = []
-    begin = reader.line_num + 1
-    for cells in reader:
-        line, begin = begin, reader.line_num + 1
-        if cells:
-            record = dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False))
-            records.append((line, record, ",".join(cells[len(columns) :]).strip()))
+    begin = 1
+    try:
+        columns = next(reader, [])
+        begin = reader.line_num + 1
+        for cells in reader:
+            line, begin = begin, reader.line_num + 1
+            if cells:
+                record = dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False))
+                records.append((line, record, ",".join(cells[len(columns) :]).strip()))
+    except csv.Error as error:
+        raise csv.Error(f"in the row of line {begin}: {error}") from error
     return columns, records
 
 

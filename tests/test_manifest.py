@@ -16,8 +16,8 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import FaultyTableError, Row, parse_manifest, read_manifest, write_manifest
 
 
-def table(folder: Path, text: str) -> Path:
-    (folder / "manifest.csv").write_text(text, encoding="utf-8")
+def table(folder: Path, text: str | bytes) -> Path:
+    (folder / "manifest.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     return folder / "manifest.csv"
 
 
@@ -118,6 +118,8 @@ def test_misspelt_columns_are_faults(tmp_path, header, fault):
         ("path;s_mos\na.wav;3\n", r"separate columns by commas"),
         ("", r"no column 'path'; it has none"),
         ("path\n", r"no rows"),
+        ('path,s_mos\na.wav,3\n"b.wav,3\nc.wav,3\n', r"in the row of line 3: unexpected end of data"),
+        ("path\n\xe9\n".encode("latin-1"), r"not a CSV file in UTF-8"),
     ],
 )
 def test_tables_without_rows_or_paths_say_what_to_do(tmp_path, text, hint):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +68,16 @@ def read_corpus(
 
 def _read(data: str | Path, options: CorpusOptions, advance: Advance) -> Corpus:
     place = Path(data)
-    if place.is_dir() and not (place / TABLE_NAME).exists():
+    # Not the methods of Path, which raise where a name is too long or a folder may not be entered.
+    if os.path.isdir(place) and not os.path.exists(place / TABLE_NAME):  # noqa: PTH110, PTH112
         source = next((source for source in SOURCES.values() if source.fits(place)), None)
         if source is None:
             raise InputError(f"{place}: the folder has no {TABLE_NAME}; {_NEEDED}")
         return source.read(dataclasses.replace(options, data_root=options.data_root or place), advance)
-    if place.exists():
+    if os.path.exists(place):  # noqa: PTH110
         return _read_table(place, options)
-    if str(data) in SOURCES:
-        return SOURCES[str(data)].read(options, advance)
+    if str(data).lower() in SOURCES:
+        return SOURCES[str(data).lower()].read(options, advance)
     raise UsageError(f"{data}: no such file or folder, and no corpus of that name; known are {', '.join(SOURCES)}")
 
 

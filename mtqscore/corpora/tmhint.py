@@ -91,25 +91,27 @@ def with_validation(recordings: Recordings, options: CorpusOptions) -> Recording
     """Take a share of the training recordings for validation, by nothing but their names and the seed.
 
     All recordings of a sentence go the same way, of both speakers and in every condition, so that no validation
-    sentence was heard in training. Sentences with and without a clean recording are divided apart: where labels come
-    from references, a draw over all of them might leave the validation split without labels.
+    sentence was heard in training. Sentences with a clean recording, without one, and with nothing else are divided
+    apart: where labels come from references, a draw over all might leave the validation split with none or with
+    those of clean speech alone.
     """
-    groups: dict[tuple[bool, str], list[str]] = {}
     training = {stem: item for stem, item in recordings.items() if item.split == "train"}
-    with_clean = {item.name.sentence for item in training.values() if item.name.is_clean}
+    clean = {item.name.sentence for item in training.values() if item.name.is_clean}
+    degraded = {item.name.sentence for item in training.values() if not item.name.is_clean}
+    layers: dict[tuple[bool, bool], dict[str, list[str]]] = {}
     for stem, item in training.items():
         unit = stem if options.validation_by == "file" else item.name.sentence
-        groups.setdefault((item.name.sentence in with_clean, unit), []).append(stem)
+        layer = layers.setdefault((item.name.sentence in clean, item.name.sentence in degraded), {})
+        layer.setdefault(unit, []).append(stem)
     validating: set[str] = set()
-    for clean in (False, True):
-        own = {unit: stems for (has_clean, unit), stems in groups.items() if has_clean is clean}
-        wanted = options.validation_share * sum(map(len, own.values()))
+    for units in layers.values():
+        wanted = options.validation_share * sum(map(len, units.values()))
         taken = 0
-        for unit in sorted(own, key=lambda unit: sha256(f"{options.seed}:{unit}".encode()).digest()):
-            if taken >= wanted:
+        for unit in sorted(units, key=lambda unit: sha256(f"{options.seed}:{unit}".encode()).digest()):
+            if taken and taken + len(units[unit]) / 2 > wanted:
                 break
-            validating.update(own[unit])
-            taken += len(own[unit])
+            validating.update(units[unit])
+            taken += len(units[unit])
     return {stem: replace(item, split="val") if stem in validating else item for stem, item in recordings.items()}
 
 
@@ -161,7 +163,7 @@ def labelled_rows(
 def _clean_files(folder: Path | None) -> dict[str, Path]:
     if folder is None:
         return {}
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - as in sources
         raise InputError(f"{folder}: no such folder of clean references")
     paths = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".wav")
     named = {stem_of(path.name): path for path in paths if not path.name.startswith(".")}
