@@ -60,6 +60,7 @@ SERIES = (
 """Colours that colour-blind people tell apart (Okabe and Ito, mostly), each with a shape of its own."""
 
 OTHER = ("#9aa3aa", ".")
+LEADER = {"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
 
 STYLE: Any = {
     "font.size": 9,
@@ -270,7 +271,8 @@ def _draw_means(axes: Axes, target: Target, found: Sequence[Agreement], column: 
                 va="center",
                 fontsize=7,
                 color=INK,
-                arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+                arrowprops={**LEADER, "relpos": (1 if is_left else 0, 0.5)},
             )
             _plain(text)
     return low, high
@@ -294,7 +296,7 @@ def _finish(axes: Axes, target: Target, span: tuple[float, float], item: Agreeme
     axes.set_axisbelow(True)
     axes.grid(color=LINE, linewidth=0.5, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    ticks = [tick for tick in MaxNLocator(5).tick_values(*span) if span[0] <= tick <= span[1]]
+    ticks = [tick for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(*span) if span[0] <= tick <= span[1]]
     axes.set(xticks=ticks, yticks=ticks, xlim=span, ylim=span, aspect="equal", ylabel="estimate", xlabel="label")
     lcc, interval = item.values["lcc"], item.intervals.get("lcc")
     figures = [] if math.isnan(lcc) else [f"LCC {lcc:.3f}"]

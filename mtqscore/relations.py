@@ -143,8 +143,10 @@ def relation_lines(found: Sequence[Relation]) -> list[str]:
         found: what `relation_matrix` returned.
 
     Returns:
-        Lines without line ends; a row a pseudo-label, a column a score.
+        Lines without line ends; two rows a pseudo-label, a column a score. None where there are no relations.
     """
+    if not found:
+        return []
     columns = list(dict.fromkeys(item.against for item in found))
     by_place = {(item.pseudo, item.against): item for item in found}
     table = [["", "", *(TITLES.get(name, f"{name} values") for name in columns)]]
