@@ -44,7 +44,7 @@ class Row:
     """One labelled recording.
 
     Args:
-        path: the audio file, absolute.
+        path: the audio file; relative to the working folder if its table was named so.
         split: train, val or test.
         labels: target name to value; a missing label is absent.
         extra: every other column as text.
