@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtqscore.config import TrainConfig
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.network_config import SSL_BUNDLES, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
+from mtqscore.network_config import SSL_BUNDLES, MosaNetConfig, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.spec import TARGETS
 from mtqscore.training import ssl_weights
@@ -256,7 +256,7 @@ def test_a_tuned_model_is_in_the_state_and_needs_its_file_only_once(tmp_path: Pa
     made(waveforms(), LENGTHS).scores.sum().backward()
     assert all(parameter.grad is not None for parameter in made.parameters())
     path.unlink()
-    with pytest.raises(InputError, match="no such file; it is the checkpoint of custom"):
+    with pytest.raises(InputError, match="cannot read weights: No such file"):
         network(config, ("s_mos",))
     again = build(TrainConfig(network=config, targets=("s_mos",)))
     with pytest.raises(RuntimeError, match="load_pretrained"):
@@ -276,9 +276,10 @@ NETWORKS = {
     "mos-ssl": MosSslConfig(ssl=replace(TINY, tune=True, layers="last", custom_like="wav2vec2-base")),
     "xls-r-sqa": XlsRSqaConfig(ssl=replace(TINY, layers="1", custom_like="xls-r-300m")),
 }
+JOINED = MosaNetConfig(channels=(2, 2, 2, 2), lstm_units=4, dense_units=4, ssl=replace(TINY, tune=True))
 
 
-@pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("config", [*NETWORKS.values(), JOINED], ids=[*NETWORKS, "mosa-net"])
 def test_an_utterance_does_not_depend_on_its_companions(config: NetworkConfig) -> None:
     made = network(config).eval()
 
@@ -295,7 +296,7 @@ def test_an_utterance_does_not_depend_on_its_companions(config: NetworkConfig) -
     for item, length in enumerate(LENGTHS):
         alone = judged(waveforms()[item : item + 1, :length], LENGTHS[item : item + 1])
         torch.testing.assert_close(alone[0][0], scores[item], atol=1e-5, rtol=0)
-        torch.testing.assert_close(alone[1][0], frames[item, : alone[1].shape[1]], atol=2e-5, rtol=0)
+        torch.testing.assert_close(alone[1][0], frames[item, : alone[1].shape[1]], atol=2e-5, rtol=5e-5)
         for name, value in alone[2].items():
             total[name] += value
     noise = 1e-6 * max(float(value.abs().max()) for value in gradients.values())
@@ -341,9 +342,10 @@ def test_xls_r_sqa_keeps_its_statistics_free_of_padding() -> None:
     assert all(((scores[:, i] >= t.low) & (scores[:, i] <= t.high)).all() for i, t in enumerate(TARGETS))
 
 
+@pytest.mark.parametrize("kind", [MosSslConfig, XlsRSqaConfig])
 @pytest.mark.parametrize("like", ["wavlm-large", "wavlm-base-plus", "hubert-base", "xls-r-300m"])
-def test_bfloat16_is_close(like: str) -> None:
-    made = network(MosSslConfig(ssl=replace(TINY, custom_like=like, tune=True))).eval()
+def test_bfloat16_is_close(like: str, kind: type[MosSslConfig | XlsRSqaConfig]) -> None:
+    made = network(kind(ssl=replace(TINY, custom_like=like, tune=True))).eval()
     with torch.autocast("cpu", torch.bfloat16):
         rough = made(waveforms(), LENGTHS).scores
     assert rough.dtype == torch.float32
@@ -413,6 +415,9 @@ def test_files_that_are_not_the_weights_are_refused_in_one_line(
     torch.save(good | {bias: torch.zeros(16), "aux.weight": torch.ones(2, 2)}, ugly)
     SslFrontEnd(config).load_pretrained()
     (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+    for name in ("", "gone.pt", "gone.safetensors", "x" * 300 + ".pt"):
+        with pytest.raises(InputError, match="cannot read weights"):
+            SslFrontEnd(replace(TINY, checkpoint=tmp_path / name)).load_pretrained()
     with pytest.raises(InputError, match="not a file of weights"):
         SslFrontEnd(replace(TINY, checkpoint=tmp_path / "x.safetensors")).load_pretrained()
     assert "never" not in capfd.readouterr().out

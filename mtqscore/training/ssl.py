@@ -54,6 +54,11 @@ class SslFrontEnd(nn.Module):
     Args:
         config: which model, which of its hidden states, and whether it is tuned.
 
+    Attributes:
+        width: size of an embedding.
+        trainable: whether the model's own weights are trained, at the rate ``lr``.
+        kept: whether they are in the state dict; else `fingerprint` names them.
+
     Raises:
         UsageError: the model has no such hidden state.
         MissingExtraError: torchaudio is not installed.
@@ -147,7 +152,9 @@ class SslFrontEnd(nn.Module):
             if self.config.normalize_layers:
                 states = [functional.layer_norm(state, (self.width,)) for state in states]
             shares = torch.softmax(self.layer_weights, 0)
-            embedding = torch.stack([share * state.float() for share, state in zip(shares, states, strict=True)]).sum(0)
+            embedding = shares[0] * states[0].float()
+            for share, state in zip(shares[1:], states[1:], strict=True):
+                embedding = embedding + share * state.float()
         return embedding * frame_mask(counts, embedding.shape[1])[:, :, None], counts
 
     def _prepared(self, waveform: Tensor, lengths: Tensor) -> Tensor:
@@ -170,6 +177,7 @@ class SslFrontEnd(nn.Module):
         # The convolution that says where frames are looks 64 frames ahead: there it must find what is beyond any end.
         x = x.masked_fill(~mask[:, :, None], 0.0)
         x = x + transformer.pos_conv_embed(x)
+        # torchaudio's name for: before the first block, rather than after the last.
         if transformer.layer_norm_first:
             x = transformer.layer_norm(x)
         x = transformer.dropout(x)

@@ -102,12 +102,9 @@ def find_weights(config: SslConfig) -> Path:
         config: which model; not a ``custom`` one without a checkpoint.
 
     Raises:
-        InputError: the named checkpoint is not there.
         EnvironmentProblemError: the download failed.
     """
     if config.checkpoint is not None:
-        if not config.checkpoint.is_file():
-            raise InputError(f"{str(config.checkpoint)!r}: no such file; it is the checkpoint of {config.model}")
         return config.checkpoint
     name: str = bundle_of(config)._path
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
@@ -131,18 +128,18 @@ def fetch(url: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply, partial.open("wb") as file:
             size = int(reply.headers.get("Content-Length") or 0)
-            print(f"fetching {url} ({size / 1e9:.2f} GB) to {path}", file=sys.stderr)
+            print(f"fetching {url} ({size / 1e9:.2f} GB) to {str(path)!r}", file=sys.stderr)
             while chunk := reply.read(CHUNK_BYTES):
                 file.write(chunk)
                 if size and sys.stderr.isatty():
-                    print(f"\r{100 * file.tell() // size} %", end="", file=sys.stderr)
+                    print(f"\r{100 * file.tell() // size} %", end="\n" if file.tell() == size else "", file=sys.stderr)
             if size and file.tell() != size:
                 raise OSError(f"{file.tell()} of {size} bytes came")
         partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
         raise EnvironmentProblemError(
-            f"{url}: cannot be fetched ({getattr(error, 'reason', error)}); get it by other means and put it at {path},"
-            " or name its place as checkpoint in the table network.ssl of the settings"
+            f"{url}: cannot be fetched ({getattr(error, 'reason', error)}); get it by other means and put it at"
+            f" {str(path)!r}, or name its place as checkpoint in the table network.ssl of the settings"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -210,6 +207,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{str(path)!r}: damaged, or holds more than tensors, as fairseq's checkpoints do; these are not unpickled:"
             " use the file of torchaudio or of Hugging Face transformers"
         ) from error
+    except OSError as error:
+        raise InputError(f"{str(path)!r}: cannot read weights: {error.strerror or error}") from error
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(f"{str(path)!r}: not a file of weights: {' '.join(str(error).split())}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
