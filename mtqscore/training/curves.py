@@ -24,8 +24,25 @@ _COLOURS = dict(
 )
 
 
-def write_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target] = TARGETS) -> None:
-    """Write ``curves.csv`` and ``curves.png``, replacing what was there.
+def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write ``curves.csv``, replacing what was there.
+
+    Args:
+        folder: the run folder.
+        history: one mapping an epoch.
+
+    Raises:
+        EnvironmentProblemError: it cannot be written.
+    """
+    columns = dict.fromkeys(name for record in history for name in record)
+    with replacing(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in record.items()} for record in history)
+
+
+def draw_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target]) -> None:
+    """Draw ``curves.png``, replacing what was there; it takes longer than the table.
 
     Args:
         folder: the run folder.
@@ -33,24 +50,14 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: 
         targets: the tasks of the network.
 
     Raises:
-        EnvironmentProblemError: a file cannot be written.
+        EnvironmentProblemError: it cannot be written.
     """
-    columns = dict.fromkeys(name for record in history for name in record)
-    with replacing(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
-        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in record.items()} for record in history)
-    with replacing(folder / "curves.png") as partial:
-        _draw(partial, history, targets)
-
-
-def _draw(picture: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(11, 7), facecolor="white")
+    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.07, top=0.955, wspace=0.13, hspace=0.28)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
     (loss, each), (correlation, error) = figure.subplots(2, 2)
     best = max(history, key=lambda record: record["monitor"])["epoch"]
     curves = _Curves(history, best)
@@ -63,15 +70,16 @@ def _draw(picture: Path, history: Sequence[Mapping[str, float]], targets: Sequen
         curves.draw(each, f"train_{name}_loss", label, colour, style)
         curves.draw(correlation, f"val_{name}_lcc", label, colour, style)
         curves.draw(error, f"val_{name}_rmse", label, colour, style, 100 / (target.high - target.low))
+    loss.set_yscale("log")
+    each.set_yscale("log")
     curves.finish(loss, "Loss", "weighted sum over the tasks")
     curves.finish(each, "Training loss by task", "utterance part")
-    curves.finish(correlation, "Validation LCC", "1 is perfect")
-    curves.finish(error, "Validation RMSE", "percent of the scale")
-    for axes in (loss, each):
-        axes.set_yscale("log")
     correlation.set_ylim(None, 1.0)
     error.set_ylim(0.0, None)
-    figure.savefig(picture, dpi=110, format="png")
+    curves.finish(correlation, "Validation LCC", "1 is perfect")
+    curves.finish(error, "Validation RMSE", "percent of the scale")
+    with replacing(folder / "curves.png") as partial:
+        figure.savefig(partial, dpi=110, format="png")
 
 
 class _Curves:
@@ -95,15 +103,20 @@ class _Curves:
 
     def finish(self, axes: Axes, title: str, unit: str) -> None:
         """Add titles, grid, legend and the mark of the best epoch."""
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
         axes.set_title(f"{title}", loc="left", fontsize=11, fontweight="bold", color=_INK)
         axes.set_title(unit, loc="right", fontsize=9, color=_FAINT)
-        axes.set_xlabel("epoch", fontsize=9, color=_FAINT)
+        axes.set_xlabel(f"epoch; the dotted line marks the best one, {self.best:.0f}", fontsize=9, color=_FAINT)
         axes.axvline(self.best, color=_FAINT, linewidth=0.8, linestyle=(0, (2, 3)))
         axes.grid(color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.tick_params(labelsize=9, colors=_FAINT, length=0)
+        if axes.get_yscale() == "log":
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.02)
+        axes.tick_params(which="both", labelsize=9, colors=_FAINT, length=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for side, spine in axes.spines.items():
             spine.set_visible(side == "bottom")

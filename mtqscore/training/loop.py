@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mtqscore.config import TrainConfig
 from mtqscore.errors import MtqscoreError, UsageError
 from mtqscore.training import checkpoint as store
-from mtqscore.training.curves import write_curves
+from mtqscore.training.curves import draw_curves, write_curves
 from mtqscore.training.dataset import Batch, Recordings, training_batches
 from mtqscore.training.distributed import ALONE, Ranks
 from mtqscore.training.history import Record, Sums, agreement_of, best_epoch, line, make_record
@@ -35,6 +35,9 @@ FREE_SETTINGS = frozenset({"threads", "memory_limit_gb", "device", "checkpoint_m
 
 EMA_WARMUP = 10
 """The average follows closely at first: its decay is (1 + n) / (10 + n) until that exceeds the configured one."""
+
+DRAW_EVERY_S = 60.0
+"""The picture of the curves takes longer than a short epoch."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Trainer:
         self.sums = Sums()
         self.history: list[Record] = []
         self._random: dict[str, Tensor] = {}
+        self._drawn_s = time.monotonic()
         if saved is not None:
             self._restore(saved)
         ranks.agree([self.epoch, self.step], "where the run stands")
@@ -147,8 +151,7 @@ class Trainer:
                 self._save()
                 self._keep_best()
                 board.epoch(self.epoch * self.steps_per_epoch, record)
-                if self.ranks.first:
-                    write_curves(self.folder, self.history, self.network.targets)
+                self._show()
                 self.watch.message(line(self.history, self.network.targets, self.config))
         return self._finish()
 
@@ -253,6 +256,14 @@ class Trainer:
                 state |= store.describe_front_end(self.network)
                 store.write_checkpoint(self.folder / name, self.config, {"average": self.average.state_dict()}, state)
 
+    def _show(self) -> None:
+        if not self.ranks.first:
+            return
+        write_curves(self.folder, self.history)
+        if time.monotonic() - self._drawn_s >= DRAW_EVERY_S:
+            draw_curves(self.folder, self.history, self.network.targets)
+            self._drawn_s = time.monotonic()
+
     def _saved(self) -> store.Checkpoint | None:
         path = self.folder / store.LAST_FILE
         if not path.is_file():
@@ -288,6 +299,7 @@ class Trainer:
         val = agreement_of(self.history[best - 1], self.network.targets)
         summary |= {"epochs": self.epoch, "seconds": seconds, "val": val}
         if self.ranks.first:
+            draw_curves(self.folder, self.history, self.network.targets)
             write_json(self.folder / "results.json", summary)
         return summary
 
