@@ -147,14 +147,14 @@ class SslFrontEnd(nn.Module):
             counts = frame_counts(lengths)
             states = self._hidden_states(self._prepared(waveform, lengths), lengths, counts)
         if self.layer_weights is None:
-            embedding = states[-1].float()
+            embedding = states[-1].to(waveform.dtype)
         else:
             if self.config.normalize_layers:
                 states = [functional.layer_norm(state, (self.width,)) for state in states]
             shares = torch.softmax(self.layer_weights, 0)
-            embedding = shares[0] * states[0].float()
+            embedding = shares[0] * states[0].to(waveform.dtype)
             for share, state in zip(shares[1:], states[1:], strict=True):
-                embedding = embedding + share * state.float()
+                embedding = embedding + share * state.to(waveform.dtype)
         return embedding * frame_mask(counts, embedding.shape[1])[:, :, None], counts
 
     def _prepared(self, waveform: Tensor, lengths: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class SslFrontEnd(nn.Module):
         x = transformer.dropout(x)
         attend: dict[str, Tensor] = {}
         if padded and self._relative_positions:
-            attend = {"key_padding_mask": torch.zeros(mask.shape, device=x.device).masked_fill(~mask, -torch.inf)}
+            attend = {"key_padding_mask": torch.zeros_like(mask, dtype=waveform.dtype).masked_fill(~mask, -torch.inf)}
         elif padded:
             attend = {"attention_mask": mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)}
         states, bias = [x], None
