@@ -99,9 +99,9 @@ def test_one_recording_gives_what_the_published_network_gives(samples):
     scores, frame_scores, mask = network(clip[None], torch.tensor([samples]))
     expected_scores, expected_frame_scores, expected_penalty = plain(clip)
     assert mask.all()
-    assert expected_frame_scores.std(dim=0).min() > 1e-3, "nothing to compare: the frames are alike"
-    torch.testing.assert_close(scores[0], expected_scores, atol=1e-5, rtol=0)
-    torch.testing.assert_close(frame_scores[0], expected_frame_scores, atol=1e-5, rtol=0)
+    assert expected_frame_scores.std(dim=0).min() > 2e-4, "nothing to compare: the frames are alike"
+    torch.testing.assert_close(scores[0], expected_scores, atol=3e-6, rtol=0)
+    torch.testing.assert_close(frame_scores[0], expected_frame_scores, atol=3e-6, rtol=0)
     penalty = network.penalty()
     torch.testing.assert_close(penalty, expected_penalty, atol=1e-5, rtol=1e-5)
     (scores.sum() + penalty).backward()
@@ -161,6 +161,15 @@ def test_dropping_the_pseudo_heads_keeps_the_others_to_the_bit(batch, kind):
     assert torch.equal(slim_scores, scores[:, :3])
     assert torch.equal(slim_frames, frames[:, :, :3])
     assert set(network.heads) == {target.name for target in TARGETS}
+
+
+def test_what_tasks_share_starts_alike_whatever_the_tasks():
+    def start(targets: tuple) -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        return MosaNet(dataclasses.replace(SMALL, ssl=CUSTOM), targets).state_dict()
+
+    few, all_six = start(SUPERVISED), start(TARGETS)
+    assert all(torch.equal(value, all_six[name]) for name, value in few.items())
 
 
 def test_activations(batch):

@@ -55,7 +55,8 @@ class _Attention(torch.autograd.Function):
                     rounded = weights.to(query.dtype)
                     overlap = rounded @ rounded.t()
                     found[item] = overlap.float().square().sum() - 2.0 * weights.square().sum() + count
-                saved += [weights, overlap]
+                if any(ctx.needs_input_grad):
+                    saved += [weights, overlap]
         ctx.counts, ctx.redundancy = counts, redundancy
         ctx.save_for_backward(query, key, numbers, values, *saved)
         return values, found

@@ -70,8 +70,8 @@ class MosaNet(Network):
 
     The bins run from high to low frequency. Keras pads the strided convolutions on the side of the high frequencies
     (at 257, 86 and 29 bins), and torch on the other one: turned round, both see the same windows without a copy.
-    Weights are drawn as Keras draws them. With other starts these twelve convolutions without normalisation lose the
-    signal.
+    Weights are drawn as Keras draws them: with torch's own start, six times less power would come out of each of the
+    twelve convolutions. What all tasks share is drawn first, so that it does not depend on which tasks there are.
 
     Args:
         config: sizes and constants.
@@ -97,19 +97,17 @@ class MosaNet(Network):
         self.recurrent = MaskedBlstm(width, config.lstm_units)
         self.dense = nn.Linear(2 * config.lstm_units, config.dense_units)
         self.dropout = nn.Dropout(config.dropout)
-        self.heads = nn.ModuleDict(
-            {
-                target.name: SelfAttentionHead(target, config.dense_units, config.activation == "bounded")
-                for target in targets
-            }
-        )
         self.ssl, self.bottleneck = None, None
         if config.ssl is not None:
             self.ssl = SslFrontEnd(config.ssl)
             self.bottleneck = nn.Linear(self.ssl.width, width)
-            self.bottleneck.apply(start_as_keras)
-        for module in (self.blocks, self.recurrent, self.dense):
-            module.apply(start_as_keras)
+        for module in (self.blocks, self.recurrent, self.dense, self.bottleneck):
+            if module is not None:
+                module.apply(start_as_keras)
+        bounded = config.activation == "bounded"
+        self.heads = nn.ModuleDict(
+            {target.name: SelfAttentionHead(target, config.dense_units, bounded) for target in targets}
+        )
         self._redundancy: Tensor | None = None
 
     def forward(self, waveform: Tensor, lengths: Tensor, recolour: Tensor | None = None) -> Estimates:
