@@ -195,8 +195,16 @@ class _Store:
             first, *lines = path.read_text(encoding="utf-8").splitlines()
             if self._same(json.loads(first)):
                 for line in lines:
-                    values += json.loads(line)
+                    values += self._checked(json.loads(line))
         return values
+
+    def _checked(self, said: list[list[float | None]]) -> list[list[float | None]]:
+        """Values of some recordings as they were written; anything else was not written here."""
+        count = len(self.teacher.targets)
+        fits = isinstance(said, list) and all(isinstance(line, list) and len(line) == count for line in said)
+        if not fits or not all(value is None or isinstance(value, float) for line in said for value in line):
+            raise ValueError("no estimates")
+        return said
 
     def _keep(self, table: Path, values: Sequence[Sequence[float | None]]) -> None:
         names = self.teacher.targets

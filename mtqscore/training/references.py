@@ -34,8 +34,8 @@ SIMULATED_COLUMN = "chain"
 LENGTH_TOLERANCE_S = 0.5
 """A recording and its reference may differ so much: processing delays, and cuts off the end."""
 
-STRANGER_STOI = 0.3
-"""With the largest SDI, a STOI below this is what unrelated recordings have, or speech that is lost in noise."""
+STRANGER_STOI = 0.45
+"""With the largest SDI, a STOI below this is what unrelated recordings have; of 32,000 simulated ones, 0.4 %."""
 
 THREADS = 8
 """Files that are opened at once to read their headers."""
