@@ -96,26 +96,27 @@ class _Places:
     """
 
     def __init__(self, folders: Sequence[Path], rows: Sequence[Row]) -> None:
-        self._folders = folders
+        self._folders = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100 - follows no links
         self._rows = rows
-        self._as_named = {os.path.abspath(row.path): row.path for row in rows}  # noqa: PTH100 - follows no links
+        self._as_named = {os.path.abspath(row.path): row.path for row in rows}  # noqa: PTH100
         self._as_resolved: dict[str, Path] | None = None
 
     def find(self, name: str) -> Path | None:
         """Find a recording by its name, as it stands or as ``assess --csv`` wrote it; None if there is none."""
-        places = list(self._candidates(name))
-        for place in places:
-            if (path := self._as_named.get(os.path.abspath(place))) is not None:  # noqa: PTH100
+        for place in self._candidates(name):
+            if (path := self._as_named.get(place)) is not None:
                 return path
         # Following links asks the file system for every part of a path: only where the names do not tell.
         if self._as_resolved is None:
             self._as_resolved = {os.path.realpath(row.path): row.path for row in self._rows}
-        return next((path for place in places if (path := self._as_resolved.get(os.path.realpath(place)))), None)
+        known = self._as_resolved
+        return next((path for place in self._candidates(name) if (path := known.get(os.path.realpath(place)))), None)
 
-    def _candidates(self, name: str) -> Iterator[Path]:
+    def _candidates(self, name: str) -> Iterator[str]:
         for text in dict.fromkeys((name, from_text(unguarded(name)))):
             if text and "\0" not in text:
-                yield from (folder / text for folder in self._folders)
+                # Plain text: a table may name a hundred thousand recordings.
+                yield from (os.path.normpath(os.path.join(folder, text)) for folder in self._folders)  # noqa: PTH118
 
 
 def _numbers(record: Mapping[str, str], where: str) -> dict[str, float]:

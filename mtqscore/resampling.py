@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from mtqscore import stats
 from mtqscore.stats import FEW_VALUES, Floats, Interval
 
-COUNTS_AT_ONCE = 500_000
-"""Draws times pairs that are looked at together: bounds the memory to some 50 MB."""
+COUNTS_AT_ONCE = 100_000
+"""Draws times pairs that are looked at together: what fits into a processor's cache is twice as quick."""
 
 EXACT_PAIRS = 1_000
 """Up to so many, KTAU of a draw is computed from all pairs of pairs; above, it is taken as linear in the counts, which
