@@ -10,6 +10,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.evaluation import ALL_FILES, Agreement, Estimates, Level, group_of
+from mtqscore.evaluation import ALL_FILES, Agreement, Estimates, Level, Over, group_of
 from mtqscore.manifest import Row
 from mtqscore.report.agreement import group_name, title_of
 from mtqscore.report.output import write_problem
@@ -40,6 +41,9 @@ MOST_DOTS = 1_000
 CELLS = 55
 NAMED_GROUPS = 24
 """So many means carry their names; there is no room for more."""
+
+LEAST_SPAN = 0.15
+"""Shortest axis of a panel of means, as a share of the scale."""
 
 NAME_GAP = 0.042
 """Least distance of names that stand one above the other, as a share of the panel."""
@@ -141,7 +145,8 @@ def draw_scatter(picture: Path, rows: Sequence[Row], estimates: Mapping[Path, Es
         partial.write_bytes(content.getvalue())
         partial.replace(picture)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise write_problem(str(picture), error) from error
 
 
@@ -165,18 +170,20 @@ def _figure(rows: Sequence[Row], estimates: Mapping[Path, Estimates], scatter: S
         band, place = divmod(index, abreast)
         known = [row for row in rows if target.name in row.labels and target.name in estimates.get(row.path, {})]
         points = np.array([[row.labels[target.name], estimates[row.path][target.name]] for row in known]).T
-        span = _span(target.low, target.high, points)
+        span = _span(min(target.low, points.min()), max(target.high, points.max()), room=0.03)
         axes = grid[band * (deep // bands), place]
         groups = None if scatter.colour is None else [group_of(row, scatter.colour) for row in known]
         cells += _draw_files(axes, points, span, palette, groups)
-        _finish(axes, target, span, _agreement(scatter.found, target, None), "recordings")
+        _finish(axes, span, _agreement(scatter.found, target, ALL_FILES), "recordings")
         if column is not None:
             axes = grid[band * 2 + 1, place]
             span = _draw_means(axes, target, scatter.found, column)
-            _finish(axes, target, span, _agreement(scatter.found, target, column), f"means by {printable(column)}")
+            means = _agreement(scatter.found, target, Over(Level.MEANS, column))
+            _finish(axes, span, means, f"means by {printable(column)}")
     _tell_counts(figure, grid, cells)
     _tell_colours(figure, palette)
-    _plain(figure.suptitle(f"Estimates of {_short(scatter.name)} against labels", x=0.01, ha="left", fontsize=11))
+    name = _short(scatter.name, 25 * abreast)
+    _plain(figure.suptitle(f"Estimates of {name} against labels", x=0.01, ha="left", fontsize=11))
     return figure
 
 
@@ -184,25 +191,18 @@ def _has_means(item: Agreement) -> bool:
     return item.over.level is Level.MEANS and item.pairs > 1
 
 
-def _agreement(found: Sequence[Agreement], target: Target, column: str | None) -> Agreement:
-    wanted = ALL_FILES if column is None else None
-    return next(
-        item
-        for item in found
-        if item.target == target.name
-        and (item.over == wanted if wanted else item.over.level is Level.MEANS and item.over.column == column)
-    )
+def _agreement(found: Sequence[Agreement], target: Target, over: Over) -> Agreement:
+    return next(item for item in found if item.target == target.name and item.over == over)
 
 
-def _span(low: float, high: float, points: Floats) -> tuple[float, float]:
-    """Both axes: at least from low to high, and as far as the points go."""
-    low, high = min(low, float(points.min())), max(high, float(points.max()))
-    room = 0.03 * (high - low) or 0.1
-    return low - room, high + room
+def _span(low: float, high: float, room: float) -> tuple[float, float]:
+    """Both axes, with room on either side, a share of their length."""
+    margin = room * (high - low)
+    return float(low - margin), float(high + margin)
 
 
-_Palette = dict[str, tuple[str, str]]
-"""Colour and shape of each group."""
+_Palette = dict[str, int]
+"""Number of each group in `SERIES`; the last, beyond them, stands for all others."""
 
 
 def _palette(rows: Sequence[Row], column: str | None) -> _Palette:
@@ -211,7 +211,7 @@ def _palette(rows: Sequence[Row], column: str | None) -> _Palette:
         return {}
     counts = Counter(group_of(row, column) for row in rows)
     most = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    return {name: SERIES[index] if index < len(SERIES) else OTHER for index, name in enumerate(most)}
+    return {name: min(index, len(SERIES)) for index, name in enumerate(most)}
 
 
 def _draw_files(
@@ -224,10 +224,10 @@ def _draw_files(
     alpha = float(np.clip(40 / math.sqrt(max(many, 1)), 0.25, 0.85))
     look: dict[str, Any] = {"alpha": alpha, "linewidths": 0, "rasterized": many > MOST_DOTS}
     if groups is not None:
-        names = np.array([*map(list(palette).index, groups)])
+        numbers = np.array([palette[name] for name in groups])
         # The most frequent first, so that the rare lie on top.
-        for index, (colour, marker) in enumerate(palette.values()):
-            of_group = names == index
+        for number, (colour, marker) in enumerate((*SERIES, OTHER)):
+            of_group = numbers == number
             axes.scatter(truth[of_group], estimate[of_group], s=size, c=colour, marker=marker, **look)
         return []
     if many <= MOST_DOTS:
@@ -243,15 +243,17 @@ def _draw_files(
 
 
 def _draw_means(axes: Axes, target: Target, found: Sequence[Agreement], column: str) -> tuple[float, float]:
-    """Draw the means of groups with their names; return both axes, which reach as far as the means do."""
+    """Draw the means of groups with their names; return both axes, which reach a little further than the means do."""
     groups = [
         item
         for item in found
         if item.target == target.name and item.over.level is Level.GROUP and item.over.column == column
     ]
     points = np.array([[item.mean_label, item.mean_estimate] for item in groups]).T
-    low, high = _span(math.inf, -math.inf, points)
-    axes.scatter(points[0], points[1], s=24, c=DOT, alpha=0.9, linewidths=0, zorder=3)
+    # What differs by little shall look so.
+    lacking = max(0.0, LEAST_SPAN * (target.high - target.low) - np.ptp(points)) / 2
+    low, high = _span(points.min() - lacking, points.max() + lacking, room=0.1)
+    axes.scatter(points[0], points[1], s=24, c=DOT, alpha=0.9, linewidths=0, zorder=5)
     if len(groups) > NAMED_GROUPS:
         return low, high
     # Names stand in two columns off the diagonal: at the upper left what is judged too well, the others at the lower
@@ -286,7 +288,7 @@ def _spread(wanted: Sequence[float]) -> Floats:
     return np.asarray(np.clip(lowest, NAME_GAP, highest) + steps, dtype=np.float64)
 
 
-def _finish(axes: Axes, target: Target, span: tuple[float, float], item: Agreement, what: str) -> None:
+def _finish(axes: Axes, span: tuple[float, float], item: Agreement, what: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_visible(True)
@@ -303,7 +305,7 @@ def _finish(axes: Axes, target: Target, span: tuple[float, float], item: Agreeme
     if interval is not None and not math.isnan(interval.low):
         figures[-1] += f" ({interval.low:.3f} to {interval.high:.3f})"
     figures.append(f"RMSE {item.values['rmse']:.3f}")
-    title = f"{title_of(target.name)}, {item.pairs:,} {_short(what, 30)}"
+    title = f"{title_of(item.target)}, {item.pairs:,} {_short(what, 30)}"
     _plain(axes.set_title(title, loc="left", fontsize=9, pad=17))
     axes.text(0, 1.02, " · ".join(figures), transform=axes.transAxes, fontsize=7.5, color=SOFT)
 
@@ -326,12 +328,10 @@ def _tell_colours(figure: Figure, palette: _Palette) -> None:
         return
     from matplotlib.lines import Line2D
 
-    shown = [name for name, look in palette.items() if look != OTHER]
-    labels = [_short(group_name(name)) for name in shown]
-    looks = [palette[name] for name in shown]
-    if len(palette) > len(shown):
-        labels.append(f"{len(palette) - len(shown)} others")
-        looks.append(OTHER)
+    labels = [_short(group_name(name)) for name in list(palette)[: len(SERIES)]]
+    if others := len(palette) - len(labels):
+        labels.append("1 other" if others == 1 else f"{others:,} others")
+    looks = (*SERIES, OTHER)[: len(labels)]
     handles = [Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5) for colour, marker in looks]
     # A label that begins with an underscore would be left out.
     labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
