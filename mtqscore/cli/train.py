@@ -193,7 +193,7 @@ def train(
         "teacher": teacher,
         "targets": [name.strip() for name in targets.split(",")] if targets is not None else None,
         "loss": loss,
-        "alpha": _per_target("--alpha", alpha) if alpha else None,
+        "alpha": _one_or_all(_per_target("--alpha", alpha)) if alpha else None,
         "delta": _per_target("--delta", delta) if delta else None,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -267,11 +267,16 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
 
 
 def _check_extra() -> None:
-    """Refuse before anything is read if what trains is not installed."""
-    try:
-        import mtqscore.training.recipes  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("mtqscore train", "train", error.name or "?") from error
+    """Refuse before a corpus is read if what trains is not installed; importing it would take seconds."""
+    from importlib.util import find_spec
+
+    for module in ("torch", "safetensors", "matplotlib", "scipy", "pesq", "pystoi"):
+        try:
+            missing = find_spec(module) is None
+        except ModuleNotFoundError:
+            missing = True
+        if missing:
+            raise MissingExtraError("mtqscore train", "train", module)
 
 
 def _say_nothing(_text: str) -> None:
@@ -291,6 +296,10 @@ def _per_target(option: str, texts: list[str]) -> dict[str, float]:
         except ValueError as error:
             raise UsageError(f"{option} {text}: give a number, or TARGET=NUMBER") from error
     return values
+
+
+def _one_or_all(values: dict[str, float]) -> float | dict[str, float]:
+    return values["default"] if [*values] == ["default"] else values
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
