@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -133,6 +134,8 @@ class Ranks:
 ALONE = Ranks()
 """A run of one process."""
 
+_RUNS = itertools.count()
+
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
@@ -153,6 +156,8 @@ def processes(device: str) -> Iterator[Ranks]:
         return
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", rank, count, timeout=WAIT)))  # type: ignore[attr-defined]
+        # A second run of the same processes must not find what the first left there.
+        store = dist.PrefixStore(f"run-{next(_RUNS)}", store)  # type: ignore[attr-defined]
         backend = "gloo" if device == "cpu" or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WAIT)
     except (RuntimeError, ValueError) as error:

@@ -1,0 +1,108 @@
+"""Several processes on one run give what one gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtqscore.network_config import MosaNetConfig
+from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
+from mtqscore.training.distributed import Ranks
+from mtqscore.training.loop import Watch
+from mtqscore.training.run import train_run
+from tests.training_kit import QUIET, SMALL, small_config, write_corpus
+
+ROOT = Path(__file__).parent.parent
+NETWORKS = {"compact": SMALL, "mosa-net": MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)}
+
+
+def config(network: str, **changes: object):
+    """Batches of 17 of 18 recordings: in the last one there is nothing for the second process."""
+    settings = {"batch_size": 17, "optimizer": "sgd", "lr": 2e-2, "max_clip_s": 0.7, "silence_share": 0.3}
+    return small_config(**{**settings, "network": NETWORKS[network], "epochs": 2, **changes})
+
+
+def step_losses(corpus: Path, folder: Path, **settings: object) -> list[str]:
+    notes: list[str] = []
+    train_run(corpus, folder, config(**settings), Watch(lambda *note: notes.append(note[2]), QUIET.message))
+    return notes
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from tests.test_training_distributed import step_losses
+corpus, folder, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+for one in settings:
+    notes = step_losses(corpus, folder / one["network"], **one)
+    if notes:
+        (folder / one["network"] / "notes.json").write_text(json.dumps(notes))
+"""
+
+
+def torchrun(processes: int, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **options}
+    return subprocess.run(
+        [*launcher, *command], cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=200
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 24)
+
+
+def test_two_processes_give_the_losses_and_weights_of_one(corpus, tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    settings = [{"network": "compact"}, {"network": "mosa-net"}]
+    done = torchrun(2, str(tmp_path / "worker.py"), str(corpus), str(tmp_path), json.dumps(settings))
+    assert done.returncode == 0, done.stderr
+    for one in settings:
+        two = tmp_path / one["network"]
+        alone = tmp_path / f"{one['network']}-alone"
+        notes = step_losses(corpus, alone, **one)
+        assert json.loads((two / "notes.json").read_text()) == notes, "the losses of every step, to three digits"
+        histories = [read_checkpoint(folder / LAST_FILE).state["history"] for folder in (alone, two)]
+        for record, other in zip(*histories, strict=True):
+            for name in ("train_loss", "val_loss", "train_s_mos_loss", "val_pesq_rmse"):
+                assert other[name] == pytest.approx(record[name], rel=1e-5), name
+        first, second = (read_checkpoint(folder / LAST_FILE).part("model") for folder in (alone, two))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(
+                second[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text
+            )
+        # One process goes on with what two have begun, and the other way round nothing else would happen.
+        going_on = step_losses(corpus, two, **one)
+        assert going_on == [], "the run is finished, whoever asks"
+
+
+def test_a_failing_process_ends_all_with_one_line(tmp_path):
+    bad = write_corpus(tmp_path / "bad", 12)
+    (bad / "5.flac").write_bytes(b"fLaC no more")
+    command = ["-m", "mtqscore", "train", "--data", str(bad), "--out", str(tmp_path / "run"), "--threads", "1"]
+    done = torchrun(2, *command)
+    assert done.returncode != 0
+    own = [line for line in done.stderr.splitlines() if line.startswith("mtqscore: ")]
+    assert len(own) == 1, done.stderr
+    assert "5.flac" in own[0]
+    assert (
+        "Traceback (most recent call last)"
+        not in done.stderr.split("ChildFailedError")[0].split("torch/distributed")[0]
+    )
+
+
+@pytest.mark.parametrize(("items", "processes"), [(7, 2), (2, 3), (1, 2), (6, 3), (1, 1)])
+def test_every_item_of_a_batch_is_taken_once(items, processes):
+    shards = [Ranks(rank, processes).share(items) for rank in range(processes)]
+    taken = [item for shard in shards if not shard.idle for item in range(shard.first, shard.stop)]
+    assert taken == list(range(items))
+    assert sum(shard.weight for shard in shards) == pytest.approx(1.0)
+    assert all(shard.stop > shard.first for shard in shards), "all must do every step"
