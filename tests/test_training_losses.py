@@ -88,3 +88,41 @@ def test_missing_labels_add_nothing_and_give_no_gradient():
 def test_unknown_target_is_named():
     with pytest.raises(UsageError, match="csig"):
         MplLoss(small_config(delta={"default": 1.0, "csig": 1.0}))
+
+
+@pytest.mark.parametrize(("kind", "value"), [("mse", 2.25), ("mae", 1.5), ("huber", 1.0)])
+def test_squared_error_is_not_halved_and_absolute_error_is_a_line(kind, value):
+    assert float(loss_of(1.5, small_config(loss=kind))) == pytest.approx(6 * 2 * value, rel=1e-5)
+
+
+def test_alpha_by_target():
+    config = small_config(alpha={"default": 0.5, "s_mos": 0.0, "sdi": 2.0})
+    assert float(loss_of(1.0, config)) == pytest.approx(0.5 * (1.0 + 4 * 1.5 + 3.0), rel=1e-5)
+
+
+def test_raw_units_weigh_errors_as_they_are():
+    """STOI and SDI are off by a quarter and three eighths of an MOS point, PESQ by five quarters."""
+    config = small_config(target_scale="raw", loss="mse")
+    expected = 2 * (3 * 1.0 + 1.25**2 + 0.25**2 + 0.375**2)
+    assert float(loss_of(1.0, config)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_of_shares_add_up_to_that_of_the_whole():
+    torch.manual_seed(0)
+    labels = LABELS.repeat(5, 1)
+    labels[0, 0] = labels[3, 1] = labels[4, 1] = torch.nan
+    labels[:, 5] = torch.nan
+    frames = labels[:, None].nan_to_num(1.0) + torch.randn(5, 3, 6)
+    scores, counts = frames.mean(dim=1), torch.tensor([1, 2, 3, 3, 1])
+    loss = MplLoss(small_config())
+    whole = loss(estimates(scores, frames, counts), labels)
+    present = (~labels.isnan()).sum(dim=0)
+    shares = [
+        loss(estimates(scores[part], frames[part], counts[part]), labels[part], present=present)
+        for part in (slice(0, 3), slice(3, 5))
+    ]
+    assert float(shares[0].total + shares[1].total) == pytest.approx(float(whole.total), rel=1e-6)
+    torch.testing.assert_close(shares[0].utterance + shares[1].utterance, whole.utterance, equal_nan=True)
+    assert float(loss.total(whole.utterance.nan_to_num(), whole.frame.nan_to_num())) == pytest.approx(
+        float(whole.total)
+    )
