@@ -220,6 +220,17 @@ def test_filters_pass_their_bands():
     assert (low.diff() <= 0).all(), "filters do not run from high to low"
 
 
+def test_compression_is_linear_below_one_and_logarithmic_above():
+    loud = torch.from_numpy(paused_tone(3_000, 0.3, 1))[None]
+    plain, compressed = SincConv(), SincConv(compressed=True)
+    for gain, expected in ((1e-3, lambda x: x), (1e4, lambda x: x.sign() * torch.log(2 * x.abs()))):
+        x = plain(gain * loud, torch.tensor([3_000]))
+        x, found = (values[:, :, 40:200] for values in (x, compressed(gain * loud, torch.tensor([3_000]))))
+        large = x.abs() > 100 if gain > 1 else x.abs() < 0.01
+        assert large.float().mean() > 0.5
+        torch.testing.assert_close(found[large], expected(x)[large], atol=1e-4, rtol=1e-4)
+
+
 def test_equaliser_has_its_gains_and_no_delay():
     waveform = torch.zeros(2, 4_000)
     waveform[:, 2_000] = 1.0

@@ -38,12 +38,17 @@ class SincConv(nn.Module):
     Padding is TensorFlow's "SAME", which depends on the length: an item of n samples gives ceil(n / 256) frames, and of
     the samples that these lack half are put before the first one. It follows each item's own length, so that neither
     padding nor batch change a frame.
+
+    Args:
+        compressed: give asinh of what is filtered, linear below 1 and logarithmic above: it then has the range of a
+            log spectrum. Not so published.
     """
 
     window: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, compressed: bool = False) -> None:
         super().__init__()
+        self.compressed = compressed
         highest_mel = _hz_to_mel(torch.tensor(SAMPLE_RATE_HZ / 2, dtype=torch.float64))
         middle_hz = _mel_to_hz(torch.linspace(FIRST_MEL, float(highest_mel), BINS, dtype=torch.float64))
         low_hz, high_hz = middle_hz.roll(1), middle_hz.roll(-1)
@@ -79,7 +84,7 @@ class SincConv(nn.Module):
         windows = padded.gather(1, place).reshape(len(waveform), frames, HOP_SAMPLES)[:, :, :TAPS]
         mask = frame_mask(-(-lengths // HOP_SAMPLES), frames)
         filtered: Tensor = (windows @ self.kernels()) * mask[:, :, None].to(windows.dtype)
-        return filtered
+        return torch.asinh(filtered) if self.compressed else filtered
 
     @staticmethod
     def frame_positions(samples: int) -> Tensor:

@@ -82,7 +82,7 @@ class MosaNet(Network):
         super().__init__(targets)
         self.config = config
         self.spectrum = MagnitudeSpectrum() if config.spectrum == "magnitude" else PowerSpectrum(CompactConfig())
-        self.sinc = SincConv() if config.sinc else None
+        self.sinc = SincConv(compressed=config.spectrum == "log") if config.sinc else None
         channels = (1, *config.channels)
         self.blocks = nn.ModuleList(
             ConvBlock(inputs, outputs, config.convolutions, 1 if block else config.time_stride)
