@@ -117,7 +117,8 @@ class MosaNetConfig:
     Args:
         kind: names this network.
         spectrum: ``magnitude`` with the level by the peak, as published, or ``log`` for the level-free log power
-            spectrum of the compact network, with the level by the power of the active frames.
+            spectrum of the compact network, with the level by the power of the active frames and the filter bank
+            compressed (asinh).
         sinc: join the learnable SincConv filter bank.
         ssl: join a self-supervised front end; None for none.
         channels: channels of the convolution blocks, first to last; each block keeps a third of the frequencies.
