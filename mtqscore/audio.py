@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from mtqscore.errors import InputError
+from mtqscore.inputs import is_remote
 from mtqscore.libraries import load_library
 from mtqscore.scores import Status
 from mtqscore.spec import SAMPLE_RATE_HZ
@@ -84,8 +85,10 @@ class FileSource:
         UnscorableError: the file cannot be opened as audio.
     """
 
+    _has_name = True
+
     def __init__(self, path: str) -> None:
-        self._handle, self._before = _open_regular(path)
+        self._handle, self._before = self._open(path)
         try:
             self._path = path
             self._sound = self._open_sound()
@@ -99,15 +102,16 @@ class FileSource:
         self.full_scale = _FULL_SCALE.get(self.subtype, 1.0)
         self._truncated = _log_says_truncated(self._sound.extra_info)
 
+    def _open(self, path: str) -> tuple[int, os.stat_result]:
+        return _open_regular(path)
+
     def _open_sound(self) -> Any:
         soundfile = load_library("soundfile")
 
         if self._before.st_size == 0:
             raise UnscorableError(Status.EMPTY, "the file has no bytes")
         try:
-            # By descriptor, so that the extension decides nothing; on Windows C libraries do not share those.
-            by_path = os.name == "nt"
-            sound = soundfile.SoundFile(self._path if by_path else self._handle, closefd=False)
+            sound = soundfile.SoundFile(self._readable(), closefd=False)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.rstrip(".")
             raise UnscorableError(Status.UNREADABLE, f"no audio format that can be decoded ({detail})") from error
@@ -117,6 +121,12 @@ class FileSource:
             sound.close()
             raise UnscorableError(Status.UNREADABLE, f"its header claims a sample rate of {sound.samplerate} Hz")
         return sound
+
+    def _readable(self) -> Any:
+        # By descriptor, so that the extension decides nothing; on Windows C libraries do not share those.
+        if os.name != "nt":
+            return self._handle
+        return self._path if self._has_name else open(self._handle, "rb", closefd=False)
 
     def __enter__(self) -> Self:
         return self
@@ -131,7 +141,7 @@ class FileSource:
         return self._truncated
 
     @property
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int | None, int | None]:
         """What told the file's content from an earlier one when it was opened; see `stamp_of`."""
         return stamp_of(self._before)
 
@@ -192,6 +202,20 @@ class FileSource:
                 yield block
         except (soundfile.SoundFileError, UnscorableError):
             return
+
+
+def open_recording(path: str) -> FileSource:
+    """Open a file of this machine, or one with a scheme such as ``s3://``.
+
+    Raises:
+        UnscorableError: it cannot be opened as audio.
+        EnvironmentProblemError: a store does not answer, or its library is missing.
+    """
+    if is_remote(path):
+        from mtqscore.fetch import RemoteSource
+
+        return RemoteSource(path)
+    return FileSource(path)
 
 
 class ArraySource:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mtqscore.audio import ArraySource, FileSource, Resampler, Source, UnscorableError
 from mtqscore.errors import EnvironmentProblemError
-from mtqscore.inputs import Input
+from mtqscore.inputs import Input, is_remote
 from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound, sound_level_db
 from mtqscore.scores import Flag, Status
 from mtqscore.spec import SAMPLE_RATE_HZ
@@ -24,6 +24,8 @@ from mtqscore.windows import Windower, level_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mtqscore.fetch import Download, FetchAhead
 
 VOICES_AT_ONCE = 16
 """Channels that are followed in one pass over a file; more take more passes, not more memory."""
@@ -226,9 +228,12 @@ class Recording:
         item: the file, or the array with its rate.
         plan: how to cut it.
         stop: set when nobody wants the rest.
+        download: of a file that is not on this machine.
     """
 
-    def __init__(self, item: Input | ArraySource, plan: Plan, stop: threading.Event) -> None:
+    def __init__(
+        self, item: Input | ArraySource, plan: Plan, stop: threading.Event, download: Download | None = None
+    ) -> None:
         self.path = item.path if isinstance(item, Input) else None
         self.size_bytes: int | None = None
         self.modified_ns: int | None = None
@@ -236,6 +241,7 @@ class Recording:
         self._item = item
         self._plan = plan
         self._stop = stop
+        self._download = download
         self._queue: queue.Queue[Window | list[Heard]] = queue.Queue(WINDOWS_AHEAD)
         self._fault: EnvironmentProblemError | None = None
 
@@ -274,13 +280,20 @@ class Recording:
             return decode(self._item, self._plan, self._put, self._stop.is_set)
         if self._item.status is not Status.OK:
             raise UnscorableError(self._item.status, self._item.reason)
-        with FileSource(self._item.path) as source:
+        with self._open(self._item.path) as source:
             self.size_bytes, self.modified_ns = source.stamp
             self.channel_count = source.channels
             heard = decode(source, self._plan, self._put, self._stop.is_set)
             if source.changed:
                 raise UnscorableError(Status.CHANGED, "the file was written to while it was read; score it again")
             return heard
+
+    def _open(self, path: str) -> FileSource:
+        if self._download is None:
+            return FileSource(path)
+        from mtqscore.fetch import RemoteSource
+
+        return RemoteSource(path, self._download)
 
     def _channel(self) -> str:
         return "" if self._plan.channels == "each" else self._plan.channels
@@ -308,19 +321,32 @@ class DecodeAhead(AbstractContextManager["DecodeAhead"]):
         self._ahead = ahead
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._fetch_ahead: FetchAhead | None = None
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        if self._fetch_ahead is not None:
+            self._fetch_ahead.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def recordings(self, items: Iterable[Input | ArraySource]) -> Iterator[Recording]:
         """Yield the recordings in order; the first are being read already."""
         waiting: deque[Recording] = deque()
         for item in items:
-            recording = Recording(item, self._plan, self._stop)
+            recording = Recording(item, self._plan, self._stop, self._fetch(item))
             # Threads take them in this order, so the one that is wanted is never stuck behind a full queue.
             self._pool.submit(recording.read)
             waiting.append(recording)
             if len(waiting) > self._ahead:
                 yield waiting.popleft()
         yield from waiting
+
+    def _fetch(self, item: Input | ArraySource) -> Download | None:
+        """Begin to fetch what is not on this machine."""
+        if not isinstance(item, Input) or item.status is not Status.OK or not is_remote(item.path):
+            return None
+        if self._fetch_ahead is None:
+            from mtqscore.fetch import FetchAhead
+
+            self._fetch_ahead = FetchAhead(self._stop)
+        return self._fetch_ahead.fetch(item.path)

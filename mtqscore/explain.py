@@ -12,7 +12,7 @@ import numpy as np
 
 from mtqscore.advice import advise, band
 from mtqscore.assess import loaded_assessor
-from mtqscore.audio import FileSource, Resampler, Source, UnscorableError
+from mtqscore.audio import Resampler, Source, UnscorableError, open_recording
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.scores import named_scores
@@ -109,7 +109,7 @@ def explain_file(path: str | os.PathLike[str], config: AssessConfig | None = Non
     assessor = loaded_assessor(config)
     assessment = assessor.assess_file(path)
     try:
-        source = FileSource(os.fspath(path))
+        source = open_recording(os.fspath(path))
     except UnscorableError:  # the assessment has the reason
         return explain_assessment(assessment, None, assessor.scorer)
     with source:

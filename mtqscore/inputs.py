@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ _ALIASES = [
 ]
 _WITHOUT_HEADER = {"raw"}
 MAX_SHOWN_NAMES = 5
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,18 @@ class Input:
         path: the file; bytes that are no text are surrogates, as ``os.fsdecode`` makes them.
         status: ``ok`` for a file that is to be read, else why there is none.
         reason: the fault in words.
+        stamp: size in bytes and time of change in nanoseconds, where the search of a store told them already.
     """
 
     path: str
     status: Status = Status.OK
     reason: str = ""
+    stamp: tuple[int, int] | None = None
+
+
+def is_remote(name: str) -> bool:
+    """Tell whether a name has a scheme, such as ``s3://``; a folder of this machine of that name is ``./s3:``."""
+    return _SCHEME.match(name) is not None
 
 
 @cache
@@ -93,13 +102,14 @@ def find_inputs(names: Sequence[str]) -> list[Input]:
     depth, each real folder once, hidden entries left out, in the order of names. Matches are sorted.
 
     Args:
-        names: files, folders and patterns (``*``, ``?``, ``[...]``, ``**`` for any depth).
+        names: files, folders and patterns (``*``, ``?``, ``[...]``, ``**`` for any depth), here or in a store.
 
     Returns:
         One input for every row of the result; also for what holds nothing or cannot be searched.
 
     Raises:
         UsageError: nothing at all was named or matched.
+        EnvironmentProblemError: a store does not answer, or its library is missing.
 
     Example:
         >>> from mtqscore.conformance.known import CLIPS_FOLDER
@@ -120,7 +130,11 @@ def find_inputs(names: Sequence[str]) -> list[Input]:
 
 
 def _expand(name: str) -> Iterator[Input]:
-    if os.path.isdir(name):
+    if is_remote(name):
+        from mtqscore.remote import find_remote
+
+        yield from find_remote(name)
+    elif os.path.isdir(name):
         found = list(_search(name))
         yield from found or [Input(name, Status.NO_AUDIO, "no recording in this folder")]
     elif os.path.lexists(name) or not glob.has_magic(name):
@@ -137,7 +151,7 @@ def _match(pattern: str) -> Iterator[Input]:
         if os.path.isdir(path):
             if last != "**":
                 yield from _search(path)
-        elif asked_for or _is_audio_name(path):
+        elif asked_for or is_audio_name(path):
             yield Input(path)
 
 
@@ -164,7 +178,7 @@ def _search(folder: str) -> Iterator[Input]:
         except OSError as error:
             yield Input(path, Status.UNREADABLE, f"cannot search this folder: {error.strerror or error}")
             continue
-        wanted = [entry for entry, is_folder in names if is_folder or _is_audio_name(entry)]
+        wanted = [entry for entry, is_folder in names if is_folder or is_audio_name(entry)]
         waiting += [os.path.join(path, entry) for entry in reversed(wanted)]
 
 
@@ -175,5 +189,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_audio_name(path: str) -> bool:
+def is_audio_name(path: str) -> bool:
+    """Tell whether a name ends as recordings do."""
     return os.path.splitext(path)[1][1:].lower() in audio_extensions()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mtqscore.audio import stamp_of
 from mtqscore.errors import UsageError
+from mtqscore.inputs import is_remote
 from mtqscore.report.jsonl import JsonLinesWriter
 from mtqscore.report.output import Output, write_problem
 from mtqscore.result_row import read_line
@@ -93,9 +94,10 @@ class Journal(AbstractContextManager["Journal"]):
         """
         lines = self._read_lines({item.path for item in inputs})
         self.place.cut_half_line()
+        known = _known_stamps(inputs, {path for path, _ in lines})
         expected, complete = 0, True
         for item in inputs:
-            found = self._holding(item, lines)
+            found = self._holding(item, lines, known)
             self._plan.append(None if found is None else tuple(line.offset for line in found))
             complete = complete and found is not None
             for line in found or ():
@@ -155,11 +157,15 @@ class Journal(AbstractContextManager["Journal"]):
         )
         return (row.path, row.channel) if same and row.path is not None else None
 
-    def _holding(self, item: Input, lines: dict[tuple[str, str], _Line]) -> list[_Line] | None:
+    def _holding(
+        self, item: Input, lines: dict[tuple[str, str], _Line], known: dict[str, tuple[int, int] | None]
+    ) -> list[_Line] | None:
         """The rows that hold for a recording; None unless there is every one."""
         each = self._options.channels == "each"
         first = lines.get((item.path, "1" if each else self._options.channels))
-        if first is None or first.stamp != _stamp(item.path):
+        if first is None:
+            return None
+        if first.stamp != (known[item.path] if item.path in known else _stamp(item.path)):
             return None
         if not each:
             return [first]
@@ -221,6 +227,16 @@ class Journal(AbstractContextManager["Journal"]):
             if os.name == "nt":  # where a file that is open cannot be replaced
                 self.place.__exit__(None)
             self._neighbour.commit()
+
+
+def _known_stamps(inputs: Sequence[Input], paths: set[str]) -> dict[str, tuple[int, int] | None]:
+    """Size and time of change of remote recordings that have a row: as the search told them, else asked for."""
+    remote = {item.path: item.stamp for item in inputs if item.path in paths and is_remote(item.path)}
+    if unknown := [path for path, stamp in remote.items() if stamp is None]:
+        from mtqscore.remote import stamps
+
+        remote |= stamps(unknown)
+    return remote
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

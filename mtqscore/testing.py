@@ -187,14 +187,14 @@ def _as_array(audio: Any) -> Any:
 
 def _worst_second(heard: Heard) -> Second | None:
     """Look where it is worst; nothing that goes wrong here may hide what the assertion has to say."""
-    from mtqscore.audio import ArraySource, FileSource
+    from mtqscore.audio import ArraySource, open_recording
     from mtqscore.explain import explain_assessment
 
     rate_hz = heard.assessment.sample_rate_hz
     with suppress(MtqscoreError):
         source: Source
         if isinstance(heard.audio, str):
-            with FileSource(heard.audio) as source:
+            with open_recording(heard.audio) as source:
                 return explain_assessment(heard.assessment, source, heard.assessor.scorer).worst
         if rate_hz is not None:
             source = ArraySource(heard.audio, rate_hz)

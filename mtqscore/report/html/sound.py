@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import FileSource, Resampler, UnscorableError
+from mtqscore.audio import FileSource, Resampler, UnscorableError, open_recording
 from mtqscore.report.html.choice import file_stamp
 from mtqscore.scores import Status
 
@@ -57,7 +57,7 @@ def read_sound(candidate: Candidate) -> Sound:
         raise UnscorableError(Status.NOT_A_FILE, "it was scored from memory, not from a file")
     if not candidate.excerpt.length_s:
         raise UnscorableError(Status.EMPTY, "its length is not known")
-    with FileSource(assessment.path) as source:
+    with open_recording(assessment.path) as source:
         if file_stamp(assessment.path) != candidate.stamp or source.sample_rate_hz != assessment.sample_rate_hz:
             raise _changed()
         rate_hz = source.sample_rate_hz
