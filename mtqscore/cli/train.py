@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +14,7 @@ import typer
 
 from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
 from mtqscore.cli.plain import PlainCommand
-from mtqscore.errors import MissingExtraError, UsageError
+from mtqscore.errors import MissingExtraError, MtqscoreError, UsageError
 
 if TYPE_CHECKING:
     from mtqscore.config import TrainConfig
@@ -224,7 +227,8 @@ def train(
         base = corpus.where if corpus.where.is_dir() else corpus.where.parent
         _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen))
     except KeyboardInterrupt:
-        say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
+        if os.environ.get("RANK", "0") == "0":
+            say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
         raise typer.Exit(INTERRUPTED_EXIT) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -232,7 +236,22 @@ def train(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("train", cls=PlainCommand)(train)
+    app.command("train", cls=PlainCommand)(_one_voice()(train))
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Let one of the processes of ``torchrun`` tell an error: the first that meets it."""
+    try:
+        yield
+    except MtqscoreError as error:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        from mtqscore.training.distributed import first_to_tell
+
+        if first_to_tell():
+            raise
+        raise typer.Exit(error.exit_code) from None
 
 
 def _read(data: str, options: CorpusOptions, folder: Path) -> Corpus:
@@ -250,7 +269,6 @@ def _read(data: str, options: CorpusOptions, folder: Path) -> Corpus:
 
 
 def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) -> None:
-    from mtqscore.training.distributed import ToldElsewhereError
     from mtqscore.training.loop import Watch
     from mtqscore.training.recipes import carry_out, is_first, prepare
 
@@ -259,11 +277,8 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
         tell(note)
     with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
         start = prepare(corpus.rows, config, sources, tell, advance)
-    try:
-        with progress_bar("training", "steps", quiet=not is_first()) as step:
-            carry_out(corpus.where, folder, start, Watch(step, tell))
-    except ToldElsewhereError as error:
-        raise typer.Exit(error.exit_code) from None
+    with progress_bar("training", "steps", quiet=not is_first()) as step:
+        carry_out(corpus.where, folder, start, Watch(step, tell))
 
 
 def _check_extra() -> None:

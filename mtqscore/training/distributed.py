@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,17 +21,8 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 WAIT = timedelta(hours=2)
 """So long one process waits for the others: one may read, decode or fetch for long before the first step."""
 
-
-class ToldElsewhereError(MtqscoreError):
-    """The run has ended for a reason that another process has told.
-
-    Args:
-        code: exit code of this process.
-    """
-
-    def __init__(self, code: int) -> None:
-        super().__init__("another process has ended the run")
-        self.exit_code = code
+SHORT_WAIT = timedelta(seconds=20)
+"""So long a process that has met an error looks for the others."""
 
 
 @dataclass(frozen=True)
@@ -135,20 +127,20 @@ ALONE = Ranks()
 """A run of one process."""
 
 _RUNS = itertools.count()
+_stores: list[Any] = []
 
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started; without it there is one.
 
-    The first process that fails tells why; the others end in silence.
+    A process that fails ends all; `first_to_tell` says which one tells why.
 
     Args:
         device: as the settings name it; says through which library they speak.
 
     Raises:
-        EnvironmentProblemError: they do not find each other.
-        ToldElsewhereError: another process has failed.
+        EnvironmentProblemError: they do not find each other, or another one has ended.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if count == 1:
@@ -156,6 +148,7 @@ def processes(device: str) -> Iterator[Ranks]:
         return
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", rank, count, timeout=WAIT)))  # type: ignore[attr-defined]
+        _stores[:] = [store]
         # A second run of the same processes must not find what the first left there.
         store = dist.PrefixStore(f"run-{next(_RUNS)}", store)  # type: ignore[attr-defined]
         backend = "gloo" if device == "cpu" or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl"
@@ -165,13 +158,10 @@ def processes(device: str) -> Iterator[Ranks]:
         raise EnvironmentProblemError(f"process {rank} of {count} does not find the others: {reason}") from error
     try:
         yield Ranks(rank, count)
-    except MtqscoreError as error:
-        if isinstance(error, ToldElsewhereError) or not _first_to_tell(store):
-            raise ToldElsewhereError(error.exit_code) from error
+    except MtqscoreError:
+        first_to_tell()  # before the others miss this process
         raise
     except _LostError as error:
-        if not _first_to_tell(store):
-            raise ToldElsewhereError(EnvironmentProblemError.exit_code) from error
         raise EnvironmentProblemError(
             "another process of the run has ended without a word (killed, perhaps for its memory); the same command "
             "goes on from the last checkpoint"
@@ -179,6 +169,19 @@ def processes(device: str) -> Iterator[Ranks]:
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
+
+
+@functools.cache
+def first_to_tell() -> bool:
+    """Whether this process is the first of all that has met an error: it tells why, the others end in silence."""
+    try:
+        if not _stores:
+            count, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+            store, _, _ = next(iter(dist.rendezvous("env://", rank, count, timeout=SHORT_WAIT)))  # type: ignore[attr-defined]
+            _stores.append(store)
+        return bool(_stores[0].add("failures", 1) == 1)
+    except (RuntimeError, ValueError):  # the store has gone with the process that held it
+        return True
 
 
 def local_rank() -> int:
@@ -201,13 +204,6 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise _LostError from error
-
-
-def _first_to_tell(store: Any) -> bool:
-    try:
-        return bool(store.add("failures", 1) == 1)
-    except RuntimeError:  # the store has gone with the process that held it
-        return True
 
 
 class _Total(torch.autograd.Function):

@@ -286,8 +286,8 @@ class Trainer:
         self._random = saved.part("random")
         if self.history and not self.step:
             self._keep_best()
-        within = f" and {self.step} steps" if self.step else ""
-        self.watch.message(f"{self.folder}: going on after epoch {self.epoch}{within} of {self.config.epochs}")
+        within = f" and {self.step} of {self.steps_per_epoch} steps" if self.step else ""
+        self.watch.message(f"{self.folder}: going on after {self.epoch} of {self.config.epochs} epochs{within}")
 
     def _finish(self) -> dict[str, Any]:
         best = best_epoch(self.history, self.config)
