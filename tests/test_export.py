@@ -15,7 +15,7 @@ from mtqscore.network_config import CompactConfig
 from mtqscore.spec import TARGETS
 from mtqscore.training.calibration import fit_from_predictions, fit_line, from_points, read_calibration
 from mtqscore.training.checkpoint import write_checkpoint
-from mtqscore.training.export import ModelIdentity, compare, export_model, pad, synthetic_clips
+from mtqscore.training.export import ModelIdentity, compare, export_model, open_source, pad, synthetic_clips
 from mtqscore.training.graph import OPSET, build_graph
 from mtqscore.training.networks.compact import CompactNet
 from tests.training_kit import SMALL, paused_tone, small_config, small_network
@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("model") / "small.onnx"
-    export_model(checkpoint, out, IDENTITY, NONE, clips())
+    export_model(open_source(checkpoint), out, IDENTITY, NONE, clips())
     return out
 
 
@@ -125,7 +125,7 @@ def test_file_keeps_the_contract(exported):
 
 
 def test_same_checkpoint_gives_the_same_file(checkpoint, exported, tmp_path):
-    export_model(checkpoint, tmp_path / "again.onnx", IDENTITY, NONE, clips()[:1])
+    export_model(open_source(checkpoint), tmp_path / "again.onnx", IDENTITY, NONE, clips()[:1])
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
 
 
@@ -138,7 +138,7 @@ def test_disagreement_with_torch_writes_nothing(checkpoint, tmp_path, monkeypatc
 
     monkeypatch.setattr("mtqscore.training.export.build_graph", other)
     with pytest.raises(MtqscoreError, match="differ by"):
-        export_model(checkpoint, tmp_path / "bad.onnx", IDENTITY, NONE, clips())
+        export_model(open_source(checkpoint), tmp_path / "bad.onnx", IDENTITY, NONE, clips())
     assert not list(tmp_path.iterdir())
 
 
@@ -148,12 +148,12 @@ def test_network_that_answers_nan_is_refused(tmp_path):
         network.dense.weight[0, 0] = torch.nan
     write_checkpoint(tmp_path / "nan.safetensors", small_config(), {"average": network.state_dict()}, {})
     with pytest.raises(MtqscoreError, match="differ by"):
-        export_model(tmp_path / "nan.safetensors", tmp_path / "nan.onnx", IDENTITY, NONE, clips())
+        export_model(open_source(tmp_path / "nan.safetensors"), tmp_path / "nan.onnx", IDENTITY, NONE, clips())
 
 
 def test_no_checkpoint_is_named(tmp_path):
     with pytest.raises(InputError, match="no such checkpoint"):
-        export_model(tmp_path / "none", tmp_path / "x.onnx", IDENTITY, NONE, clips())
+        export_model(open_source(tmp_path / "none"), tmp_path / "x.onnx", IDENTITY, NONE, clips())
 
 
 def test_calibration_runs_through_its_corners_and_stays_on_the_scale():

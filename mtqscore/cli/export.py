@@ -11,89 +11,158 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtqscore.cli.console import say
-from mtqscore.errors import InputError, MissingExtraError
+from mtqscore.cli.plain import PlainCommand
+from mtqscore.errors import InputError, MissingExtraError, UsageError
+from mtqscore.spec import SUPERVISED
 
 if TYPE_CHECKING:
     from mtqscore.training.calibration import Calibration
-    from mtqscore.training.export import Clip
+    from mtqscore.training.export import Clip, Source
 
 LABEL_DEFINITION = (
     "3QUEST-style S-MOS, N-MOS and G-MOS on the ITU-T P.835 scale, from the open reference-based labels of "
     "`mtqscore label`; not results of a licensed 3QUEST tool"
 )
+IDENTITY, COMPARISON = "What the file says of itself", "Comparison with torch"
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Run folder (its best epoch) or checkpoint.")],
-    out: Annotated[Path, typer.Option("--out", help="The ONNX file to make.")],
-    name: Annotated[str, typer.Option(help="What users will type.")] = "mtqnet",
-    version: Annotated[str, typer.Option(help="Release of this name: numbers divided by dots.")] = "1",
-    conformance: Annotated[str, typer.Option(help="Number that is raised whenever scores move.")] = "1",
-    label_definition: Annotated[str, typer.Option(help="What the scores mean.")] = LABEL_DEFINITION,
-    corpora: Annotated[str, typer.Option(help="What the model learned from.")] = "not stated",
-    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    source: Annotated[str, typer.Argument(metavar="RUN", help="Run folder (its best epoch) or checkpoint.")],
+    out: Annotated[str, typer.Option(metavar="FILE.onnx", help="The file to make.")],
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What the file estimates, such as s_mos,n_mos,g_mos. If not given: S, N and G, or all that the "
+            "network has if it has none of them; such a file is a --teacher of `mtqscore train`.",
+        ),
+    ] = None,
     calibration: Annotated[
         str,
-        typer.Option(help="none; val: match the spread of the validation labels; or a JSON file of corner points."),
+        typer.Option(
+            metavar="none|val|FILE.json",
+            help="val gives the estimates the spread of the validation labels; a file holds corner points.",
+        ),
     ] = "none",
-    clips: Annotated[
-        Path | None,
-        typer.Option(help="Recordings to compare with torch on; if not given, those of the run, else synthetic ones."),
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What users will type.", rich_help_panel=IDENTITY)
+    ] = "mtqnet",
+    version: Annotated[
+        str,
+        typer.Option(metavar="N[.N]", help="Release of this name: numbers divided by dots.", rich_help_panel=IDENTITY),
+    ] = "1",
+    conformance: Annotated[
+        str, typer.Option(metavar="N", help="Number that is raised whenever scores move.", rich_help_panel=IDENTITY)
+    ] = "1",
+    label_definition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the scores mean; if not given, that S, N and G are those of `mtqscore label`.",
+            rich_help_panel=IDENTITY,
+        ),
     ] = None,
-    clip_count: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = 40,
+    corpora: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the model learned from.", rich_help_panel=IDENTITY)
+    ] = "not stated",
+    licence: Annotated[
+        str, typer.Option(metavar="SPDX", help="Licence of the weights.", rich_help_panel=IDENTITY)
+    ] = "not stated",
+    clips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Recordings to compare on; if not given, those of the run, else synthetic ones.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = None,
+    clip_count: Annotated[
+        int, typer.Option(metavar="N", help="At most so many of them.", rich_help_panel=COMPARISON)
+    ] = 40,
 ) -> None:
-    """Write a trained network as one ONNX file, and refuse to if onnxruntime and torch disagree on real recordings.
+    """Write a trained network, whichever it is, as one ONNX file that needs no torch.
 
-    Beside it come its description (.json) and its card (.md), which `mtqscore models publish` takes to the Hub.
+    Nothing is written if onnxruntime and torch disagree on real recordings. Beside the file come its description
+    (.json) and its card (.md), which `mtqscore models publish` takes to the Hub.
+
+    Exit codes:
+    0  all is well
+    1  onnxruntime and torch disagree
+    2  wrong use
+    3  the run, its tables or the recordings cannot be read
+    4  the extra train is missing, weights cannot be fetched, or the file cannot be written
+    130  interrupted
     """
     try:
-        from mtqscore.training.export import ModelIdentity, export_model
+        from mtqscore.training.export import ModelIdentity, export_model, open_source
         from mtqscore.training.release import check_release, measure_run, write_release
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore export", "train", error.name or "?") from error
 
+    if clip_count < 1:
+        raise UsageError("--clip-count is 1 or more")
+    run, file = Path(source), Path(out)
+    opened = open_source(run, _names(targets))
+    estimated = opened.network.targets
+    scores = all(target in estimated for target in SUPERVISED)
+    if label_definition is None:
+        further = "; ".join(f"{target.name}: {target.meaning}" for target in estimated)
+        label_definition = LABEL_DEFINITION if scores else further
     command = shlex.join(["mtqscore", *sys.argv[1:]])
     identity = ModelIdentity(name, version, conformance, label_definition, corpora, licence, command)
-    check_release(out, identity)
-    mapping = _calibration(source, calibration)
-    accuracy = measure_run(source, mapping)
-    parity = export_model(source, out, identity, mapping, _clips(source, clips, clip_count))
-    _, card_is_new = write_release(out, identity, accuracy, parity)
+    check_release(file, identity)
+    mapping = _calibration(run, opened, calibration)
+    accuracy = measure_run(run, mapping)
+    parity = export_model(opened, file, identity, mapping, _clips(run, opened, clips, clip_count))
+    _, card_is_new = write_release(file, identity, accuracy, parity, estimated)
     say(
-        f"{out}: {out.stat().st_size / 1e6:.2f} MB; largest difference from torch on {parity.clips} recordings: "
+        f"{file}: {file.stat().st_size / 1e6:.2f} MB; largest difference from torch on {parity.clips} recordings: "
         f"{parity.scores:.1e} (scores), {parity.frame_scores:.1e} (frames); from batching: {parity.batching:.1e}"
     )
-    card = out.with_suffix(".md")
-    say(f"beside it: {out.stem}.json for lists and the Hub; {card.name}, {'its card' if card_is_new else 'kept'}")
+    card = file.with_suffix(".md")
+    say(f"beside it: {file.stem}.json for lists and the Hub; {card.name}, {'its card' if card_is_new else 'kept'}")
+    if not scores:
+        say(f"it estimates {', '.join(target.name for target in estimated)}: a --teacher of `mtqscore train`; "
+            "`mtqscore assess` wants s_mos, n_mos and g_mos")  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(export)
+    app.command("export", cls=PlainCommand)(export)
 
 
-def _calibration(source: Path, choice: str) -> Calibration:
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError("--targets names nothing; give names divided by commas")
+    return names
+
+
+def _calibration(run: Path, source: Source, choice: str) -> Calibration:
     from mtqscore.training.calibration import fit_from_predictions, from_points, read_calibration
 
+    targets = source.network.targets
     if choice == "none":
-        return from_points({})
+        return from_points({}, targets)
     if choice == "val":
-        return fit_from_predictions((source if source.is_dir() else source.parent) / "predictions_val.csv")
-    return read_calibration(Path(choice))
+        return fit_from_predictions((run if run.is_dir() else run.parent) / "predictions_val.csv", targets)
+    return read_calibration(Path(choice), targets)
 
 
-def _clips(source: Path, folder: Path | None, limit: int) -> list[Clip]:
+def _clips(run: Path, source: Source, folder: str | None, limit: int) -> list[Clip]:
     from mtqscore.training.export import read_clips, recordings_in, synthetic_clips
 
     if folder is not None:
-        return read_clips(recordings_in(folder, limit))
-    environment = (source if source.is_dir() else source.parent) / "environment.json"
+        return read_clips(recordings_in(Path(folder), limit), source.window_samples)
+    environment = (run if run.is_dir() else run.parent) / "environment.json"
     try:
         table = Path(json.loads(environment.read_text(encoding="utf-8"))["data"])
         from mtqscore.manifest import read_manifest
 
         rows = [row for row in read_manifest(table) if row.split == "val"][:limit]
-        return read_clips([row.path for row in rows])
+        return read_clips([row.path for row in rows], source.window_samples)
     except (OSError, InputError, ValueError, KeyError) as error:
         say(f"the recordings of the run are not at hand ({error}); comparing on synthetic ones")
         return synthetic_clips(limit)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mtqscore.spec import SUPERVISED
+from mtqscore.spec import SUPERVISED, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mtqscore.model_store.entry import Accuracy, ModelEntry
+    from mtqscore.spec import Target
 
-SHORT_NAMES = {"s_mos": "S", "n_mos": "N", "g_mos": "G"}
+SHORT_NAMES = {"s_mos": "S", "n_mos": "N", "g_mos": "G", "pesq": "PESQ", "stoi": "STOI", "sdi": "SDI"}
 NOT_STATED = "not stated"
 
 # Identifiers that the Hub knows; anything else is "other" with the name beside it.
@@ -23,7 +24,15 @@ _HUB_LICENCES: tuple[str, ...] = (
 _TAGS = ("speech-quality", "speech-quality-assessment", "no-reference", "mos", "itu-t-p835", "onnx")
 
 
-def card(entry: ModelEntry, *, meaning: str, corpora: str, command: str, checks: Sequence[str]) -> str:
+def card(
+    entry: ModelEntry,
+    *,
+    meaning: str,
+    corpora: str,
+    command: str,
+    checks: Sequence[str],
+    targets: Sequence[Target] = SUPERVISED,
+) -> str:
     """Write the card of an exported model; what it cannot know is for its author to add.
 
     Args:
@@ -32,19 +41,29 @@ def card(entry: ModelEntry, *, meaning: str, corpora: str, command: str, checks:
         corpora: what it learned from.
         command: the command line that made the file.
         checks: what was found out about the file, a line each.
+        targets: what it estimates.
     """
+    scores = all(target in targets for target in SUPERVISED)
+    named = ", ".join(SHORT_NAMES[target.name] for target in targets)
+    what = (
+        f"Scores speech recordings without a reference: {', '.join(SHORT_NAMES[item.name] for item in SUPERVISED)} "
+        "from 1 to 5."
+        if scores
+        else f"Estimates {named} of speech recordings without a reference, as a teacher for training."
+    )
     lines = [
         f"# {entry.name}, version {entry.version}",
         "",
-        f"Scores speech recordings without a reference: {', '.join(SHORT_NAMES[item.name] for item in SUPERVISED)} "
-        f"from 1 to 5. {entry.size / 1e6:.2f} MB as ONNX, for [mtqscore](https://github.com/mtqscore/mtqscore).",
+        f"{what} {entry.size / 1e6:.2f} MB as ONNX, for [mtqscore](https://github.com/mtqscore/mtqscore).",
         "",
-        *(f"- {SHORT_NAMES[item.name]}-MOS, {item.meaning}" for item in SUPERVISED),
+        *(f"- {SHORT_NAMES[item.name]}{'-MOS' if item in SUPERVISED else ''}, {item.meaning}" for item in targets),
         "",
         "## Use",
         "",
         "```",
-        f"mtqscore assess --model {entry.file} recordings/",
+        f"mtqscore assess --model {entry.file} recordings/"
+        if scores
+        else f"mtqscore train --data corpus --teacher {entry.file}",
         "```",
         "",
         "## Training",
@@ -79,13 +98,17 @@ def accuracy_table(accuracy: Sequence[Accuracy]) -> list[str]:
     """Lines of a Markdown table of correlation and error; none if nothing is known."""
     if not accuracy:
         return []
-    names = list(SHORT_NAMES.values())
-    titles = ["data", "recordings", *(f"{name} LCC" for name in names), *(f"{name} RMSE" for name in names)]
+    measured = {name for item in accuracy for name in (*item.lcc, *item.rmse)}
+    usual = {target.name for target in SUPERVISED}
+    shown = measured | usual if measured & usual or not measured else measured
+    names = [target.name for target in TARGETS if target.name in shown]
+    titles = ["data", "recordings"]
+    titles += [f"{SHORT_NAMES[name]} {measure}" for measure in ("LCC", "RMSE") for name in names]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for item in accuracy:
         cells = [item.data.replace("|", "\\|"), f"{item.recordings}"]
-        cells += [_figure(item.lcc.get(target), 3) for target in SHORT_NAMES]
-        cells += [_figure(item.rmse.get(target), 2) for target in SHORT_NAMES]
+        cells += [_figure(item.lcc.get(name), 3) for name in names]
+        cells += [_figure(item.rmse.get(name), 2) for name in names]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

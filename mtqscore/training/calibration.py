@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtqscore.errors import InputError
-from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED, Target
+from mtqscore.spec import G_MOS, SUPERVISED, Target
 
 Floats = NDArray[np.float64]
 MIN_PAIRS = 10
@@ -30,48 +30,56 @@ class Calibration:
         knots: where the slope changes, float64 (targets, knots); the first lies at the low end of the scale.
         slopes: changes of the slope, float64 (targets, knots).
         base: score at the first knot, float64 (targets,).
+        low: least score, float64 (targets,).
+        high: greatest score, float64 (targets,).
     """
 
     targets: tuple[str, ...]
     knots: Floats
     slopes: Floats
     base: Floats
+    low: Floats
+    high: Floats
 
     def ordered(self, targets: Sequence[Target]) -> Calibration:
         """Give the rows for some targets in their order."""
-        rows = [self.targets.index(target.name) for target in targets]
-        return Calibration(
-            tuple(target.name for target in targets), self.knots[rows], self.slopes[rows], self.base[rows]
-        )
+        names = tuple(target.name for target in targets)
+        rows = [self.targets.index(name) for name in names]
+        parts = (self.knots, self.slopes, self.base, self.low, self.high)
+        return Calibration(names, *(part[rows] for part in parts))
 
     def __call__(self, scores: ArrayLike) -> Floats:
         """Map raw scores (..., targets) to published ones, within the limits of the scale."""
         raw = np.asarray(scores, dtype=np.float64)[..., None]
         mapped = self.base + (self.slopes * np.maximum(raw - self.knots, 0.0)).sum(axis=-1)
-        limited: Floats = np.clip(mapped, MOS_LOW, MOS_HIGH)
+        limited: Floats = np.clip(mapped, self.low, self.high)
         return limited
 
 
-def from_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> Calibration:
+def from_points(
+    points: Mapping[str, Sequence[tuple[float, float]]], targets: Sequence[Target] = SUPERVISED
+) -> Calibration:
     """Build the maps from corner points; a target without points keeps its scores.
 
     Args:
         points: target name to (raw, published) pairs with rising raw scores, at least two; outside, the first and
             the last slope go on.
+        targets: what the model estimates, in the order of its output.
 
     Raises:
         InputError: a target is unknown, or its points do not rise.
     """
-    names = [target.name for target in SUPERVISED]
+    names = tuple(target.name for target in targets)
     strangers = sorted(set(points) - set(names))
     if strangers:
         raise InputError(f"calibration: unknown target {', '.join(strangers)}; known are {', '.join(names)}")
+    low, high = (np.array(ends) for ends in zip(*((target.low, target.high) for target in targets), strict=True))
     size = max([2, *(len(corners) for corners in points.values())]) - 1
-    knots = np.full((len(names), size), MOS_LOW)
+    knots = np.repeat(low[:, None], size, axis=1)
     slopes = np.zeros((len(names), size))
-    base = np.full(len(names), MOS_LOW)
+    base = low.copy()
     for row, name in enumerate(names):
-        corners = np.array(points.get(name, [(MOS_LOW, MOS_LOW), (MOS_HIGH, MOS_HIGH)]), dtype=np.float64)
+        corners = np.array(points.get(name, [(end, end) for end in (low[row], high[row])]), dtype=np.float64)
         if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2 or not np.isfinite(corners).all():
             raise InputError(f"calibration: {name} needs two or more pairs of numbers")
         raw, published = corners.T
@@ -81,12 +89,12 @@ def from_points(points: Mapping[str, Sequence[tuple[float, float]]]) -> Calibrat
         knots[row, : len(steepness)] = raw[:-1]
         slopes[row, : len(steepness)] = np.diff(steepness, prepend=0.0)
         # The first stretch goes on down to the end of the scale.
-        base[row] = published[0] - steepness[0] * (raw[0] - MOS_LOW)
-        knots[row, 0] = MOS_LOW
-    return Calibration(tuple(names), knots, slopes, base)
+        base[row] = published[0] - steepness[0] * (raw[0] - low[row])
+        knots[row, 0] = low[row]
+    return Calibration(names, knots, slopes, base, low, high)
 
 
-def fit_line(raw: ArrayLike, truth: ArrayLike) -> list[tuple[float, float]]:
+def fit_line(raw: ArrayLike, truth: ArrayLike, target: Target = G_MOS) -> list[tuple[float, float]]:
     """Fit the line that makes the mean and the spread of the scores those of the labels.
 
     Least squares would leave the spread too small by the correlation; matching it undoes the shrinkage.
@@ -94,6 +102,7 @@ def fit_line(raw: ArrayLike, truth: ArrayLike) -> list[tuple[float, float]]:
     Args:
         raw: raw scores, (pairs,).
         truth: labels, (pairs,); pairs with a NaN are left out.
+        target: whose scale it is.
 
     Returns:
         Two corner points; the identity for fewer than ten pairs or constant scores.
@@ -102,17 +111,18 @@ def fit_line(raw: ArrayLike, truth: ArrayLike) -> list[tuple[float, float]]:
     known = ~(np.isnan(x) | np.isnan(y))
     x, y = x[known], y[known]
     if len(x) < MIN_PAIRS or np.ptp(x) == 0:
-        return [(MOS_LOW, MOS_LOW), (MOS_HIGH, MOS_HIGH)]
+        return [(end, end) for end in (target.low, target.high)]
     slope = max(MIN_SLOPE, float(y.std() / x.std()))
     middle = float(y.mean() - slope * x.mean())
-    return [(end, middle + slope * end) for end in (MOS_LOW, MOS_HIGH)]
+    return [(end, middle + slope * end) for end in (target.low, target.high)]
 
 
-def fit_from_predictions(table: Path) -> Calibration:
+def fit_from_predictions(table: Path, targets: Sequence[Target] = SUPERVISED) -> Calibration:
     """Fit one line a target from the table of validation estimates that a training run leaves behind.
 
     Args:
         table: ``predictions_val.csv`` of a run.
+        targets: what the model estimates, in the order of its output.
 
     Raises:
         InputError: the table is missing or faulty.
@@ -122,7 +132,7 @@ def fit_from_predictions(table: Path) -> Calibration:
             records = list(csv.DictReader(stream))
         columns = {
             name: [float(record[name] or math.nan) for record in records]
-            for target in SUPERVISED
+            for target in targets
             for name in (target.name, f"label_{target.name}")
         }
     except OSError as error:
@@ -130,20 +140,23 @@ def fit_from_predictions(table: Path) -> Calibration:
         raise InputError(f"{table}: cannot read the estimates that a finished run leaves: {reason}") from error
     except (KeyError, ValueError) as error:
         raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
-    return from_points(
-        {target.name: fit_line(columns[target.name], columns[f"label_{target.name}"]) for target in SUPERVISED}
-    )
+    lines = {target.name: fit_line(columns[target.name], columns[f"label_{target.name}"], target) for target in targets}
+    return from_points(lines, targets)
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Path, targets: Sequence[Target] = SUPERVISED) -> Calibration:
     """Read the corner points from a JSON object: target name to a list of (raw, published) pairs.
+
+    Args:
+        path: the file.
+        targets: what the model estimates, in the order of its output.
 
     Raises:
         InputError: the file is missing or faulty.
     """
     try:
         points = json.loads(path.read_text(encoding="utf-8"))
-        return from_points({name: [(float(x), float(y)) for x, y in pairs] for name, pairs in points.items()})
+        return from_points({name: [(float(x), float(y)) for x, y in pairs] for name, pairs in points.items()}, targets)
     except OSError as error:
         raise InputError(f"{path}: cannot read the calibration: {error.strerror or error}") from error
     except (ValueError, TypeError, AttributeError) as error:

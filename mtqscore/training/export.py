@@ -11,16 +11,16 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
-from mtqscore.spec import MOS_HIGH, MOS_LOW, SAMPLE_RATE_HZ, SUPERVISED
+from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
+from mtqscore.spec import SAMPLE_RATE_HZ, SUPERVISED, Target
 from mtqscore.training.calibration import Calibration
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.dataset import decode
-from mtqscore.training.graph import build_graph
-from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, CompactNet
+from mtqscore.training.graph import build_graph, frame_hop_samples
+from mtqscore.training.networks import Network
 
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
-"""Longest audio that the model should hear at once: training never went beyond."""
+"""Longest audio that a model should hear at once, which bounds the memory; less if training never went so far."""
 
 MIN_SAMPLES = SAMPLE_RATE_HZ // 2
 """Shortest audio that the model can judge."""
@@ -78,39 +78,71 @@ class Parity:
         return max(self.scores, self.frame_scores, self.batching)
 
 
-def export_model(
-    source: Path, out: Path, identity: ModelIdentity, calibration: Calibration, clips: Sequence[Clip]
-) -> Parity:
-    """Write a checkpoint as a scorer; the file appears only when it agrees with torch.
+@dataclass(frozen=True)
+class Source:
+    """A trained network with the heads that are exported.
 
     Args:
-        source: checkpoint, or run folder, of which the best epoch is taken.
+        network: in evaluation mode.
+        window_samples: longest audio that it should hear at once.
+    """
+
+    network: Network
+    window_samples: int
+
+
+def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
+    """Load what is to be exported.
+
+    Args:
+        path: checkpoint, or run folder, of which the best epoch is taken.
+        names: targets of the file; None for those of S, N and G that the network has, or all if it has none of them.
+
+    Raises:
+        InputError: the path is no checkpoint.
+        UsageError: the network has no such target.
+        EnvironmentProblemError: a pretrained front end cannot be fetched.
+    """
+    checkpoint = read_checkpoint(path)
+    network = load_network(checkpoint)
+    if names is None:
+        supervised = [target.name for target in network.targets if target in SUPERVISED]
+        names = supervised or [target.name for target in network.targets]
+    trained_samples = int(checkpoint.config.max_clip_s * SAMPLE_RATE_HZ)
+    return Source(network.with_targets(names), max(2 * MIN_SAMPLES, min(WINDOW_SAMPLES, trained_samples)))
+
+
+def export_model(
+    source: Source, out: Path, identity: ModelIdentity, calibration: Calibration, clips: Sequence[Clip]
+) -> Parity:
+    """Write a network as an ONNX file, which appears only when it agrees with torch.
+
+    Args:
+        source: the network.
         out: the ONNX file to make or replace.
         identity: for the metadata.
         calibration: monotone map a target.
-        clips: recordings to compare on, float32 (samples,) each at 16 kHz.
+        clips: recordings to compare on, one or more, float32 (samples,) each at 16 kHz.
 
     Returns:
         What the comparison found.
 
     Raises:
-        InputError: the source is no checkpoint.
         MtqscoreError: onnxruntime and torch disagree.
+        UsageError: the network is too large for one file.
         EnvironmentProblemError: the file cannot be written.
     """
-    network = load_network(read_checkpoint(source)).with_targets(target.name for target in SUPERVISED)
-    if not isinstance(network, CompactNet):
-        raise UsageError(f"{source}: only the compact network can be exported")
+    network = source.network
     model = build_graph(network, calibration, identity.name)
     metadata = {
         "name": identity.name,
         "version": identity.version,
         "conformance": identity.conformance,
         "targets": ",".join(target.name for target in network.targets),
-        "scale": f"{MOS_LOW:g}-{MOS_HIGH:g}",
+        "scale": _scale(network.targets),
         "sample_rate_hz": str(SAMPLE_RATE_HZ),
-        "frame_hop_samples": str(FRAME_HOP_SAMPLES),
-        "window_samples": str(WINDOW_SAMPLES),
+        "frame_hop_samples": str(frame_hop_samples(network)),
+        "window_samples": str(source.window_samples),
         "min_samples": str(MIN_SAMPLES),
         "label_definition": identity.label_definition,
         "training_corpora": identity.training_corpora,
@@ -136,15 +168,23 @@ def export_model(
     return parity
 
 
-def compare(network: CompactNet, calibration: Calibration, content: bytes, clips: Sequence[Clip]) -> Parity:
+def _scale(targets: Sequence[Target]) -> str:
+    """Spell the ends of the scale, target by target where they differ."""
+    scales = [f"{target.low:g}-{target.high:g}" for target in targets]
+    return scales[0] if len(set(scales)) == 1 else ",".join(scales)
+
+
+def compare(network: Network, calibration: Calibration, content: bytes, clips: Sequence[Clip]) -> Parity:
     """Score recordings with the ONNX file and with torch, alone and in padded batches.
 
     Args:
         network: the network in evaluation mode.
         calibration: the one that is in the file.
         content: the ONNX file.
-        clips: float32 (samples,) each at 16 kHz.
+        clips: one or more, float32 (samples,) each at 16 kHz.
     """
+    if not clips:
+        raise ValueError("nothing to compare on")
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     calibration = calibration.ordered(network.targets)
@@ -158,11 +198,26 @@ def compare(network: CompactNet, calibration: Calibration, content: bytes, clips
         scores = max(scores, _gap(found, calibration(raw.numpy())))
         frames = calibration(raw_frames.numpy())
         for item, length in enumerate(lengths):
-            own = int(length) // FRAME_HOP_SAMPLES + 1
-            frame_scores = max(frame_scores, _gap(found_frames[item, :own], frames[item, :own]))
+            places = nearest_frames(network, int(length))
+            frame_scores = max(frame_scores, _gap(found_frames[item, : len(places)], frames[item, places]))
             alone, _ = session.run(None, {"waveform": group[item][None], "lengths": lengths[item : item + 1]})
             batching = max(batching, _gap(alone[0], found[item]))
     return Parity(len(clips), scores, frame_scores, batching)
+
+
+def nearest_frames(network: Network, samples: int) -> NDArray[np.int64]:
+    """Say which of the network's frames stands nearest to each frame of the contract, int64 (frames,).
+
+    Of frames at the same place the first one counts: that of the spectrum, where streams are joined.
+
+    Args:
+        network: the network.
+        samples: length of the recording.
+    """
+    hop = frame_hop_samples(network)
+    places = hop * np.arange(samples // hop + 1)
+    nearest: NDArray[np.int64] = np.abs(network.frame_positions(samples).numpy() - places[:, None]).argmin(axis=1)
+    return nearest
 
 
 def pad(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -174,13 +229,17 @@ def pad(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return waveform, lengths
 
 
-def read_clips(paths: Sequence[Path]) -> list[Clip]:
-    """Decode recordings for the comparison, cut to the model's window.
+def read_clips(paths: Sequence[Path], window_samples: int = WINDOW_SAMPLES) -> list[Clip]:
+    """Decode recordings for the comparison, cut to the model's window; those too short for a model are left out.
 
     Raises:
-        InputError: one cannot be decoded.
+        InputError: one cannot be decoded, or none is long enough.
     """
-    return [decode(path)[:WINDOW_SAMPLES].astype(np.float32) / 32768.0 for path in paths]
+    clips = (decode(path)[:window_samples].astype(np.float32) / 32768.0 for path in paths)
+    found = [clip for clip in clips if len(clip) >= MIN_SAMPLES]
+    if not found:
+        raise InputError(f"none of {len(paths)} recordings is {MIN_SAMPLES / SAMPLE_RATE_HZ:g} s or longer")
+    return found
 
 
 def recordings_in(folder: Path, limit: int) -> list[Path]:

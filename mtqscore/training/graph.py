@@ -1,40 +1,37 @@
-"""The network as an ONNX graph, node by node, so that it holds no more than inference needs.
-
-The graph computes what `CompactNet` computes in evaluation mode, with these exact rewritings:
-
-* The DFT of a windowed frame is two matrix products: the sum of its halves gives the even bins, the difference the
-  odd ones. They stay apart, since a first convolution with a step of two bins takes them as two channels.
-* Standardisation is folded into the DFT, the floor and the first convolution; batch normalisation into its convolution.
-* Frames beyond the end are silenced inside the convolutions. A further channel is 1 there and 0 elsewhere; a large
-  negative weight from it to every other channel makes the ReLU give zero, as multiplying by the mask would.
-* Both directions of the BLSTM are one LSTM operator with sequence lengths.
-"""
+"""Networks as ONNX graphs: what all have in common, from the choice of the body to calibration and outputs."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import onnx
-import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from torch import Tensor, nn
 
-from mtqscore.spec import MOS_HIGH, MOS_LOW
+from mtqscore.errors import UsageError
+from mtqscore.model_store import LARGEST_MODEL_BYTES
+from mtqscore.spec import HOP_SAMPLES
 from mtqscore.training.calibration import Calibration
-from mtqscore.training.graph_builder import GraphBuilder
-from mtqscore.training.graph_features import Masks, cut_blocks, log_power, make_masks
-from mtqscore.training.networks.compact import CompactNet, ConvBlock
-from mtqscore.training.networks.heads import MASKED_SCORE, TaskHead
+from mtqscore.training.graph_builder import GraphBuilder, RawScores
+from mtqscore.training.graph_compact import compact_scores
+from mtqscore.training.graph_mosa_net import mosa_net_scores
+from mtqscore.training.graph_ssl_networks import mos_ssl_scores, xls_r_sqa_scores
+from mtqscore.training.networks import Network
+from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, CompactNet
+from mtqscore.training.networks.mos_ssl import MosSslNet
+from mtqscore.training.networks.mosa_net import MosaNet
+from mtqscore.training.networks.xls_r_sqa import XlsRSqaNet
+from mtqscore.training.ssl import HOP_SAMPLES as SSL_HOP_SAMPLES
 
 OPSET = 20
 IR_VERSION = 10
-SILENCER = -1e6
-"""Weight that drives any activation below zero; far above what a convolution can sum to, far below overflow."""
 
 
-def build_graph(network: CompactNet, calibration: Calibration, name: str) -> onnx.ModelProto:
+def frame_hop_samples(network: Network) -> int:
+    """Say how far apart the frame scores of an exported network stand."""
+    if isinstance(network, CompactNet):
+        return FRAME_HOP_SAMPLES
+    return HOP_SAMPLES * network.config.time_stride if isinstance(network, MosaNet) else SSL_HOP_SAMPLES
+
+
+def build_graph(network: Network, calibration: Calibration, name: str) -> onnx.ModelProto:
     """Write a network and its calibration as an ONNX model.
 
     Args:
@@ -45,15 +42,21 @@ def build_graph(network: CompactNet, calibration: Calibration, name: str) -> onn
     Returns:
         A checked model: ``waveform`` float32 (batch, samples) and ``lengths`` int64 (batch,) to ``scores`` float32
         (batch, targets) and ``frame_scores`` float32 (batch, frames, targets), zero beyond an item's frames.
+
+    Raises:
+        UsageError: there is no graph for this network, or it is too large for one file.
     """
     graph = GraphBuilder()
-    blocks, spectrum_frames = cut_blocks(graph)
-    masks = make_masks(graph, spectrum_frames)
-    features = log_power(graph, network, blocks, masks)
-    frames = _convolutions(graph, network, features)
-    frames = _recurrent(graph, network, frames, masks)
-    raw = _heads(graph, network, frames, masks)
-    _scores(graph, raw, masks, calibration.ordered(network.targets))
+    raw = _body(graph, network)
+    scores = _calibrated(graph, raw.scores, calibration.ordered(network.targets), "utterance")
+    graph.add("Identity", scores, name="scores")
+    frames = _calibrated(graph, raw.frame_scores, calibration.ordered(network.targets), "frame")
+    graph.add("Mul", frames, raw.valid, name="frame_scores")
+    size_bytes = sum(len(constant.raw_data) for constant in graph.constants.values())
+    if size_bytes >= LARGEST_MODEL_BYTES:
+        raise UsageError(
+            f"the network has {size_bytes / 1e9:.1f} GB of weights; one ONNX file holds {LARGEST_MODEL_BYTES / 1e9:.1f}"
+        )
     targets = len(network.targets)
     model = helper.make_model(
         helper.make_graph(
@@ -76,135 +79,16 @@ def build_graph(network: CompactNet, calibration: Calibration, name: str) -> onn
     return model
 
 
-def _polyphase(kernel: Tensor) -> Tensor:
-    """Turn a kernel with a step of two over all bins into one with a step of one over even and odd bins.
-
-    Args:
-        kernel: (outputs, 1, time, width) with zero padding of width // 2.
-
-    Returns:
-        (outputs, 2, time, width') with zero padding of width' // 2; even bins first.
-    """
-    outputs, _, time, width = kernel.shape
-    middle = width // 2
-    reach = (middle + 1) // 2
-    phases = kernel.new_zeros(outputs, 2, time, 2 * reach + 1)
-    for tap in range(width):
-        shift, odd = divmod(tap - middle, 2)
-        phases[:, odd, :, reach + shift] = kernel[:, 0, :, tap]
-    return phases
-
-
-def folded(block: ConvBlock) -> tuple[Tensor, Tensor]:
-    """Fold batch normalisation into the convolution: kernel float64 (outputs, inputs, time, bins) and bias."""
-    norm = block.norm
-    mean, variance, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
-    if mean is None or variance is None:
-        raise ValueError("the normalisation has no statistics")
-    gain = weight.double() / torch.sqrt(variance.double() + norm.eps)
-    kernel = block.conv.weight.double() * gain[:, None, None, None]
-    return kernel.detach(), (bias.double() - mean.double() * gain).detach()
-
-
-def _with_silencer(kernel: Tensor, bias: Tensor, last: bool) -> tuple[Tensor, Tensor]:
-    """Add the channel that marks padding: it silences every other channel, and passes itself on unless last."""
-    outputs, inputs, time, width = kernel.shape
-    wide = torch.zeros(outputs + (not last), inputs + 1, time, width, dtype=kernel.dtype)
-    wide[:outputs, :inputs] = kernel
-    wide[:outputs, inputs, time // 2, width // 2] = SILENCER
-    if last:
-        return wide, bias
-    wide[outputs, inputs, time // 2, width // 2] = 1.0
-    return wide, torch.cat((bias, bias.new_zeros(1)))
-
-
-def _convolutions(graph: GraphBuilder, network: CompactNet, features: str) -> str:
-    """Convolution blocks, then frames flattened in the order that the LSTM wants: (frames, batch, channels * bins)."""
-    x = features
-    for index, block in enumerate(network.blocks):
-        assert isinstance(block, ConvBlock)
-        kernel, bias = folded(block)
-        if index == 0:
-            kernel = _polyphase(kernel * (network.spectrum.scale / math.log(10.0)))
-        kernel, bias = _with_silencer(kernel, bias, last=index == len(network.blocks) - 1)
-        label = f"conv_{index + 1}"
-        weights = graph.floats(f"{label}_kernel", kernel.numpy()), graph.floats(f"{label}_bias", bias.numpy())
-        time, bins = kernel.shape[2] // 2, kernel.shape[3] // 2
-        strides = [block.conv.stride[0], 1 if index == 0 else block.conv.stride[1]]
-        x = graph.add("Conv", x, *weights, name=label, strides=strides, pads=[time, bins, time, bins])
-        x = graph.add("Relu", x, name=f"{label}_relu")
-    x = graph.add("Transpose", x, name="conv_frames", perm=[2, 0, 1, 3])
-    return graph.add("Reshape", x, graph.ints("flat_shape", [0, 0, -1]), name="conv_frames_flat")
-
-
-def _linear(graph: GraphBuilder, x: str, layer: nn.Linear, name: str) -> str:
-    weight = graph.floats(f"{name}_weight", layer.weight.detach().t().numpy())
-    product = graph.add("MatMul", x, weight, name=f"{name}_product")
-    return graph.add("Add", product, graph.floats(f"{name}_bias", layer.bias.detach().numpy()), name=name)
-
-
-def _gates(tensor: Tensor) -> NDArray[np.float32]:
-    """Reorder gates from torch's input, forget, cell, output to ONNX's input, output, forget, cell."""
-    inputs, forget, cell, output = tensor.detach().chunk(4)
-    return np.asarray(torch.cat((inputs, output, forget, cell)).numpy(), dtype=np.float32)
-
-
-def _recurrent(graph: GraphBuilder, network: CompactNet, frames: str, masks: Masks) -> str:
-    """Squeeze, BLSTM and dense layer: (frames, batch, inputs) to (batch, frames, units)."""
-    x = graph.add("Relu", _linear(graph, frames, network.squeeze, "squeeze"), name="squeeze_relu")
-    both = [dict(lstm.named_parameters()) for lstm in (network.recurrent.forwards, network.recurrent.backwards)]
-    biases = [np.concatenate((_gates(lstm["bias_ih_l0"]), _gates(lstm["bias_hh_l0"]))) for lstm in both]
-    weights = (
-        graph.floats("lstm_weight", np.stack([_gates(lstm["weight_ih_l0"]) for lstm in both])),
-        graph.floats("lstm_recurrence", np.stack([_gates(lstm["weight_hh_l0"]) for lstm in both])),
-        graph.floats("lstm_bias", np.stack(biases)),
-    )
-    lengths = graph.add("Cast", masks.counts, name="counts_int32", to=TensorProto.INT32)
-    x = graph.add(
-        "LSTM", x, *weights, lengths, name="lstm", direction="bidirectional", hidden_size=network.config.lstm_units
-    )
-    x = graph.add("Transpose", x, name="lstm_frames", perm=[2, 0, 1, 3])
-    x = graph.add("Reshape", x, graph.ints("flat_shape", [0, 0, -1]), name="lstm_frames_flat")
-    return graph.add("Relu", _linear(graph, x, network.dense, "dense"), name="dense_relu")
-
-
-def _heads(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> str:
-    """All heads at once, as further batch axes: frame scores float32 (batch, targets, frames, 1)."""
-    heads = [head for head in network.heads.values() if isinstance(head, TaskHead)]
-    queries = np.stack([head.attention.weight.detach().t().numpy() * head.scale for head in heads])
-    values = np.stack([head.score.weight.detach().t().numpy() for head in heads])
-    bias = np.stack([head.score.bias.detach().numpy() for head in heads])[:, None, :]
-    low = np.array([head.low for head in heads])[:, None, None]
-    span = np.array([head.span for head in heads])[:, None, None]
-    wide = graph.add("Unsqueeze", x, "axis_1", name="frames_4d")
-    keys = graph.add("Transpose", wide, name="keys", perm=[0, 1, 3, 2])
-    query = graph.add("MatMul", wide, graph.floats("head_queries", queries), name="queries")
-    energy = graph.add("MatMul", query, keys, name="energy")
-    absent = graph.add("Sub", "one_float", masks.valid, name="absent")
-    absent = graph.add("Mul", absent, graph.floats("masked_score", MASKED_SCORE), name="absent_energy")
-    absent = graph.add("Unsqueeze", absent, graph.ints("axes_1_2", [1, 2]), name="absent_energy_4d")
-    energy = graph.add("Add", energy, absent, name="masked_energy")
-    attention = graph.add("Softmax", energy, name="attention", axis=-1)
-    value = graph.add("MatMul", wide, graph.floats("head_values", values), name="values")
-    mixed = graph.add("MatMul", attention, value, name="mixed_values")
-    mixed = graph.add("Add", mixed, graph.floats("head_bias", bias), name="logits")
-    share = graph.add("Sigmoid", mixed, name="shares")
-    scaled = graph.add("Mul", share, graph.floats("spans", span), name="spanned")
-    return graph.add("Add", scaled, graph.floats("lows", low), name="raw_scores")
-
-
-def _scores(graph: GraphBuilder, raw: str, masks: Masks, calibration: Calibration) -> None:
-    """Global average pooling, calibration, and the two outputs."""
-    raw = graph.add("Squeeze", raw, graph.ints("axis_3", [3]), name="raw_scores_3d")
-    column = graph.add("Unsqueeze", masks.valid, "axis_2", name="valid_column")
-    total = graph.add("MatMul", raw, column, name="score_sums")
-    total = graph.add("Squeeze", total, "axis_2", name="score_sums_2d")
-    number = graph.add("Cast", "counts_2d", name="counts_float", to=TensorProto.FLOAT)
-    pooled = graph.add("Div", total, number, name="pooled_scores")
-    graph.add("Identity", _calibrated(graph, pooled, calibration, "utterance"), name="scores")
-    frames = graph.add("Transpose", raw, name="raw_frame_scores", perm=[0, 2, 1])
-    frames = _calibrated(graph, frames, calibration, "frame")
-    graph.add("Mul", frames, column, name="frame_scores")
+def _body(graph: GraphBuilder, network: Network) -> RawScores:
+    if isinstance(network, CompactNet):
+        return compact_scores(graph, network)
+    if isinstance(network, MosaNet):
+        return mosa_net_scores(graph, network)
+    if isinstance(network, MosSslNet):
+        return mos_ssl_scores(graph, network)
+    if isinstance(network, XlsRSqaNet):
+        return xls_r_sqa_scores(graph, network)
+    raise UsageError(f"a {type(network).__name__} cannot be exported")
 
 
 def _calibrated(graph: GraphBuilder, x: str, calibration: Calibration, name: str) -> str:
@@ -212,10 +96,10 @@ def _calibrated(graph: GraphBuilder, x: str, calibration: Calibration, name: str
     knots = graph.floats("calibration_knots", calibration.knots)
     slopes = graph.floats("calibration_slopes", calibration.slopes)
     base = graph.floats("calibration_base", calibration.base)
-    last = graph.ints("axis_last", [-1])
-    x = graph.add("Unsqueeze", x, last, name=f"{name}_column")
+    x = graph.add("Unsqueeze", x, graph.vector(-1), name=f"{name}_column")
     x = graph.add("Relu", graph.add("Sub", x, knots, name=f"{name}_excess"), name=f"{name}_ramps")
-    x = graph.add("ReduceSum", graph.add("Mul", x, slopes, name=f"{name}_rises"), last, name=f"{name}_rise", keepdims=0)
+    x = graph.add("Mul", x, slopes, name=f"{name}_rises")
+    x = graph.add("ReduceSum", x, graph.vector(-1), name=f"{name}_rise", keepdims=0)
     x = graph.add("Add", x, base, name=f"{name}_calibrated")
-    limits = graph.floats("score_low", MOS_LOW), graph.floats("score_high", MOS_HIGH)
-    return graph.add("Clip", x, *limits, name=f"{name}_limited")
+    x = graph.add("Max", x, graph.floats("score_low", calibration.low), name=f"{name}_above_low")
+    return graph.add("Min", x, graph.floats("score_high", calibration.high), name=f"{name}_limited")

@@ -35,16 +35,28 @@ class Masks:
     within: str
 
 
-def cut_blocks(graph: GraphBuilder) -> tuple[str, str]:
-    """Silence what lies beyond the lengths, pad, and cut into blocks of one hop: (batch, frames + 1, hop)."""
+def mask_audio(graph: GraphBuilder) -> str:
+    """Silence what lies beyond the lengths, whatever it is: float32 (batch, samples)."""
     samples = graph.add("Shape", "waveform", name="samples", start=1, end=2)
     count = graph.add("Squeeze", samples, name="sample_count")
     zero, one = graph.ints("zero", 0), graph.ints("one", 1)
-    hop = graph.ints("hop", [HOP_SAMPLES])
     index = graph.add("Range", zero, count, one, name="sample_index")
     ends = graph.add("Unsqueeze", "lengths", graph.ints("axis_1", [1]), name="ends")
     inside = graph.add("Less", index, ends, name="inside")
-    audio = graph.add("Where", inside, "waveform", graph.floats("silence", 0.0), name="audio")
+    return graph.add("Where", inside, "waveform", graph.floats("silence", 0.0), name="audio")
+
+
+def cut_blocks(graph: GraphBuilder, audio: str) -> tuple[str, str]:
+    """Put one hop of silence in front, and cut into blocks of one hop.
+
+    Args:
+        graph: where to add.
+        audio: from `mask_audio`.
+
+    Returns:
+        The blocks, float32 (batch, frames + 1, hop), and the number of frames of two blocks, int64 ().
+    """
+    samples, hop = "samples", graph.ints("hop", [HOP_SAMPLES])
     whole = graph.add("Div", samples, hop, name="whole_hops")
     frames = graph.add("Add", whole, graph.ints("one_1d", [1]), name="spectrum_frames")
     covered = graph.add("Mul", frames, hop, name="covered_samples")
@@ -77,9 +89,9 @@ def make_masks(graph: GraphBuilder, spectrum_frames: str) -> Masks:
     return Masks(counts, graph.add("Cast", own, name="valid", to=TensorProto.FLOAT), beyond, within)
 
 
-def _level(graph: GraphBuilder, blocks: str) -> str:
+def active_level(graph: GraphBuilder, blocks: str) -> str:
     """Power of the active frames (see `features.active_power`), float32 (batch, 1)."""
-    energy = graph.add("ReduceSumSquare", blocks, "axis_2", name="block_energy", keepdims=0)
+    energy = graph.add("ReduceSumSquare", blocks, graph.ints("axis_2", [2]), name="block_energy", keepdims=0)
     # The first block is the padding in front; two blocks are a level frame.
     begin, end = graph.ints("one_1d", [1]), graph.ints("very_end", [2**62])
     energy = graph.add("Slice", energy, begin, end, "axis_1", name="own_block_energy")
@@ -141,7 +153,7 @@ def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Mask
 
     Gives float32 (batch, 3, frames, half bins).
     """
-    level = _level(graph, blocks)
+    level = active_level(graph, blocks)
     gain = graph.add("Reciprocal", graph.add("Sqrt", level, name="level_root"), name="level_gain")
     gain = graph.add("Unsqueeze", gain, "axis_2", name="level_gain_3d")
     blocks = graph.add("Mul", blocks, gain, name="level_blocks")

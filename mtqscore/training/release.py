@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from mtqscore import stats
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.model_store.card import SHORT_NAMES, card
+from mtqscore.model_store.card import card
 from mtqscore.model_store.entry import Accuracy, ModelEntry, parse_description, parse_entry
 from mtqscore.model_store.publish import description_text
+from mtqscore.spec import SUPERVISED, Target
 from mtqscore.training.calibration import Calibration
 from mtqscore.training.checkpoint import BEST_FILE
 from mtqscore.training.export import ModelIdentity, Parity
@@ -39,7 +41,11 @@ def check_release(out: Path, identity: ModelIdentity) -> None:
 
 
 def write_release(
-    out: Path, identity: ModelIdentity, accuracy: tuple[Accuracy, ...], parity: Parity
+    out: Path,
+    identity: ModelIdentity,
+    accuracy: tuple[Accuracy, ...],
+    parity: Parity,
+    targets: Sequence[Target] = SUPERVISED,
 ) -> tuple[ModelEntry, bool]:
     """Write the description (``.json``) and the card (``.md``) beside an exported model.
 
@@ -50,6 +56,7 @@ def write_release(
         identity: what its metadata says.
         accuracy: what is known of it.
         parity: what the comparison with torch found.
+        targets: what the model estimates.
 
     Returns:
         The description, and whether the card is new.
@@ -70,6 +77,7 @@ def write_release(
                 corpora=identity.training_corpora,
                 command=identity.producing_command,
                 checks=[check],
+                targets=targets,
             )
             place.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -104,7 +112,8 @@ def _measure(table: Path, data: str, calibration: Calibration) -> Accuracy:
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             records = list(csv.DictReader(stream))
         raw = [[float(record[name]) for name in calibration.targets] for record in records]
-        labels = {name: [float(record.get(f"label_{name}") or math.nan) for record in records] for name in SHORT_NAMES}
+        labels = {name: [float(record.get(f"label_{name}") or math.nan) for record in records]
+                  for name in calibration.targets}  # fmt: skip
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
     estimates = dict(zip(calibration.targets, calibration(raw).T, strict=True)) if raw else {}
