@@ -90,10 +90,6 @@ def test_a_failing_process_ends_all_with_one_line(tmp_path):
     own = [line for line in done.stderr.splitlines() if line.startswith("mtqscore: ")]
     assert len(own) == 1, done.stderr
     assert "5.flac" in own[0]
-    assert (
-        "Traceback (most recent call last)"
-        not in done.stderr.split("ChildFailedError")[0].split("torch/distributed")[0]
-    )
 
 
 @pytest.mark.parametrize(("items", "processes"), [(7, 2), (2, 3), (1, 2), (6, 3), (1, 1)])
