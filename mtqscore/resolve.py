@@ -1,4 +1,4 @@
-"""How a configuration is settled: flag over file over default, with plain values for JSON and TOML."""
+"""Configurations as plain values, as JSON and TOML hold them, and back."""
 
 from __future__ import annotations
 
@@ -13,25 +13,6 @@ from typing import Any, TypeVar
 from mtqscore.errors import UsageError
 
 Config = TypeVar("Config")
-
-
-def resolve(kind: type[Config], file: Path | None, flags: Mapping[str, object]) -> Config:
-    """Build a configuration: flag over file over default.
-
-    Args:
-        kind: the configuration's class.
-        file: a TOML file with the same names, nested configurations as tables.
-        flags: values from the command line; None where the user gave none.
-
-    Returns:
-        The resolved configuration.
-
-    Raises:
-        UsageError: the file cannot be read, or a name or a type is wrong.
-    """
-    values = read_settings(file) if file is not None else {}
-    values |= {name: value for name, value in flags.items() if value is not None}
-    return from_plain(kind, values, str(file) if file is not None else "the options")
 
 
 def read_settings(file: Path) -> dict[str, object]:

@@ -12,7 +12,7 @@ from benchmarks.plain_mosa_net import plain_copy
 from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
 from mtqscore.network_config import MosaNetConfig, SslConfig
-from mtqscore.resolve import resolve
+from mtqscore.resolve import from_plain, read_settings
 from mtqscore.spec import BINS, PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.features import random_recolour
 from mtqscore.training.losses import MplLoss
@@ -325,7 +325,7 @@ def test_settings_are_read_from_a_file_and_checked(tmp_path: Path):
     path.write_text(
         '[network]\nkind = "mosa-net"\nchannels = [8, 16]\ntime_stride = 2\n[network.ssl]\nmodel = "custom"\n'
     )
-    config = resolve(TrainConfig, path, {})
+    config = from_plain(TrainConfig, read_settings(path), str(path))
     assert config.network == MosaNetConfig(channels=(8, 16), time_stride=2, ssl=SslConfig(model="custom"))
 
 

@@ -8,13 +8,14 @@ import pytest
 from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
 from mtqscore.network_config import CompactConfig
-from mtqscore.resolve import from_plain, resolve, to_plain
+from mtqscore.resolve import from_plain, to_plain
+from mtqscore.training.settings import train_settings
 
 
 def test_flag_wins_over_file_and_file_over_default(tmp_path):
     file = tmp_path / "c.toml"
     file.write_text("epochs = 7\nlr = 1\n[delta]\ns_mos = 0.75\n[network]\nlstm_units = 9\n")
-    config = resolve(TrainConfig, file, {"epochs": 3, "seed": None})
+    config = train_settings(file, {"epochs": 3, "seed": None})[0]
     assert config.epochs == 3
     assert config.lr == 1.0
     assert isinstance(config.lr, float)
@@ -45,10 +46,10 @@ def test_a_configuration_survives_json():
 def test_faults_are_named(tmp_path, text, message):
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(UsageError, match=message) as caught:
-        resolve(TrainConfig, tmp_path / "c.toml", {})
+        train_settings(tmp_path / "c.toml", {})
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_named():
     with pytest.raises(UsageError, match=r"none\.toml"):
-        resolve(TrainConfig, Path("none.toml"), {})
+        train_settings(Path("none.toml"), {})

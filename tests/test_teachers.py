@@ -20,7 +20,7 @@ from onnx import numpy_helper
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.manifest import FaultyTableError, Row, read_manifest, write_table
 from mtqscore.simulation.judge import measure_files
-from mtqscore.training import pseudo_labels
+from mtqscore.training import pseudo_labels, references
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.dataset import decode
 from mtqscore.training.networks import build
@@ -188,6 +188,20 @@ def test_exact_values_undo_delay_and_follow_the_noise(twins):
     assert pesq[2] > pesq[0]
     exact = measure_files(rows[0].path, find_references(rows, twins, None)[rows[0].path])
     np.testing.assert_allclose(found[0], exact, rtol=1e-6)
+
+
+def test_a_process_that_is_killed_ends_in_one_line(twins, monkeypatch):
+    monkeypatch.setattr(references, "FEW_RECORDINGS", 1)
+    monkeypatch.setattr(references, "usable_cores", lambda: 2)
+    rows = read_manifest(twins)
+    with ReferenceTeacher(rows, twins) as teacher:
+        exact = teacher.estimate(rows)
+        assert teacher._pool is not None
+        for process in [*teacher._pool._processes.values()]:
+            process.kill()
+        with pytest.raises(EnvironmentProblemError, match="the same command goes on"):
+            teacher.estimate(rows)
+    np.testing.assert_allclose(exact[:, 2], 10 ** (-np.array([5, 10, 15]) / 10), rtol=0.05)
 
 
 def test_empty_reference_is_no_estimate(twins):

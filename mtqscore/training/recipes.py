@@ -23,14 +23,15 @@ from mtqscore.errors import UsageError
 from mtqscore.manifest import Row
 from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
 from mtqscore.spec import PSEUDO
+from mtqscore.text import printable
 from mtqscore.training.checkpoint import Checkpoint, describe_front_end, read_checkpoint
 from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network, build
 from mtqscore.training.precision import training_device
 from mtqscore.training.pseudo_labels import PseudoLabels, ask
 from mtqscore.training.references import ReferenceTeacher, check_twins
-from mtqscore.training.resources import write_json
-from mtqscore.training.run import make_folder, train_run
+from mtqscore.training.resources import replacing, write_json
+from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
 from mtqscore.training.teachers import check_run, open_teacher
 
@@ -131,15 +132,16 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
         UsageError: the folder holds a run with other settings or other data.
     """
     relations = _relations(start)
-    if relations and is_first():
-        make_folder(folder)
-        write_relations(folder / RELATIONS_FILE, relations)
+    if relations:
         watch.message(f"pseudo-labels against the labels of {len(start.held_out):,} recordings of val and test:")
         for line in relation_lines(relations):
             watch.message(f"  {line}")
     results = train_run(where, folder, start.config, watch, start.initial, start.rows)
     results |= start.report | ({"relations": relation_records(relations)} if relations else {})
     if is_first():
+        if relations:
+            with replacing(folder / RELATIONS_FILE) as partial:
+                write_relations(partial, relations)
         write_json(folder / "results.json", results)
     return results
 
@@ -212,7 +214,8 @@ def _ask(
     for name in wanted:
         missing = np.flatnonzero(np.isnan(columns[name]))
         if len(missing):
-            say(f"{len(missing):,} recordings have no {name} from the teacher, such as {rows[missing[0]].path}")
+            example = printable(str(rows[missing[0]].path))
+            say(f"{len(missing):,} recordings have no {name} from the teacher, such as {example}")
     return labels
 
 

@@ -9,6 +9,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Self
 
@@ -17,12 +18,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore.cores import usable_cores
-from mtqscore.errors import InputError, MtqscoreError, UsageError
+from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
 from mtqscore.manifest import Fault, FaultyTableError, Row
 from mtqscore.report.names import from_text
 from mtqscore.simulation.judge import measure_files
 from mtqscore.simulation.measures import SDI_LIMIT
 from mtqscore.spec import PSEUDO
+from mtqscore.text import printable
 
 REFERENCES = "references"
 """How a user names this teacher."""
@@ -42,6 +44,10 @@ THREADS = 8
 
 FEW_RECORDINGS = 8
 """Starting processes would take longer than measuring so many."""
+
+
+_Pair = tuple[Path, Path | None]
+"""A recording and its reference."""
 
 
 class ReferenceTeacher:
@@ -75,18 +81,31 @@ class ReferenceTeacher:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def estimate(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Measure PESQ, STOI and SDI: float32 (recordings, 3); NaN without a reference or measurable speech."""
+        """Measure PESQ, STOI and SDI: float32 (recordings, 3); NaN without a reference or measurable speech.
+
+        Raises:
+            EnvironmentProblemError: a process was killed.
+        """
         pairs = [(row.path, self.references.get(row.path)) for row in rows]
+        try:
+            found = [*self._spread(pairs)]
+        except BrokenProcessPool as error:
+            raise EnvironmentProblemError(
+                "a process that measured recordings has ended without a word (killed, perhaps for its memory); the "
+                "same command goes on from what is kept"
+            ) from error
+        return np.array(found, dtype=np.float32).reshape(-1, len(self.targets))
+
+    def _spread(self, pairs: Sequence[_Pair]) -> Iterable[tuple[float, float, float]]:
+        """Measure in as many processes as there are cores."""
         workers = usable_cores()
-        if workers == 1 or len(rows) <= FEW_RECORDINGS:
-            found: Iterable[tuple[float, float, float]] = map(_measured, pairs)
-        else:
-            if self._pool is None:
-                # Fresh processes: a copy of one that has loaded torch may lock up.
-                fresh = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(workers, fresh, initializer=_start_process)
-            found = self._pool.map(_measured, pairs)
-        return np.array([*found], dtype=np.float32).reshape(-1, len(self.targets))
+        if workers == 1 or len(pairs) <= FEW_RECORDINGS:
+            return map(_measured, pairs)
+        if self._pool is None:
+            # Fresh processes: a copy of one that has loaded torch may lock up.
+            fresh = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(workers, fresh, initializer=_start_process)
+        return self._pool.map(_measured, pairs)
 
 
 def find_references(rows: Sequence[Row], base: Path, folder: Path | None) -> dict[Path, Path]:
@@ -143,14 +162,14 @@ def check_twins(rows: Sequence[Row], exact: Mapping[str, NDArray[np.float32]]) -
         A warning, empty if there is nothing to warn of.
 
     Raises:
-        MtqscoreError: that is so for most of them: the references are not theirs.
+        InputError: that is so for most of them: the references are not theirs.
     """
     strange = (exact["stoi"] < STRANGER_STOI) & (exact["sdi"] >= SDI_LIMIT)
     measured = int(np.isfinite(exact["stoi"]).sum())
     count = int(strange.sum())
     if not count:
         return ""
-    example = rows[int(np.flatnonzero(strange)[0])].path
+    example = printable(str(rows[int(np.flatnonzero(strange)[0])].path))
     text = (
         f"{count:,} of {measured:,} recordings have next to nothing in common with their references, such as {example}"
     )
@@ -220,7 +239,7 @@ def _fingerprint(rows: Sequence[Row], references: Mapping[Path, Path]) -> str:
     return digest.hexdigest()
 
 
-def _measured(pair: tuple[Path, Path | None]) -> tuple[float, float, float]:
+def _measured(pair: _Pair) -> tuple[float, float, float]:
     recording, reference = pair
     if reference is None:
         return np.nan, np.nan, np.nan
