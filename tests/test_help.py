@@ -27,7 +27,7 @@ def test_no_option_is_unexplained() -> None:
     assert [name for name, parameter in found.items() if not parameter.help] == []
 
 
-@pytest.mark.parametrize("command", ["gate", "compare", "explain"])
+@pytest.mark.parametrize("command", ["gate", "compare", "explain", "export"])
 def test_pages_name_no_types_of_python(run: Run, command: str) -> None:
     page = run(command, "--help", env={"COLUMNS": "100"}).stdout.decode()
     assert "Show this message and exit." in page

@@ -33,8 +33,8 @@ def export(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="What the file estimates, such as s_mos,n_mos,g_mos. If not given: S, N and G, or all that the "
-            "network has if it has none of them; such a file is a --teacher of `mtqscore train`.",
+            help="What the file estimates, of s_mos,n_mos,g_mos,pesq,stoi,sdi. If not given: those of the first three "
+            "that the network has, or all if it has none of them; such a file is a --teacher of `mtqscore train`.",
         ),
     ] = None,
     calibration: Annotated[
@@ -82,14 +82,14 @@ def export(
 ) -> None:
     """Write a trained network, whichever it is, as one ONNX file that needs no torch.
 
-    Nothing is written if onnxruntime and torch disagree on real recordings. Beside the file come its description
-    (.json) and its card (.md), which `mtqscore models publish` takes to the Hub.
+    Nothing is written if onnxruntime and torch disagree on the recordings that both are given.
+
+    Beside the file come its description and its card, which `mtqscore models publish` takes to the Hub.
 
     Exit codes:
     0  all is well
-    1  onnxruntime and torch disagree
     2  wrong use
-    3  the run, its tables or the recordings cannot be read
+    3  the run, its tables or the recordings cannot be read, or onnxruntime and torch disagree
     4  the extra train is missing, weights cannot be fetched, or the file cannot be written
     130  interrupted
     """
