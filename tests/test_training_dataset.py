@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 from mtqscore.errors import InputError
-from mtqscore.manifest import Row, read_manifest
+from mtqscore.manifest import FaultyTableError, Row, read_manifest
 from mtqscore.training.augmentation import draw_splices
-from mtqscore.training.dataset import Recordings, decode, plain_batches, training_batches
+from mtqscore.training.dataset import Recordings, decode, duration_samples, plain_batches, training_batches
 from tests.training_kit import paused_tone, small_config, write_corpus
 
 
@@ -164,3 +166,28 @@ def test_too_short_recording_is_named(tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
     with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
         Recordings([Row(tmp_path / "short.wav")], 1e9, 1)
+
+
+def test_every_recording_that_cannot_be_read_is_named(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
+    (corpus / "1.wav").write_bytes(b"RIFF....WAVE")
+    broken = paused_tone(16_000, 0.1, 0)
+    broken[100] = np.nan
+    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
+    rows = read_manifest(corpus)
+    with pytest.raises(FaultyTableError) as caught:
+        Recordings(rows, 1e9, 2)
+    named = [str(fault) for fault in caught.value.faults]
+    assert len(named) == 1  # what has no header is told before anything is decoded
+    assert named[0].startswith("line 3:")
+    assert "1.wav: cannot decode" in named[0]
+    (corpus / "1.wav").write_bytes((corpus / "0.wav").read_bytes())
+    with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
+        Recordings(rows, 1e9, 2)
+
+
+def test_names_that_are_no_text_can_be_decoded(tmp_path):
+    name = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    with name.open("wb") as stream:
+        soundfile.write(stream, paused_tone(16_000, 0.1, 0), 16_000, format="WAV")
+    assert len(decode(name)) == duration_samples(name) == 16_000

@@ -185,7 +185,7 @@ def train(
 ) -> None:
     """Train a network on a labelled corpus; the same command again goes on where an interrupted run stopped."""
     from mtqscore.corpora.corpus import CorpusOptions
-    from mtqscore.training.settings import NetworkFlags, Sources, train_settings
+    from mtqscore.training.settings import NetworkFlags, Sources, check_teacher, train_settings
 
     if references is not None and teacher is None:
         teacher = "references"
@@ -223,9 +223,11 @@ def train(
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _check_extra()
-        corpus = _read(data, corpus_options, folder)
-        base = corpus.where if corpus.where.is_dir() else corpus.where.parent
-        _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen))
+        check_teacher(settings)
+        with _faults_in(folder):
+            corpus = _read(data, corpus_options)
+            base = corpus.where if corpus.where.is_dir() else corpus.where.parent
+            _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen))
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
@@ -254,14 +256,20 @@ def _one_voice() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
 
 
-def _read(data: str, options: CorpusOptions, folder: Path) -> Corpus:
-    """Read and check the corpus; more faults than a line can tell go into a file of the run folder."""
+def _read(data: str, options: CorpusOptions) -> Corpus:
     from mtqscore.corpora.sources import read_corpus
+
+    with progress_bar("reading", "recordings") as advance:
+        return read_corpus(data, options, advance)
+
+
+@contextmanager
+def _faults_in(folder: Path) -> Iterator[None]:
+    """Let more faults than a line can tell go into a file of the run folder."""
     from mtqscore.manifest import MAX_REPORTED_FAULTS, FaultyTableError
 
     try:
-        with progress_bar("reading", "recordings") as advance:
-            return read_corpus(data, options, advance)
+        yield
     except FaultyTableError as error:
         if len(error.faults) <= MAX_REPORTED_FAULTS:
             raise

@@ -191,7 +191,9 @@ def _loaded(trio: Trio, bandwidth: str) -> tuple[Signal, Signal, Signal, int, in
 
 def _read(path: Path) -> tuple[Signal, int]:
     try:
-        audio, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
+        # As a stream, since the library takes no names with bytes that are no text.
+        with path.open("rb") as stream:
+            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from error
     if len(audio) < MIN_S * rate_hz:

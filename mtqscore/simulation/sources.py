@@ -99,7 +99,9 @@ def _drawn_splits(groups: set[str], shares: dict[str, float], seed: int) -> dict
 def _decoded(path: Path) -> Signal:
     """Read a recording as mono at 16 kHz, shape (samples,)."""
     try:
-        audio, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
+        # As a stream, since the library takes no names with bytes that are no text.
+        with path.open("rb") as stream:
+            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from error
     mono = audio.mean(axis=1)

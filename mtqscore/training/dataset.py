@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mtqscore.config import TrainConfig
 from mtqscore.errors import InputError
-from mtqscore.manifest import Row
+from mtqscore.manifest import Fault, FaultyTableError, Row
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS, Target
 from mtqscore.training.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, Splice, plan_epoch
 from mtqscore.training.distributed import ALONE, Ranks, Shard
@@ -30,6 +30,7 @@ BATCHES_AHEAD = 3
 """So many batches are decoded before they are asked for, where a split is not held in memory."""
 
 Planned = TypeVar("Planned")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,17 @@ def decode(path: Path) -> Samples:
     """Decode one recording to 16-bit mono at 16 kHz and full scale; a channel mean and a resampler where needed.
 
     Raises:
-        InputError: the file cannot be decoded or is shorter than one analysis window.
+        InputError: the file cannot be decoded, is shorter than one analysis window, or holds samples that are not
+            numbers.
     """
     try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        # As a stream, since the library takes no names with bytes that are no text.
+        with path.open("rb") as stream:
+            audio, rate = soundfile.read(stream, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot decode: {error}") from error
+    if not np.isfinite(audio).all():
+        raise InputError(f"{path}: holds samples that are not numbers")
     mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
     if rate != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
@@ -110,7 +116,8 @@ def duration_samples(path: Path) -> int:
         InputError: the header cannot be read.
     """
     try:
-        info = soundfile.info(str(path))
+        with path.open("rb") as stream:
+            info = soundfile.info(stream)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot decode: {error}") from error
     return int(np.ceil(info.frames * SAMPLE_RATE_HZ / info.samplerate))
@@ -128,7 +135,7 @@ class Recordings:
         targets: whose labels are wanted, in the order of the network's output.
 
     Raises:
-        InputError: a recording cannot be decoded.
+        FaultyTableError: recordings cannot be decoded; it names all of them.
     """
 
     def __init__(
@@ -138,11 +145,11 @@ class Recordings:
         table = [[row.labels.get(target.name, np.nan) for target in self.targets] for row in self.rows]
         self.labels = np.array(table, dtype=np.float32).reshape(-1, len(self.targets))
         with ThreadPoolExecutor(self.workers) as pool:
-            lengths = list(pool.map(lambda row: duration_samples(row.path), self.rows))
+            lengths = _of_each(pool, duration_samples, self.rows)
             self.memory_bytes = 2 * sum(lengths)
             self.held = None
             if self.memory_bytes <= memory_limit_bytes:
-                self.held = list(pool.map(lambda row: decode(row.path), self.rows))
+                self.held = _of_each(pool, decode, self.rows)
                 lengths = [len(samples) for samples in self.held]
         self.lengths = np.array(lengths, dtype=np.int64)
 
@@ -157,6 +164,23 @@ class Recordings:
         # Headers of compressed files and resamplers can be wrong by a little; what is planned goes by the header.
         short = int(self.lengths[index]) - len(samples)
         return np.pad(samples, (0, short)) if short > 0 else samples[: self.lengths[index]]
+
+
+def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[Row]) -> list[Read]:
+    """Read something of every recording; what cannot be read is told together."""
+    faults = []
+
+    def attempt(row: Row) -> Read | None:
+        try:
+            return read(row.path)
+        except InputError as error:
+            faults.append(Fault(row.line, str(error)))
+            return None
+
+    found = [each for each in pool.map(attempt, rows) if each is not None]
+    if faults:
+        raise FaultyTableError(Path(f"split {rows[0].split}"), faults)
+    return found
 
 
 def training_batches(

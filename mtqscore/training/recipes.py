@@ -19,7 +19,7 @@ import torch
 
 from mtqscore.config import TrainConfig
 from mtqscore.cores import usable_cores
-from mtqscore.errors import UsageError
+from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row
 from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
 from mtqscore.spec import PSEUDO
@@ -33,6 +33,7 @@ from mtqscore.training.references import ReferenceTeacher, check_twins
 from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
+from mtqscore.training.ssl_weights import find_weights
 from mtqscore.training.teachers import check_run, open_teacher
 
 RELATIONS_FILE = "pseudo_labels.csv"
@@ -84,6 +85,7 @@ def prepare(
         InputError: a checkpoint or a recording is faulty.
     """
     report: dict[str, Any] = {"recipe": config.recipe, "teacher": config.teacher}
+    _check_front_end(config)
     weights = sources.init
     if config.recipe == "kt":
         if weights is not None:
@@ -221,6 +223,15 @@ def _ask(
 
 def _pseudo(config: TrainConfig) -> list[str]:
     return [target.name for target in PSEUDO if target.name in config.targets]
+
+
+def _check_front_end(config: TrainConfig) -> None:
+    """Fetch pretrained weights before a teacher is asked or a corpus decoded in vain; the first process does."""
+    ssl = getattr(config.network, "ssl", None)
+    if ssl is None or (ssl.model == "custom" and ssl.checkpoint is None) or not is_first():
+        return
+    if not find_weights(ssl).is_file():
+        raise InputError(f"{ssl.checkpoint}: no such file with weights of {ssl.model}")
 
 
 def _relations(start: Start) -> list[Any]:

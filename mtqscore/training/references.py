@@ -213,13 +213,19 @@ def _named(base: Path, text: str) -> list[Path]:
     return [path if path.exists() else base / from_text(text.strip())]
 
 
+def _duration_s(path: Path) -> float:
+    # As a stream, since the library takes no names with bytes that are no text.
+    with path.open("rb") as stream:
+        return float(soundfile.info(stream).duration)
+
+
 def _misfit(recording: Path, reference: Path) -> str:
     """Why a file cannot be the reference of a recording; empty if it may be."""
     try:
-        reference_s = float(soundfile.info(str(reference)).duration)
+        reference_s = _duration_s(reference)
     except (OSError, RuntimeError) as error:
         return f"the reference cannot be decoded: {error}"
-    recording_s = float(soundfile.info(str(recording)).duration)
+    recording_s = _duration_s(recording)
     if abs(recording_s - reference_s) <= LENGTH_TOLERANCE_S:
         return ""
     return (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.config import TrainConfig
-from mtqscore.errors import UsageError
+from mtqscore.errors import InputError, UsageError
 from mtqscore.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
 from mtqscore.resolve import from_plain, read_settings, to_plain
 from mtqscore.spec import PSEUDO, SUPERVISED, TARGETS
@@ -48,6 +48,18 @@ class Sources:
     init: Path | None = None
     references: Path | None = None
     network_is_chosen: bool = False
+
+
+def check_teacher(config: TrainConfig) -> None:
+    """Refuse a teacher that is not there before a corpus is read for it.
+
+    Raises:
+        InputError: no such run folder, checkpoint or ONNX file.
+    """
+    from mtqscore.model_store import is_path
+
+    if is_path(config.teacher) and not Path(config.teacher).exists():
+        raise InputError(f"--teacher {config.teacher}: no such run folder, checkpoint or ONNX file")
 
 
 def train_settings(
