@@ -33,7 +33,7 @@ def embed(graph: GraphBuilder, front_end: SslFrontEnd, audio: str) -> Frames:
     Args:
         graph: where to add.
         front_end: in evaluation mode.
-        audio: float32 (batch, samples), zero beyond each item's end.
+        audio: from `mask_audio`.
 
     Returns:
         Embeddings, zero beyond each end.
