@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from mtqscore.cli.options import (
+    Address,
     Baseline,
     BatchSeconds,
     Channels,
     ConfigFile,
     Csv,
     Device,
+    Engine,
     FailUnder,
     Frames,
     FromList,
@@ -34,13 +36,14 @@ from mtqscore.cli.options import (
     ShardOption,
     Threads,
     WarnUnder,
+    Workers,
 )
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from mtqscore.assess import Assessor
+    from mtqscore.cli.scoring import Scoring
     from mtqscore.compare import CompareConfig
     from mtqscore.errors import UsageError
     from mtqscore.gate import Gate, GateJudge
@@ -69,6 +72,9 @@ def assess(
     channels: Channels = None,
     threads: Threads = None,
     batch_seconds: BatchSeconds = 40.0,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     fail_under: FailUnder = None,
     warn_under: WarnUnder = None,
     baseline: Baseline = None,
@@ -102,7 +108,7 @@ def assess(
 
     with clean_endings(), without_native_noise():
         from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
-        from mtqscore.cli.scoring import describe_run, load_assessor, read_names
+        from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
         from mtqscore.config import AssessConfig
         from mtqscore.inputs import find_inputs
         from mtqscore.settings import parse_gates
@@ -122,17 +128,18 @@ def assess(
             frames=frames or "html" in targets,
             precision=precision or "fp32",
         )
+        cluster = choose_cluster(engine, address, workers)
         inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
-        assessor = load_assessor(options, quiet=quiet)
-        run = describe_run(assessor, frames=frames, shard=part)
-        gates = parse_gates(entries, assessor.targets)
-        if gates:
-            from mtqscore.gate import check_patterns
+        with open_engine(options, cluster, quiet=quiet) as assessor:
+            run = describe_run(assessor, frames=frames, shard=part)
+            gates = parse_gates(entries, assessor.targets)
+            if gates:
+                from mtqscore.gate import check_patterns
 
-            check_patterns(gates, (item.path for item in inputs))
-        demands = _demands(gates, baseline, max_drop, settings, run)
-        results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
-        summary = _score(assessor, inputs, demands, results)
+                check_patterns(gates, (item.path for item in inputs))
+            demands = _demands(gates, baseline, max_drop, settings, run)
+            results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
+            summary = _score(assessor, inputs, demands, results)
     if code := exit_code(summary):
         raise typer.Exit(code)
 
@@ -233,7 +240,7 @@ def _choose_shard(shard: str | None, inputs: list[Input], *, quiet: bool) -> tup
     return chosen, part
 
 
-def _writers(html_files: int, assessor: Assessor) -> dict[str, Callable[[TextIO, Run], Writer]]:
+def _writers(html_files: int, assessor: Scoring) -> dict[str, Callable[[TextIO, Run], Writer]]:
     """Writers that take more than a stream and the run."""
 
     def html_writer(stream: TextIO, run: Run) -> Writer:
@@ -282,7 +289,7 @@ class _Results:
     quiet: bool
 
 
-def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _Results) -> Summary:
+def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _Results) -> Summary:
     import sys
     import time
     from contextlib import ExitStack
@@ -290,6 +297,7 @@ def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _
     from mtqscore.cli.console import say
     from mtqscore.cli.outcome import open_reports, say_verdicts
     from mtqscore.cli.scoring import score
+    from mtqscore.devices import CPU_PROVIDER
     from mtqscore.report.output import STDOUT
     from mtqscore.report.table import TableWriter, findings
     from mtqscore.report.writer import Summary
@@ -326,7 +334,7 @@ def _score(assessor: Assessor, inputs: list[Input], demands: Demands, results: _
     say_verdicts(summary.gates, summary.comparison, quiet=quiet)
     if scored.rows and not quiet:
         speed = f"{scored.audio_s / max(wall_s, 1e-9):,.0f} × real time"
-        where = "the CPU" if assessor.scorer.on_cpu else run.provider
+        where = "the CPU" if run.provider == CPU_PROVIDER else run.provider
         say(f"{scored.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on {where}")
     return summary
 

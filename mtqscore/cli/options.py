@@ -84,6 +84,33 @@ BatchSeconds = Annotated[
         rich_help_panel=SCORING,
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="local|ray",
+        help="ray scores with many processes, on this machine or a Ray cluster; needs the extra ray.",
+        rich_help_panel=SCORING,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="The Ray cluster; RAY_ADDRESS if not given, and without that one of our own on this machine.",
+        rich_help_panel=SCORING,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Ray processes at most, of --threads threads each (1 if not given); as many as fit if not given.",
+        rich_help_panel=SCORING,
+    ),
+]
 FailUnder = Annotated[
     list[str] | None,
     typer.Option(

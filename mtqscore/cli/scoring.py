@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mtqscore.assess import Assessor
     from mtqscore.config import AssessConfig
+    from mtqscore.engine_ray import Cluster
     from mtqscore.inputs import Input
     from mtqscore.run import Run
+    from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment
     from mtqscore.shards import Shard
+
+
+class Scoring(Protocol):
+    """What scores recordings: an `Assessor` in this process, or a cluster."""
+
+    @property
+    def config(self) -> AssessConfig:
+        """Its options."""
+
+    @property
+    def model(self) -> str:
+        """name@version of the model."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Checksum of the model's file, hexadecimal."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+
+    @property
+    def device_note(self) -> str:
+        """Why a GPU lies idle; empty when none does."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the scores."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model in this process."""
+
+    def assess_files(
+        self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        """Score many files; rows come in the order of the paths."""
 
 
 def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
@@ -39,7 +80,7 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
     return names
 
 
-def describe_run(assessor: Assessor, *, frames: bool = False, shard: Shard | None = None) -> Run:
+def describe_run(assessor: Scoring, *, frames: bool = False, shard: Shard | None = None) -> Run:
     """What all rows of a run have in common.
 
     Args:
@@ -70,7 +111,39 @@ def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
     return Assessor(config, None if quiet else say)
 
 
-def score(assessor: Assessor, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
+def choose_cluster(engine: str, address: str | None, workers: int | None) -> Cluster | None:
+    """Where ``--engine`` scores; None is this process.
+
+    Raises:
+        UsageError: there is no such engine, or options do not go with it.
+    """
+    from mtqscore.errors import UsageError
+
+    if engine == "ray":
+        from mtqscore.engine_ray import Cluster
+
+        return Cluster(address, workers)
+    if engine != "local":
+        raise UsageError(f"--engine {engine!r} is neither local nor ray")
+    if address is not None or workers is not None:
+        raise UsageError("--address and --workers go with --engine ray")
+    return None
+
+
+@contextmanager
+def open_engine(config: AssessConfig, cluster: Cluster | None, *, quiet: bool = False) -> Iterator[Scoring]:
+    """Load the model here, or on a cluster that is left in the end."""
+    if cluster is None:
+        yield load_assessor(config, quiet=quiet)
+        return
+    from mtqscore.cli.console import say
+    from mtqscore.engine_ray import RayEngine
+
+    with RayEngine(config, cluster, None if quiet else say) as engine:
+        yield engine
+
+
+def score(assessor: Scoring, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
     """Score recordings and show how far the work is."""
     import time
 
