@@ -19,7 +19,9 @@ class CompactConfig:
         conv_channels: channels of the convolution blocks, first to last. One below a multiple of 16 is fastest: the
             exported graph adds one channel that marks padding.
         conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
-        conv_strides: step of each block along frequency; the first block also halves the frame rate.
+        conv_strides: step of each block along frequency.
+        hop_samples: step of the spectrum: 256, or 512 for half of its cost, where each sample is heard once.
+        time_stride: frames of the spectrum a step of the first block; scores stand hop_samples times this apart.
         squeeze_units: size of a frame before the recurrent layer.
         lstm_units: units a direction.
         dense_units: size of a frame before the heads.
@@ -33,6 +35,8 @@ class CompactConfig:
     conv_channels: tuple[int, ...] = (15, 31, 47, 63)
     conv_widths: tuple[int, ...] = (5, 5, 3, 3)
     conv_strides: tuple[int, ...] = (2, 3, 3, 3)
+    hop_samples: Literal[256, 512] = 256
+    time_stride: int = 2
     squeeze_units: int = 96
     lstm_units: int = 64
     dense_units: int = 64
@@ -48,6 +52,16 @@ class CompactConfig:
             raise UsageError("the first of conv_strides must be 2: even and odd bins are two channels of its input")
         if any(width % 2 == 0 for width in self.conv_widths):
             raise UsageError("conv_widths must be odd, so that a kernel has a middle")
+        counts = (self.time_stride, self.squeeze_units, self.lstm_units, self.dense_units)
+        if min(*self.conv_channels, *self.conv_widths, *self.conv_strides, *counts) < 1:
+            raise UsageError("channels, widths, strides and units of a compact network must be 1 or more")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
+
+    @property
+    def frame_hop_samples(self) -> int:
+        """Step between frame scores."""
+        return self.hop_samples * self.time_stride
 
 
 SSL_BUNDLES = {

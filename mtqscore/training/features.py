@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtqscore.network_config import CompactConfig
-from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
+from mtqscore.spec import BINS, STFT_SAMPLES
 
 ACTIVE_SHARE = 0.1
 """A level frame counts as active when its power exceeds this share of the mean power of the active ones (-10 dB)."""
@@ -73,6 +73,7 @@ class PowerSpectrum(nn.Module):
         # White noise at the active level has power 1 in every bin.
         window = window / window.square().sum().sqrt()
         self.register_buffer("window", window.to(torch.float32), persistent=False)
+        self.hop_samples = config.hop_samples
         self.floor = 10.0 ** (config.floor_db / 10.0)
         self.offset = config.feature_mean_db / 10.0
         self.scale = 10.0 / config.feature_spread_db
@@ -87,20 +88,20 @@ class PowerSpectrum(nn.Module):
 
         Returns:
             Features float32 (batch, frames, bins), zero beyond the valid frames, where frames is
-            floor(samples / 256) + 1, and the mask of the valid frames, bool (batch, frames).
+            floor(samples / hop) + 1, and the mask of the valid frames, bool (batch, frames).
         """
-        frames = waveform.shape[1] // HOP_SAMPLES + 1
+        frames = waveform.shape[1] // self.hop_samples + 1
         waveform = waveform * frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
         level = active_power(waveform, lengths) + TINY_POWER
-        padded = functional.pad(waveform, (HOP_SAMPLES, STFT_SAMPLES))
-        spectrum = torch.fft.rfft(padded.unfold(1, STFT_SAMPLES, HOP_SAMPLES)[:, :frames] * self.window)
+        padded = functional.pad(waveform, (STFT_SAMPLES // 2, STFT_SAMPLES))
+        spectrum = torch.fft.rfft(padded.unfold(1, STFT_SAMPLES, self.hop_samples)[:, :frames] * self.window)
         power = spectrum.real.square() + spectrum.imag.square()
         gain = level.reciprocal()
         if recolour is not None:
             mean = power.sum(dim=1)
             gain = gain * recolour * (mean.sum(1, keepdim=True) / ((mean * recolour).sum(1, keepdim=True) + TINY_POWER))
         features = ((power * gain[:, None, :] + self.floor).log10() - self.offset) * self.scale
-        mask = frame_mask(lengths // HOP_SAMPLES + 1, frames)
+        mask = frame_mask(lengths // self.hop_samples + 1, frames)
         return features * mask[:, :, None].to(features.dtype), mask
 
 

@@ -14,7 +14,7 @@ from mtqscore.training.graph_compact import compact_scores
 from mtqscore.training.graph_mosa_net import mosa_net_scores
 from mtqscore.training.graph_ssl_networks import mos_ssl_scores, xls_r_sqa_scores
 from mtqscore.training.networks import Network
-from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, CompactNet
+from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.mos_ssl import MosSslNet
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.xls_r_sqa import XlsRSqaNet
@@ -27,7 +27,7 @@ IR_VERSION = 10
 def frame_hop_samples(network: Network) -> int:
     """Say how far apart the frame scores of an exported network stand."""
     if isinstance(network, CompactNet):
-        return FRAME_HOP_SAMPLES
+        return network.config.frame_hop_samples
     return HOP_SAMPLES * network.config.time_stride if isinstance(network, MosaNet) else SSL_HOP_SAMPLES
 
 

@@ -31,8 +31,8 @@ SILENCER = -1e6
 
 def compact_scores(graph: GraphBuilder, network: CompactNet) -> RawScores:
     """Write the network; its frames are those of the contract."""
-    blocks, spectrum_frames = cut_blocks(graph, mask_audio(graph))
-    masks = make_masks(graph, spectrum_frames)
+    blocks, hops = cut_blocks(graph, mask_audio(graph))
+    masks = make_masks(graph, network.config, hops)
     features = log_power(graph, network, blocks, masks)
     frames = _convolutions(graph, network, features)
     frames = _recurrent(graph, network, frames, masks)

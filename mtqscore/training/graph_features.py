@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from mtqscore.network_config import CompactConfig
 from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
 from mtqscore.training.features import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
 from mtqscore.training.graph_builder import GraphBuilder
-from mtqscore.training.networks.compact import FRAME_HOP_SAMPLES, TIME_STRIDE, CompactNet
+from mtqscore.training.networks.compact import CompactNet
 
 HALF_BINS = (BINS + 1) // 2
 """Even bins of the power spectrum, and odd ones with one column of padding."""
@@ -68,25 +69,37 @@ def cut_blocks(graph: GraphBuilder, audio: str) -> tuple[str, str]:
     return blocks, graph.add("Squeeze", frames, name="spectrum_frame_count")
 
 
-def make_masks(graph: GraphBuilder, spectrum_frames: str) -> Masks:
-    """Tell valid frames from padding, before and after the time step of the first convolution."""
+def make_masks(graph: GraphBuilder, config: CompactConfig, hops: str) -> Masks:
+    """Tell valid frames from padding, before and after the time step of the first convolution.
+
+    Args:
+        graph: where to add.
+        config: steps of the network.
+        hops: frames of a spectrum with a step of one hop, int64 ().
+    """
+    skip = config.hop_samples // HOP_SAMPLES
+    spectrum_frames = _every(graph, hops, skip, "stepped_spectrum_frames")
     index = graph.add("Range", "zero", spectrum_frames, "one", name="spectrum_index")
-    last = graph.add("Div", "lengths", "hop", name="last_spectrum_frame")
+    last = graph.add("Div", "lengths", graph.vector(config.hop_samples), name="last_spectrum_frame")
     last = graph.add("Unsqueeze", last, "axis_1", name="last_spectrum_frame_2d")
     within = graph.add("LessOrEqual", index, last, name="within")
     within = graph.add("Unsqueeze", within, graph.ints("axis_2", [2]), name="within_3d")
     outside = graph.add("Not", within, name="outside")
     outside = graph.add("Cast", outside, name="outside_float", to=TensorProto.FLOAT)
     beyond = graph.add("Unsqueeze", outside, "axis_1", name="beyond")
-    # ceil(spectrum frames / 2) score frames; an item owns floor(length / 512) + 1 of them.
-    sooner = graph.add("Add", spectrum_frames, "one", name="spectrum_frames_up")
-    frames = graph.add("Div", sooner, graph.ints("two", TIME_STRIDE), name="frame_count")
+    frames = _every(graph, spectrum_frames, config.time_stride, "frame_count")
     frame_index = graph.add("Range", "zero", frames, "one", name="frame_index")
-    whole = graph.add("Div", "lengths", graph.ints("frame_hop", [FRAME_HOP_SAMPLES]), name="whole_frame_hops")
+    whole = graph.add("Div", "lengths", graph.ints("frame_hop", [config.frame_hop_samples]), name="whole_frame_hops")
     counts = graph.add("Add", whole, "one_1d", name="counts")
     counts_2d = graph.add("Unsqueeze", counts, "axis_1", name="counts_2d")
     own = graph.add("Less", frame_index, counts_2d, name="own")
     return Masks(counts, graph.add("Cast", own, name="valid", to=TensorProto.FLOAT), beyond, within)
+
+
+def _every(graph: GraphBuilder, count: str, step: int, name: str) -> str:
+    """How many of so many frames are taken in steps from the first one: ceil(count / step), int64 ()."""
+    up = graph.add("Add", count, graph.integer(step - 1), name=f"{name}_up")
+    return graph.add("Div", up, graph.integer(step), name=name)
 
 
 def active_level(graph: GraphBuilder, blocks: str) -> str:
@@ -158,10 +171,12 @@ def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Mask
     gain = graph.add("Unsqueeze", gain, "axis_2", name="level_gain_3d")
     blocks = graph.add("Mul", blocks, gain, name="level_blocks")
     window = network.spectrum.window.numpy().reshape(2, HOP_SAMPLES)
+    # A frame is two blocks, and with a step of two hops every block is in one frame only.
+    step = graph.vector(network.config.hop_samples // HOP_SAMPLES)
     minus_one = graph.ints("minus_one", [-1])
-    first = graph.add("Slice", blocks, "zero_1d", minus_one, "axis_1", name="first_half")
+    first = graph.add("Slice", blocks, "zero_1d", minus_one, "axis_1", step, name="first_half")
     first = graph.add("Mul", first, graph.floats("window_rise", window[0]), name="windowed_first_half")
-    second = graph.add("Slice", blocks, "one_1d", "very_end", "axis_1", name="second_half")
+    second = graph.add("Slice", blocks, "one_1d", "very_end", "axis_1", step, name="second_half")
     second = graph.add("Mul", second, graph.floats("window_fall", window[1]), name="windowed_second_half")
     halves = []
     for operator, name, odd in (("Add", "even", False), ("Sub", "odd", True)):

@@ -6,17 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mtqscore.network_config import CompactConfig
-from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
+from mtqscore.spec import BINS, TARGETS, Target
 from mtqscore.training.features import PowerSpectrum, frame_mask
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import TaskHead
 from mtqscore.training.networks.masking import masked_relu
-
-TIME_STRIDE = 2
-FRAME_HOP_SAMPLES = TIME_STRIDE * HOP_SAMPLES
-"""Step between frame scores: 32 ms."""
-
 
 class ConvBlock(nn.Module):
     """Convolution over (time, frequency), batch normalisation, ReLU; frames beyond the end come out as zeros.
@@ -60,7 +55,7 @@ class CompactNet(Network):
         for layer, (outputs, width, stride) in enumerate(
             zip(config.conv_channels, config.conv_widths, config.conv_strides, strict=True)
         ):
-            steps = (TIME_STRIDE if layer == 0 else 1, stride)
+            steps = (config.time_stride if layer == 0 else 1, stride)
             blocks.append(ConvBlock(inputs, outputs, (3, width), steps))
             inputs, bins = outputs, (bins - 1) // stride + 1
         self.blocks = nn.ModuleList(blocks)
@@ -73,16 +68,16 @@ class CompactNet(Network):
         self.heads = nn.ModuleDict({target.name: TaskHead(target, config.dense_units) for target in targets})
 
     def forward(self, waveform: Tensor, lengths: Tensor, recolour: Tensor | None = None) -> Estimates:
-        """Score a padded batch; of an item with n samples the first floor(n / 512) + 1 frames are its own."""
+        """Score a padded batch; of an item with n samples the first floor(n / hop) + 1 frames are its own."""
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             features, _ = self.spectrum(waveform, lengths, recolour)
         return self.score_features(features, lengths)
 
     def score_features(self, features: Tensor, lengths: Tensor) -> Estimates:
         """Score features (batch, frames, bins) from the front end; see `forward` for the rest."""
-        counts = lengths // FRAME_HOP_SAMPLES + 1
+        counts = lengths // self.config.frame_hop_samples + 1
         x = features[:, None]
-        mask = frame_mask(counts, (x.shape[2] - 1) // TIME_STRIDE + 1)
+        mask = frame_mask(counts, (x.shape[2] - 1) // self.config.time_stride + 1)
         valid = counts.tolist()
         for block in self.blocks:
             x = block(x, valid)
@@ -93,5 +88,6 @@ class CompactNet(Network):
         return pool([head(x, mask) for head in self.heads.values()], mask)
 
     def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie: a step of 512 samples from 0."""
-        return torch.arange(samples // FRAME_HOP_SAMPLES + 1) * FRAME_HOP_SAMPLES
+        """Say where the frames of a padded batch lie: steps of 512 samples from 0 in the default size."""
+        hop = self.config.frame_hop_samples
+        return torch.arange(samples // hop + 1) * hop
