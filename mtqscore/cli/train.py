@@ -104,6 +104,14 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tiny|small|fast|base|large|huge",
+            help="Size of the network compact; base if not given.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     ssl: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Self-supervised front end: wavlm-large …, or none.", rich_help_panel=RECIPE),
@@ -210,7 +218,7 @@ def train(
         "threads": threads,
         "tensorboard": tensorboard,
     }
-    settings, chosen = train_settings(_path(config), flags, NetworkFlags(network, ssl, tune_ssl))
+    settings, chosen = train_settings(_path(config), flags, NetworkFlags(network, ssl, tune_ssl, size))
     corpus_options = CorpusOptions(
         data_root=_path(data_root),
         three_quest_scores=_path(three_quest_scores),

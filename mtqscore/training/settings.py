@@ -11,6 +11,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
 from mtqscore.resolve import from_plain, read_settings, to_plain
 from mtqscore.spec import PSEUDO, SUPERVISED, TARGETS
+from mtqscore.training.sizes import network_of_size
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
 
@@ -26,11 +27,13 @@ class NetworkFlags:
         kind: a name of `NETWORKS`.
         ssl: self-supervised front end, or ``none``.
         tune_ssl: whether the front end is trained too.
+        size: a name of `sizes.SIZES`.
     """
 
     kind: str | None = None
     ssl: str | None = None
     tune_ssl: bool | None = None
+    size: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,12 @@ def _network(table: object, flags: NetworkFlags) -> dict[str, object]:
     same = table.get("kind", CompactConfig.kind) == kind
     if flags == NetworkFlags() and not table:
         return {}
-    defaults = to_plain(NETWORKS[kind]())
-    made: dict[str, object] = {**defaults, **(table if same else {})}
+    size = flags.size or (table.get("size") if same else None)
+    if size is not None and kind != CompactConfig.kind:
+        raise UsageError(f"size {size}: only the network compact has named sizes, not {kind}")
+    defaults = to_plain(NETWORKS[kind]() if size is None else network_of_size(str(size)))
+    own = {name: value for name, value in table.items() if name != "size"} if same else {}
+    made: dict[str, object] = {**defaults, **own}
     given = made.get("ssl")
     if isinstance(given, Mapping) and isinstance(defaults.get("ssl"), Mapping):
         made["ssl"] = given = {**defaults["ssl"], **given}

@@ -13,6 +13,7 @@ from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import TaskHead
 from mtqscore.training.networks.masking import masked_relu
 
+
 class ConvBlock(nn.Module):
     """Convolution over (time, frequency), batch normalisation, ReLU; frames beyond the end come out as zeros.
 
