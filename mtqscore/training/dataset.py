@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import soundfile
@@ -23,6 +23,7 @@ from mtqscore.manifest import Fault, FaultyTableError, Row
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS, Target
 from mtqscore.training.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, Splice, plan_epoch
 from mtqscore.training.distributed import ALONE, Ranks, Shard
+from mtqscore.training.frame_labels import Curve, labels_along
 
 FULL_SCALE = 32767.0
 
@@ -47,6 +48,8 @@ class Batch:
         rows: index of each item in the data set, int64 (batch,).
         shard: which items of the whole batch these are.
         present: labelled items of the whole batch a target, (targets,).
+        plan: how the whole batch was made.
+        curves: labels of the whole batch along time; None where they have none.
     """
 
     waveform: Tensor
@@ -58,9 +61,11 @@ class Batch:
     rows: NDArray[np.int64]
     shard: Shard
     present: Tensor
+    plan: BatchPlan
+    curves: Sequence[Curve | None] | None = None
 
     def frame_labels(self, positions: Tensor) -> Tensor | None:
-        """Label every frame by the part of the recording that it lies in.
+        """Label every frame by the part of the recording that it lies in, and by its place where there are curves.
 
         Args:
             positions: the sample at the middle of each frame, int64 (frames,).
@@ -68,6 +73,10 @@ class Batch:
         Returns:
             float32 (batch, frames, targets); None where every frame has the label of its recording.
         """
+        if self.curves is not None:
+            items = range(self.shard.first, self.shard.stop)
+            along = labels_along(self.plan, items, self.unspliced.numpy(), self.curves, positions.numpy())
+            return torch.from_numpy(along)
         if not self.splices:
             return None
         by_frame = self.unspliced[self.shard.first : self.shard.stop, None].repeat(1, len(positions), 1)
@@ -123,6 +132,18 @@ def duration_samples(path: Path) -> int:
     return int(np.ceil(info.frames * SAMPLE_RATE_HZ / info.samplerate))
 
 
+class TrainingSet(Protocol):
+    """What a run learns from, epoch by epoch."""
+
+    def __len__(self) -> int:
+        """Recordings an epoch."""
+        ...
+
+    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch; see `training_batches`."""
+        ...
+
+
 class Recordings:
     """The recordings of one split with their labels.
 
@@ -133,14 +154,21 @@ class Recordings:
         memory_limit_bytes: what this split may take.
         workers: decoding threads.
         targets: whose labels are wanted, in the order of the network's output.
+        curves: labels of each recording along time; None where every frame has the label of its recording.
 
     Raises:
         FaultyTableError: recordings cannot be decoded; it names all of them.
     """
 
     def __init__(
-        self, rows: Sequence[Row], memory_limit_bytes: float, workers: int, targets: Sequence[Target] = TARGETS
+        self,
+        rows: Sequence[Row],
+        memory_limit_bytes: float,
+        workers: int,
+        targets: Sequence[Target] = TARGETS,
+        curves: Sequence[Curve | None] | None = None,
     ) -> None:
+        self.curves = curves
         self.rows, self.workers, self.targets = list(rows), max(1, workers), tuple(targets)
         table = [[row.labels.get(target.name, np.nan) for target in self.targets] for row in self.rows]
         self.labels = np.array(table, dtype=np.float32).reshape(-1, len(self.targets))
@@ -164,6 +192,14 @@ class Recordings:
         # Headers of compressed files and resamplers can be wrong by a little; what is planned goes by the header.
         short = int(self.lengths[index]) - len(samples)
         return np.pad(samples, (0, short)) if short > 0 else samples[: self.lengths[index]]
+
+    def curves_of(self, rows: NDArray[np.int64]) -> list[Curve | None] | None:
+        """Labels of some recordings along time."""
+        return None if self.curves is None else [self.curves[row] for row in rows]
+
+    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch; see `training_batches`."""
+        return training_batches(self, config, epoch, ranks, skip)
 
 
 def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[Row]) -> list[Read]:
@@ -202,7 +238,8 @@ def training_batches(
 
     plans = islice(plan_epoch(data.lengths, config, epoch), skip, None)
     for plan, audio in _with_audio(plans, sources, data):
-        yield _collate(plan, audio, data.labels[plan.rows], ranks.share(len(plan.rows)))
+        share, curves = ranks.share(len(plan.rows)), data.curves_of(plan.rows)
+        yield collate(plan, audio, data.labels[plan.rows], share, curves)
 
 
 def plain_batches(data: Recordings, batch_size: int, longest_samples: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
@@ -220,7 +257,8 @@ def plain_batches(data: Recordings, batch_size: int, longest_samples: int, ranks
     batches = (order[start : start + batch_size] for start in starts)
     plans = (BatchPlan(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
     for plan, audio in _with_audio(plans, lambda plan: [int(row) for row in plan.rows], data):
-        yield _collate(plan, audio, data.labels[plan.rows], Shard(0, len(plan.rows), len(plan.rows)))
+        whole = Shard(0, len(plan.rows), len(plan.rows))
+        yield collate(plan, audio, data.labels[plan.rows], whole, data.curves_of(plan.rows))
 
 
 def _with_audio(
@@ -246,7 +284,13 @@ def _with_audio(
         pool.shutdown(cancel_futures=True)
 
 
-def _collate(plan: BatchPlan, audio: dict[int, Samples], own: NDArray[np.float32], shard: Shard) -> Batch:
+def collate(
+    plan: BatchPlan,
+    audio: Mapping[int, Samples],
+    own: NDArray[np.float32],
+    shard: Shard,
+    curves: Sequence[Curve | None] | None = None,
+) -> Batch:
     """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
 
     Args:
@@ -254,6 +298,7 @@ def _collate(plan: BatchPlan, audio: dict[int, Samples], own: NDArray[np.float32
         audio: what it needs, by row.
         own: labels of the recordings, float32 (whole, targets).
         shard: the share.
+        curves: labels of the whole batch along time, or None.
     """
     lengths = plan.lengths
     items = range(shard.first, shard.stop)
@@ -276,4 +321,6 @@ def _collate(plan: BatchPlan, audio: dict[int, Samples], own: NDArray[np.float32
         rows=plan.rows[mine],
         shard=shard,
         present=torch.from_numpy(np.isfinite(labels).sum(axis=0)),
+        plan=plan,
+        curves=curves,
     )

@@ -19,7 +19,7 @@ from mtqscore.config import TrainConfig
 from mtqscore.errors import MtqscoreError, UsageError
 from mtqscore.training import checkpoint as store
 from mtqscore.training.curves import draw_curves, write_curves
-from mtqscore.training.dataset import Batch, Recordings, training_batches
+from mtqscore.training.dataset import Batch, Recordings, TrainingSet
 from mtqscore.training.distributed import ALONE, Ranks
 from mtqscore.training.history import Record, Sums, agreement_of, best_epoch, line, make_record
 from mtqscore.training.losses import MplLoss
@@ -58,12 +58,12 @@ class Data:
     """What a run learns from.
 
     Args:
-        train: training split.
+        train: training split, or clips that are made as they are wanted.
         val: validation split, which chooses the best epoch.
-        fingerprint: digest of the label table; a run only goes on with the same one.
+        fingerprint: digest of all that decides what is heard and learned; a run only goes on with the same one.
     """
 
-    train: Recordings
+    train: TrainingSet
     val: Recordings
     fingerprint: str
 
@@ -165,7 +165,7 @@ class Trainer:
         self.network.train()
         saved_s = time.monotonic()
         every_s = 60 * self.config.checkpoint_minutes
-        batches = training_batches(self.data.train, self.config, self.epoch, self.ranks, self.step)
+        batches = self.data.train.batches(self.config, self.epoch, self.ranks, self.step)
         with closing(batches):
             for batch in batches:
                 losses = self._train_step(batch)
@@ -271,7 +271,8 @@ class Trainer:
         saved = store.read_checkpoint(path)
         store.check_same_config(saved.config, self.config, self.folder, FREE_SETTINGS)
         if saved.state["data"] != self.data.fingerprint:
-            raise UsageError(f"{self.folder}: holds a run on another label table; choose another --out")
+            other = "another label table, or other recordings or teachers"
+            raise UsageError(f"{self.folder}: holds a run on {other}; choose another --out")
         return saved
 
     def _restore(self, saved: store.Checkpoint) -> None:

@@ -72,7 +72,10 @@ def evaluate_split(network: Network, data: Recordings, config: TrainConfig, rank
         for batch in plain_batches(data, VALIDATION_BATCH, longest, ranks):
             here = batch.on(device)
             estimates = network(here.waveform, here.lengths)
-            parts = loss(estimates, here.labels[:, columns])
+            frame_labels = batch.frame_labels(network.frame_positions(batch.waveform.shape[1]))
+            if frame_labels is not None:
+                frame_labels = frame_labels[:, :, columns].to(device)
+            parts = loss(estimates, here.labels[:, columns], frame_labels)
             present = batch.present[columns].double()
             means = torch.stack((parts.utterance, parts.frame)).cpu().double().nan_to_num()
             sums += torch.cat((means * present, present[None]))
