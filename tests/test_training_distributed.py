@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mtqscore.network_config import MosaNetConfig
+from mtqscore.network_config import MosaNetConfig, SslConfig, XlsRSqaConfig
 from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
 from mtqscore.training.distributed import Ranks
 from mtqscore.training.loop import Watch
@@ -19,12 +20,18 @@ from mtqscore.training.run import train_run
 from tests.training_kit import QUIET, SMALL, small_config, write_corpus
 
 ROOT = Path(__file__).parent.parent
-NETWORKS = {"compact": SMALL, "mosa-net": MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)}
+SSL = SslConfig(model="custom", custom_units=8, custom_layers=1, custom_like="wav2vec2-base")
+NETWORKS = {
+    "compact": SMALL,
+    "mosa-net": MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4, ssl=replace(SSL, tune=True)),
+    "xls-r-sqa": XlsRSqaConfig(units=8, layers=1, attention_heads=2, feedforward=8, ssl=SSL),
+}
+"""All kinds of dropout and batch normalisation, and front ends frozen and tuned."""
 
 
 def config(network: str, **changes: object):
     """Batches of 17 of 18 recordings: in the last one there is nothing for the second process."""
-    settings = {"batch_size": 17, "optimizer": "sgd", "lr": 2e-2, "max_clip_s": 0.7, "silence_share": 0.3}
+    settings = {"batch_size": 17, "optimizer": "sgd", "lr": 1e-2, "silence_share": 0.3}
     return small_config(**{**settings, "network": NETWORKS[network], "epochs": 2, **changes})
 
 
@@ -61,7 +68,7 @@ def corpus(tmp_path_factory) -> Path:
 
 def test_two_processes_give_the_losses_and_weights_of_one(corpus, tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
-    settings = [{"network": "compact"}, {"network": "mosa-net"}]
+    settings = [{"network": network} for network in NETWORKS]
     done = torchrun(2, str(tmp_path / "worker.py"), str(corpus), str(tmp_path), json.dumps(settings))
     assert done.returncode == 0, done.stderr
     for one in settings:
@@ -76,8 +83,10 @@ def test_two_processes_give_the_losses_and_weights_of_one(corpus, tmp_path):
         first, second = (read_checkpoint(folder / LAST_FILE).part("model") for folder in (alone, two))
         assert first.keys() == second.keys()
         for name, tensor in first.items():
+            # In one process torch's batch normalisation adds up float32 one by one: means are off by 5e-4 of them.
+            atol = 1e-4 if "running" in name else 1e-5
             torch.testing.assert_close(
-                second[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text
+                second[name], tensor, rtol=1e-4, atol=atol, msg=lambda text, name=name: name + text
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 
@@ -119,8 +119,8 @@ class Ranks:
             for name, child in [*module.named_children()]:
                 if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                     setattr(module, name, _SharedBatchNorm(child, self))
-                elif type(child) is nn.Dropout:
-                    setattr(module, name, _SharedDropout(child.p, self))
+                elif isinstance(child, nn.Dropout) or _attention_dropout(child):
+                    _share_draws(child, self)
 
 
 ALONE = Ranks()
@@ -267,22 +267,45 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return (out + self.bias.view(shape) if self.affine else out).to(input.dtype)
 
 
-class _SharedDropout(nn.Dropout):
-    """Dropout that draws for the whole batch and takes its share, so that the number of processes changes nothing.
+def _attention_dropout(module: nn.Module) -> bool:
+    """Whether a module drops weights of its attention, as torch's own does and that of torchaudio."""
+    return isinstance(share := getattr(module, "dropout", None), float) and share > 0.0
+
+
+class _SharedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dropout draws for the whole batch and takes its share, so that the number of processes changes nothing.
+
+    Attention on a GPU draws inside its kernels; there each process draws its own.
 
     Args:
-        p: share of units dropped.
         ranks: the processes.
     """
 
-    def __init__(self, p: float, ranks: Ranks) -> None:
-        super().__init__(p)
+    def __init__(self, ranks: Ranks) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.ranks = ranks
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Drop units of (batch, ...)."""
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
         shard = self.ranks.shard
-        if not self.training or len(input) != shard.stop - shard.first:
-            return super().forward(input)
-        kept = functional.dropout(input.new_ones(shard.whole, *input.shape[1:]), self.p, True)
-        return input * kept[shard.first : shard.stop]
+        mine = slice(shard.first, shard.stop)
+        if func is torch.ops.aten.bernoulli_.float:
+            # Numbers come in the order of the memory, which need not be that of the axes.
+            order = sorted(range(args[0].ndim), key=args[0].stride, reverse=True)
+            size = (shard.whole, *args[0].shape[1:])
+            whole = torch.empty_permuted(size, order, dtype=args[0].dtype, device=args[0].device)
+            return args[0].copy_(func(whole, *args[1:], **kwargs or {})[mine])
+        if func is torch.ops.aten.native_dropout.default:
+            scale, kept = func(args[0].new_ones(shard.whole, *args[0].shape[1:]), *args[1:])
+            return args[0] * scale[mine], kept[mine]
+        return func(*args, **kwargs or {})
+
+
+def _share_draws(module: nn.Module, ranks: Ranks) -> None:
+    forward = module.forward
+
+    def shared(*args: Any, **kwargs: Any) -> Any:
+        with _SharedDraws(ranks):
+            return forward(*args, **kwargs)
+
+    module.forward = shared

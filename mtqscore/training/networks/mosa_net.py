@@ -219,12 +219,12 @@ def join(streams: list[Tensor], counts: list[Tensor]) -> tuple[Tensor, Tensor]:
         counts: valid frames of each, int64 (batch,).
 
     Returns:
-        The joined streams, float32 (batch, most frames of an item, width), zero beyond an item's end, and the frames
-        an item, int64 (batch,).
+        The joined streams, float32 (batch, sum of the streams' frames, width), zero beyond an item's end, and the
+        frames an item, int64 (batch,).
     """
     mask = stream_mask(counts, [stream.shape[1] for stream in streams])
     total = mask.sum(dim=1)
-    order = torch.argsort(mask.to(torch.int8), dim=1, descending=True, stable=True)[:, : int(total.max())]
+    order = torch.argsort(mask.to(torch.int8), dim=1, descending=True, stable=True)
     x = torch.cat([stream.to(streams[0].dtype) for stream in streams], dim=1)
     x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
     return x * frame_mask(total, x.shape[1])[:, :, None].to(x.dtype), total
