@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,62 @@ def train_run(
         UsageError: the folder holds a run with other settings or other data.
         EnvironmentProblemError: memory, room on the disk or the device is missing.
     """
+
+    def read(config: TrainConfig, watch: Watch, _ranks: Ranks) -> Material:
+        found = read_manifest(table) if rows is None else rows
+        splits = _splits(found, table, config)
+        make_folder(folder)
+        train, val = (load_split(splits[name], config, watch) for name in ("train", "val"))
+        judged: dict[str, Callable[[], Recordings]] = {"val": lambda: val}
+        if splits["test"]:
+            judged["test"] = lambda: load_split(splits["test"], config, watch)
+        counts = {name: len(of_split) for name, of_split in splits.items()}
+        return Material(Data(train, val, _fingerprint(found)), judged, {"recordings": counts})
+
+    return carry_out_run(table, folder, config, watch, init, read)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from and is judged on.
+
+    Args:
+        data: for the loop.
+        judged: what the best epoch is judged on, by the name under which results tell it; read when it is wanted.
+        facts: what ``environment.json`` tells of it.
+    """
+
+    data: Data
+    judged: Mapping[str, Callable[[], Recordings]]
+    facts: Mapping[str, Any]
+
+
+def carry_out_run(
+    where: Path,
+    folder: Path,
+    config: TrainConfig,
+    watch: Watch,
+    init: Path | store.Checkpoint | None,
+    read: Callable[[TrainConfig, Watch, Ranks], Material],
+) -> dict[str, Any]:
+    """Train in a folder, or go on there, and judge the best epoch: what every kind of run has in common.
+
+    Args:
+        where: what the user named as data, for the record.
+        folder: run folder; made if needed.
+        config: settings.
+        watch: who is told of the progress.
+        init: run folder or checkpoint whose weights are the starting point; its network is trained.
+        read: gives what to learn from, by the settled settings.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        InputError: a recording is faulty, or something is missing.
+        UsageError: the folder holds a run with other settings or other data.
+        EnvironmentProblemError: memory, room on the disk or the device is missing.
+    """
     with processes(config.device) as ranks:
         watch = watch if ranks.first else Watch(lambda *_: None, lambda _: None)
         device = training_device(config.device)
@@ -67,20 +124,15 @@ def train_run(
             if initial is not None:
                 config = dataclasses.replace(config, network=initial.config.network)
             torch.set_num_threads(config.threads or max(1, usable_cores() // local_processes()))
-            rows = read_manifest(table) if rows is None else rows
-            splits = _splits(rows, table, config)
-            make_folder(folder)
-            train, val = (_load(splits[name], config, watch) for name in ("train", "val"))
-            data = Data(train, val, _fingerprint(rows))
-            trainer = Trainer(folder, data, config, watch, initial, ranks)
+            material = read(config, watch, ranks)
+            trainer = Trainer(folder, material.data, config, watch, initial, ranks)
             if ranks.first:
-                counts = {name: len(of_split) for name, of_split in splits.items()}
-                environment = describe_call(table, initial.path if initial is not None else None)
-                environment |= {"recordings": counts} | store.describe_front_end(trainer.network)
+                environment = describe_call(where, initial.path if initial is not None else None)
+                environment |= {**material.facts} | store.describe_front_end(trainer.network)
                 write_json(folder / "config.json", to_plain(config))
                 write_json(folder / "environment.json", environment | describe_machine(device, ranks.count))
             results = trainer.run()
-            _judge(folder, splits, data, config, watch, ranks, results)
+            _judge(folder, material.judged, config, watch, ranks, results)
         return results
 
 
@@ -96,9 +148,10 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblemError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
 
 
-def _load(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
+def load_split(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
+    """Read the recordings of one split, and tell how many they are and where they are held."""
     start = time.perf_counter()
-    data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), _targets(config))
+    data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), targets_of(config))
     size = data.memory_bytes / GIGABYTE
     over = f"over the limit of {config.memory_limit_gb:g} GB, so decoded at each use"
     how = "held in memory" if data.held is not None else over
@@ -109,20 +162,17 @@ def _load(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
 
 def _judge(
     folder: Path,
-    splits: dict[str, list[Row]],
-    data: Data,
+    judged: Mapping[str, Callable[[], Recordings]],
     config: TrainConfig,
     watch: Watch,
     ranks: Ranks,
     results: dict[str, Any],
 ) -> None:
-    """Score the held-out splits with the best epoch; adds its agreement with the labels to the results."""
+    """Score what is held out with the best epoch; adds its agreement with the labels to the results."""
     ranks.wait()  # the first writes the best epoch
     network = store.load_network(store.read_checkpoint(folder)).to(training_device(config.device))
-    for name in ("val", "test"):
-        if not splits[name]:
-            continue
-        held = data.val if name == "val" else _load(splits[name], config, watch)
+    for name, recordings in judged.items():
+        held = recordings()
         evaluation = evaluate_split(network, held, config, ranks)
         results[name] = evaluation.agreement()
         if ranks.first:
@@ -135,13 +185,14 @@ def _judge(
     watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
 
 
-def _targets(config: TrainConfig) -> tuple[Target, ...]:
+def targets_of(config: TrainConfig) -> tuple[Target, ...]:
+    """Give what the network of a run estimates, in the order of its output."""
     return tuple(target for target in TARGETS if target.name in config.targets)
 
 
 def _splits(rows: Sequence[Row], table: Path, config: TrainConfig) -> dict[str, list[Row]]:
     splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
-    names = {target.name for target in _targets(config)}
+    names = {target.name for target in targets_of(config)}
     for name in ("train", "val"):
         if not any(names & row.labels.keys() for row in splits[name]):
             some = f"labels of {', '.join(sorted(names))}" if len(names) < len(TARGETS) else "labels"
