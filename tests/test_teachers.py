@@ -99,7 +99,7 @@ def test_silence_is_estimated_without_a_warning(checkpoint, tmp_path):
 def test_estimates_beyond_a_scale_are_set_to_its_end(tmp_path, rows):
     class Wild(CheckpointTeacher):
         def score(self, _waveform, lengths):
-            return np.tile(np.float32([[9, -9, 3, 9, -9, np.inf]]), (len(lengths), 1))
+            return np.tile(np.float32([[9, -9, 3, 9, -9, np.inf]]), (len(lengths), 1)), [None] * len(lengths)
 
     write_checkpoint(tmp_path / "t.safetensors", small_config(), {"average": small_network().state_dict()}, {})
     found = Wild(tmp_path / "t.safetensors", CPU).estimate(rows[:2])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtqscore.cores import usable_cores
 from mtqscore.errors import UsageError
 from mtqscore.manifest import Row
 from mtqscore.model_store import is_path, load_model
@@ -21,8 +24,10 @@ from mtqscore.runtime import Scorer
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.checkpoint import BEST_FILE, load_network, read_checkpoint
 from mtqscore.training.dataset import FULL_SCALE, decode
-from mtqscore.training.references import REFERENCES, ReferenceTeacher
-from mtqscore.windows import Windower, level_weights
+from mtqscore.training.frame_labels import Curve, on_grid
+from mtqscore.training.references import ReferenceTeacher
+from mtqscore.training.settings import REFERENCES
+from mtqscore.windows import Windower, level_weights, valid_frames
 
 BATCH_SAMPLES = 80 * SAMPLE_RATE_HZ
 """What a network hears at once, padding included: bounds the memory."""
@@ -57,11 +62,42 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A stretch of a recording that a network hears at once."""
+class Judgement:
+    """What is said of one recording.
 
-    row: int
+    Args:
+        scores: float32 (targets,), each in its target's own unit; NaN where there is nothing to say.
+        curve: the same along time, see `Curve`; None where a teacher scores whole recordings only.
+    """
+
+    scores: NDArray[np.float32]
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording that a network hears at once.
+
+    Args:
+        start: its first sample in the recording, at 16 kHz.
+        samples: as the network hears it.
+    """
+
+    start: int
     samples: Clip
+
+
+@dataclass(frozen=True)
+class Along:
+    """Scores along one window.
+
+    Args:
+        positions: the sample at 16 kHz at the middle of each frame, from the start of the window, int64 (frames,).
+        values: float32 (frames, targets).
+    """
+
+    positions: NDArray[np.int64]
+    values: NDArray[np.float32]
 
 
 class ListeningTeacher(ABC):
@@ -76,52 +112,99 @@ class ListeningTeacher(ABC):
         fingerprint: digest of its file.
         window_samples: longest window.
         min_samples: shortest recording that it judges.
+        threads: batches that it may judge at the same time.
     """
 
     def __init__(
-        self, name: str, targets: tuple[str, ...], fingerprint: str, window_samples: int, min_samples: int = 1
+        self,
+        name: str,
+        targets: tuple[str, ...],
+        fingerprint: str,
+        window_samples: int,
+        min_samples: int = 1,
+        threads: int = 1,
     ) -> None:
         self.name, self.targets, self.fingerprint = name, targets, fingerprint
-        self.window_samples, self.min_samples = window_samples, min_samples
+        self.window_samples, self.min_samples, self.threads = window_samples, min_samples, threads
 
     @abstractmethod
-    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Score a padded batch.
+    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> tuple[NDArray[np.float32], Sequence[Along | None]]:
+        """Score a padded batch of windows.
 
         Args:
-            waveform: float32 (batch, samples) at 16 kHz, zero beyond each length.
+            waveform: float32 (batch, samples), zero beyond each length.
             lengths: valid samples an item, int64 (batch,).
 
         Returns:
-            float32 (batch, targets).
+            Scores float32 (batch, targets), and for each window those along it, or None.
         """
+
+    def windows(self, clip: Clip) -> list[Window]:
+        """Cut a recording at 16 kHz, float32 (samples,), into what the network hears at once."""
+        windower = Windower(self.window_samples, hop_samples=1)
+        made, start = [], 0
+        for stretch in (*windower.push(clip), *windower.finish()):
+            made.append(Window(start, stretch))
+            start += len(stretch)
+        return made
+
+    def weights(self, windows: Sequence[Window]) -> NDArray[np.float64]:
+        """Say how much each window of one recording counts, float64 (windows,)."""
+        with np.errstate(divide="ignore"):
+            levels_db = [float(10 * np.log10(np.mean(np.square(one.samples, dtype=np.float64)))) for one in windows]
+        return level_weights(levels_db) * [len(one.samples) for one in windows]
 
     def estimate(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Estimate all targets of some recordings; see `Teacher`."""
-        windows = [window for number, row in enumerate(rows) for window in self._windows(number, row.path)]
-        windows.sort(key=lambda window: len(window.samples))
-        scores = np.full((len(windows), len(self.targets)), np.nan)
-        for start, stop in _batches([len(window.samples) for window in windows]):
-            lengths = np.array([len(window.samples) for window in windows[start:stop]], dtype=np.int64)
-            waveform = np.zeros((stop - start, int(lengths.max())), dtype=np.float32)
-            for item, window in zip(waveform, windows[start:stop], strict=True):
-                item[: len(window.samples)] = window.samples
-            scores[start:stop] = self.score(waveform, lengths)
-        found = np.full((len(rows), len(self.targets)), np.nan, dtype=np.float32)
-        for number in range(len(rows)):
-            own = [place for place, window in enumerate(windows) if window.row == number]
-            if own:
-                found[number] = _mean([windows[place].samples for place in own], scores[own])
-        limits = np.array([SCALES.get(name, (-np.inf, np.inf)) for name in self.targets], dtype=np.float32)
-        return np.where(np.isfinite(found), np.clip(found, limits[:, 0], limits[:, 1]), np.nan).astype(np.float32)
+        clips = [decode(row.path).astype(np.float32) / np.float32(FULL_SCALE + 1) for row in rows]
+        found = [judgement.scores for judgement in self.judge(clips)]
+        return np.array(found, dtype=np.float32).reshape(-1, len(self.targets))
 
-    def _windows(self, number: int, path: Path) -> Iterator[_Window]:
-        samples = decode(path).astype(np.float32) / np.float32(FULL_SCALE + 1)
-        if len(samples) < self.min_samples:
-            return
-        windower = Windower(self.window_samples, hop_samples=1)
-        for stretch in (*windower.push(samples), *windower.finish()):
-            yield _Window(number, stretch)
+    def judge(self, clips: Sequence[Clip]) -> list[Judgement]:
+        """Judge recordings as wholes and along time.
+
+        Args:
+            clips: at 16 kHz, float32 (samples,) each.
+        """
+        windows = [(number, one) for number, clip in enumerate(clips) for one in self._heard(clip)]
+        windows.sort(key=lambda pair: len(pair[1].samples))
+        batches = [windows[first:stop] for first, stop in _batches([len(one.samples) for _, one in windows])]
+        with ThreadPoolExecutor(self.threads) as pool:
+            said = [each for found in pool.map(self._scored, batches) for each in found]
+        by_clip: list[list[_Said]] = [[] for _ in clips]
+        for (number, window), (scores, along) in zip(windows, said, strict=True):
+            by_clip[number].append(_Said(window, scores, along))
+        return [self._joined(found, len(clip)) for found, clip in zip(by_clip, clips, strict=True)]
+
+    def _heard(self, clip: Clip) -> list[Window]:
+        return self.windows(clip) if len(clip) >= self.min_samples else []
+
+    def _scored(self, batch: Sequence[tuple[int, Window]]) -> list[tuple[NDArray[np.float32], Along | None]]:
+        lengths = np.array([len(window.samples) for _, window in batch], dtype=np.int64)
+        waveform = np.zeros((len(batch), int(lengths.max())), dtype=np.float32)
+        for item, (_, window) in zip(waveform, batch, strict=True):
+            item[: len(window.samples)] = window.samples
+        return list(zip(*self.score(waveform, lengths), strict=True))
+
+    def _joined(self, said: Sequence[_Said], samples: int) -> Judgement:
+        """Make one of what is said of the windows of a recording."""
+        if not said:
+            return Judgement(np.full(len(self.targets), np.nan, np.float32), None)
+        weights = self.weights([one.window for one in said])
+        scores = np.average([one.scores for one in said], axis=0, weights=weights)
+        along = [(one.window.start + one.along.positions, one.along.values) for one in said if one.along is not None]
+        curve = None
+        if along:
+            positions, values = (np.concatenate(parts) for parts in zip(*along, strict=True))
+            curve = _within_scales(on_grid(positions, values, samples), self.targets)
+        return Judgement(_within_scales(scores, self.targets), curve)
+
+
+@dataclass(frozen=True)
+class _Said:
+    window: Window
+    scores: NDArray[np.float32]
+    along: Along | None
 
 
 class CheckpointTeacher(ListeningTeacher):
@@ -142,12 +225,14 @@ class CheckpointTeacher(ListeningTeacher):
         targets = tuple(target.name for target in self.network.targets)
         super().__init__(str(path), targets, digest, int(checkpoint.config.max_clip_s * SAMPLE_RATE_HZ))
 
-    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[Along | None]]:
         """Score a padded batch in float32."""
         with torch.inference_mode():
             found = self.network(torch.from_numpy(waveform).to(self.device), torch.from_numpy(lengths).to(self.device))
-        scores: NDArray[np.float32] = found.scores.float().cpu().numpy()
-        return scores
+        scores, frames = (part.float().cpu().numpy() for part in found[:2])
+        positions = self.network.frame_positions(waveform.shape[1]).numpy()
+        own = found.mask.cpu().numpy()
+        return scores, [Along(positions[mask], values[mask]) for values, mask in zip(frames, own, strict=True)]
 
 
 class OnnxTeacher(ListeningTeacher):
@@ -165,11 +250,15 @@ class OnnxTeacher(ListeningTeacher):
         file = load_model(model)
         self.scorer = Scorer(file, "cpu", any_targets=True)
         info = self.scorer.info
-        super().__init__(model, info.targets, file.sha256, info.window_samples, info.min_samples)
+        cores = usable_cores()
+        super().__init__(model, info.targets, file.sha256, info.window_samples, info.min_samples, threads=cores)
 
-    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def score(self, waveform: Clip, lengths: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[Along | None]]:
         """Score a padded batch."""
-        return self.scorer.score(waveform, lengths)[0]
+        scores, frames = self.scorer.score(waveform, lengths)
+        hop = self.scorer.info.frame_hop_samples
+        counts = [valid_frames(int(length), hop) for length in lengths]
+        return scores, [Along(hop * np.arange(count), item[:count]) for item, count in zip(frames, counts, strict=True)]
 
 
 @contextmanager
@@ -193,7 +282,7 @@ def open_teacher(
     if choice == REFERENCES:
         with ReferenceTeacher(rows, base, references) as exact:
             yield exact
-    elif choice.lower().endswith(".onnx") or not (is_path(choice) or Path(choice).exists()):
+    elif choice.lower().endswith(".onnx") or not (is_path(choice) or os.path.exists(choice)):  # noqa: PTH110 - as there
         yield OnnxTeacher(choice)
     else:
         yield CheckpointTeacher(check_run(choice), device)
@@ -206,7 +295,7 @@ def check_run(choice: str) -> Path:
         UsageError: it does not.
     """
     path = Path(choice)
-    if path.is_dir() and not (path / BEST_FILE).is_file():
+    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112 - as above
         raise UsageError(f"--teacher {choice}: no run folder, since it has no {BEST_FILE}; clean recordings go with "
                          "--references")  # fmt: skip
     return path
@@ -223,9 +312,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, len(lengths)
 
 
-def _mean(windows: Sequence[Clip], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        levels_db = [float(10 * np.log10(np.mean(np.square(window, dtype=np.float64)))) for window in windows]
-    weights = level_weights(levels_db) * [len(window) for window in windows]
-    mean: NDArray[np.float64] = np.average(scores, axis=0, weights=weights)
-    return mean
+def _within_scales(values: NDArray[np.floating], targets: Sequence[str]) -> NDArray[np.float32]:
+    """Set what lies beyond the scale of its target, on the last axis, to its end; what is no number becomes NaN."""
+    limits = np.array([SCALES.get(name, (-np.inf, np.inf)) for name in targets], dtype=np.float32)
+    return np.where(np.isfinite(values), np.clip(values, limits[:, 0], limits[:, 1]), np.nan).astype(np.float32)
