@@ -48,6 +48,7 @@ def main() -> None:
             for name in names:
                 for arm in arms_of(name, given.out):
                     run_arm(arm, seed, given.out, scale)
+    tables.write_teacher(given.out)
     for name in names:
         title = STUDIES[name][0] if name != "best" else "The best δ and α of each metric"
         tables.write(name, title, arms_of(name, given.out), given.out)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import statistics
 from pathlib import Path
 
-from arms import MOS, Arm
+from arms import MOS, MPL, PSEUDO, Arm
 
 from mtqscore import stats
 
@@ -81,6 +82,23 @@ def write(name: str, title: str, arms: list[Arm], out: Path) -> None:
     print(text)
     if name in ("figure2", "alpha", "size"):
         draw(name, title, arms, out)
+
+
+def write_teacher(out: Path) -> None:
+    """Print what the teachers' pseudo-labels are worth on held-out recordings: LCC with S, N, G and the true values."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for file in sorted((out / "runs").glob(f"{MPL.name}-?/results.json")):
+        for record in json.loads(file.read_text(encoding="utf-8")).get("relations", []):
+            found.setdefault((record["pseudo_label"], record["against"]), []).append(record["lcc"])
+    columns = {"s_mos": "S", "n_mos": "N", "g_mos": "G", "true": "true value"}
+    lines = ["### What the teacher's labels are worth", "", "| LCC of | " + " | ".join(columns.values()) + " |"]
+    lines.append("|---|" + "---|" * len(columns))
+    for pseudo in PSEUDO:
+        cells = [spread(found.get((pseudo, against), [])) for against in columns]
+        lines.append(f"| {pseudo.upper()} | " + " | ".join(cells) + " |")
+    text = "\n".join(lines) + "\n"
+    (out / "teacher.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 def spread(values: list[float]) -> str:
