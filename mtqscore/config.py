@@ -75,6 +75,81 @@ PerTarget = float | dict[str, float]
 
 
 @dataclass(frozen=True)
+class TeacherChoice:
+    """One of the teachers of a student.
+
+    Args:
+        source: a run folder, a checkpoint, an ONNX file or a model by name; a TOML file that describes any other ONNX
+            file; or a table of scores.
+        weight: how much it counts beside the other teachers; one number, or by target name with the others' under
+            ``default``. 0 where it shall not be heard.
+
+    Raises:
+        UsageError: a weight is negative, or of no known target.
+    """
+
+    source: str
+    weight: PerTarget = 1.0
+
+    def __post_init__(self) -> None:
+        weights = self.weight if isinstance(self.weight, dict) else {"default": self.weight}
+        known = ["default", *(target.name for target in TARGETS)]
+        for name, number in weights.items():
+            if name not in known:
+                raise UsageError(f"weight: no target is called {name}; targets are {', '.join(known[1:])}")
+            if not 0 <= number < math.inf:
+                raise UsageError(f"weight {number:g} of teacher {self.source} is below 0, or no number")
+
+    def weight_of(self, target: str) -> float:
+        """How much it counts for one target."""
+        return _of(self.weight, target)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What a student hears, and whose judgement it learns.
+
+    Args:
+        teachers: one or more.
+        clips: an epoch; with a table of scores an epoch is all its recordings.
+        val_clips: clips of the validation.
+        val_share: share of the talkers (subfolders, or recordings where there are few of these) that the validation
+            alone hears.
+        plain_share: share of the clips that are used as they are; all others are degraded.
+        narrow_share: share of the degraded clips that are narrowband.
+        min_s: shortest stretch of a longer recording.
+        max_s: longest stretch; pauses come to that.
+        enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+        label_share: share of recordings with labels in an epoch, where there are any.
+
+    Raises:
+        UsageError: a value is outside what is allowed.
+    """
+
+    teachers: tuple[TeacherChoice, ...] = ()
+    clips: int = 4000
+    val_clips: int = 400
+    val_share: float = 0.1
+    plain_share: float = 0.2
+    narrow_share: float = 0.4
+    min_s: float = 3.0
+    max_s: float = 7.0
+    enhancers: tuple[str, ...] = ()
+    label_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        limits = {
+            "clips": (1, 100_000_000), "val_clips": (2, 1_000_000), "val_share": (0.001, 0.9), "plain_share": (0, 1),
+            "narrow_share": (0, 1), "min_s": (0.5, 600), "max_s": (0.5, 600), "label_share": (0.001, 0.999),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} {getattr(self, name):g} is outside {low:g} to {high:g}")
+        if self.min_s > self.max_s:
+            raise UsageError(f"min_s {self.min_s:g} is above max_s {self.max_s:g}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides the result of a training run, besides the data.
 
@@ -124,6 +199,7 @@ class TrainConfig:
             ``references``, a run folder, a checkpoint or an ONNX file; ``none`` for ``scratch``.
         targets: what the network estimates, by name.
         network: which network, its sizes and constants.
+        distillation: of ``mtqscore distill``, what is heard and whose judgement is learned; None for all other runs.
 
     Raises:
         UsageError: a value is outside what is allowed.
@@ -168,6 +244,7 @@ class TrainConfig:
     teacher: str = "table"
     targets: tuple[str, ...] = tuple(target.name for target in TARGETS)
     network: NetworkConfig = field(default_factory=CompactConfig)
+    distillation: DistillConfig | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in _TRAIN_LIMITS:

@@ -20,8 +20,9 @@ from mtqscore.simulation.colour import Recolour
 from mtqscore.simulation.external import check_command
 from mtqscore.simulation.labels import floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
-from mtqscore.simulation.recipe import draw_plan
-from mtqscore.simulation.scene import Scene, describe, start_scene
+from mtqscore.simulation.noises import Recordings
+from mtqscore.simulation.recipe import Plan, draw_plan
+from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 
@@ -217,11 +218,7 @@ def make_clip(
     if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
         return None
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
-    scene = start_scene(_with_pauses(clean, rng), SPEECH_RATE_HZ).at_rate(rate_hz)
-    plan = draw_plan(rng, sources, rate_hz, commands=config.enhancers)
-    steps = (Recolour.draw(rng, rate_hz), *plan.steps)
-    for step in steps:
-        scene = step.apply(scene, rng)
+    scene, plan, steps = degrade(_with_pauses(clean, rng), rng, sources, rate_hz, config.enhancers)
     labels = label_parts(
         scene.clean, scene.speech, scene.noise, scene.rate_hz, raw_noise=scene.raw_noise, floor_db=floor_db
     )
@@ -243,6 +240,29 @@ def make_clip(
         "chain": json.dumps(chain),
         **labels.as_record(),
     }
+
+
+def degrade(
+    clean: Signal, rng: np.random.Generator, recordings: Recordings, rate_hz: int, enhancers: tuple[str, ...] = ()
+) -> tuple[Scene, Plan, tuple[Degradation, ...]]:
+    """Draw what happens to clean speech, and do it.
+
+    Args:
+        clean: speech at 16 kHz, shape (samples,).
+        rng: the source of everything random.
+        recordings: where noise and other talkers come from.
+        rate_hz: 8000 for narrowband, else 16000.
+        enhancers: external enhancement commands.
+
+    Returns:
+        The scene at that rate, the plan, and all steps with their parameters.
+    """
+    scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
+    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers)
+    steps = (Recolour.draw(rng, rate_hz), *plan.steps)
+    for step in steps:
+        scene = step.apply(scene, rng)
+    return scene, plan, steps
 
 
 def _with_pauses(clean: Signal, rng: np.random.Generator) -> Signal:

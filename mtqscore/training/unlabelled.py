@@ -1,0 +1,314 @@
+"""Clips of unlabelled speech: which stretch of which recording, and what is done to it. Loads no torch.
+
+A clip depends on nothing but its recording, the settings and a few numbers (seed, purpose, pass, index), so that it is
+the same whichever process makes it, and whenever. It is int16 at 16 kHz and full scale, as `dataset.decode` gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from mtqscore.config import DistillConfig
+from mtqscore.errors import InputError
+from mtqscore.simulation.corpus import degrade
+from mtqscore.simulation.levels import Signal, active_level_db, level_db
+from mtqscore.simulation.noises import MADE
+from mtqscore.simulation.sources import Recording, list_recordings
+from mtqscore.spec import SAMPLE_RATE_HZ
+
+SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 2
+"""Shorter recordings hold too little to be judged by."""
+
+LONGEST_PAUSE_S = 1.2
+FEW_GROUPS = 5
+"""With fewer subfolders than this, single recordings are held out."""
+
+ATTEMPTS = 6
+"""A stretch without sound is drawn again, this often."""
+
+SILENCE_DB = -80.0
+SPEECH_DB = -26.0
+"""Active level before degradation, in dBFS: where codecs and quantisers expect speech."""
+
+FULL_SCALE = 32767
+
+Samples = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording to draw from.
+
+    Args:
+        path: where it is.
+        samples: its length at 16 kHz.
+        group: talker, or the recording itself.
+        split: as its table says; empty without one.
+    """
+
+    path: Path
+    samples: int
+    group: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A clip before it is made.
+
+    Args:
+        key: where everything random in it comes from.
+        source: number of its recording.
+        start: first sample of the stretch, at 16 kHz.
+        samples: its length.
+        pauses: samples of silence before and after it, in which noise is heard alone.
+        rate_hz: 8000 for narrowband, else 16000.
+        plain: whether it is used as it is.
+    """
+
+    key: tuple[int, ...]
+    source: int
+    start: int
+    samples: int
+    pauses: tuple[int, int] = (0, 0)
+    rate_hz: int = SAMPLE_RATE_HZ
+    plain: bool = True
+
+    @property
+    def length(self) -> int:
+        """Samples of the clip."""
+        return self.samples + sum(self.pauses)
+
+
+def list_sources(
+    where: Path, own: Sequence[Path], advance: Callable[[int, int], None]
+) -> tuple[list[Source], list[str]]:
+    """List the recordings of a folder, or of a table with a column ``path``, that can be used.
+
+    Args:
+        where: the folder, searched through, or the table; of a table's recordings those of the split test are left out.
+        own: folders whose recordings are not meant: what runs write.
+        advance: told how many of how many have been looked at.
+
+    Returns:
+        The recordings, and in words which are left out and why.
+
+    Raises:
+        UsageError: there is no such folder or table.
+        InputError: nothing can be used.
+    """
+    folders = [folder.resolve() for folder in own]
+    listed = [
+        one
+        for one in list_recordings(where, {}, 0)
+        if one.split != "test" and not any(folder in one.path.resolve().parents for folder in folders)
+    ]
+    sources, left_out = [], []
+    with ThreadPoolExecutor(8) as pool:
+        for number, (one, found) in enumerate(zip(listed, pool.map(_looked_at, listed), strict=True), start=1):
+            if isinstance(found, str):
+                left_out.append(f"{one.path}: {found}")
+            else:
+                sources.append(found)
+            advance(number, len(listed))
+    if not sources:
+        raise InputError(f"{where}: no recording can be used; {left_out[0]}" if left_out else f"{where}: no recordings")
+    return sources, left_out
+
+
+def _looked_at(one: Recording) -> Source | str:
+    try:
+        with one.path.open("rb") as stream:
+            info = soundfile.info(stream)
+    except (OSError, RuntimeError) as error:
+        return f"cannot be decoded: {error}"
+    samples = int(info.frames * SAMPLE_RATE_HZ / info.samplerate)
+    if samples < SHORTEST_SAMPLES:
+        return f"is shorter than {SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} s"
+    return Source(one.path, samples, one.group, one.split)
+
+
+def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
+    """Hold out what a table says; else whole talkers, or single recordings where there are few talkers.
+
+    Args:
+        sources: two or more.
+        share: of them that is held out; at least one.
+        seed: of the choice.
+
+    Returns:
+        Those to learn from, and those held out.
+
+    Raises:
+        InputError: there is one recording only.
+    """
+    if any(one.split == "val" for one in sources) and any(one.split != "val" for one in sources):
+        return [one for one in sources if one.split != "val"], [one for one in sources if one.split == "val"]
+    groups = [one.group for one in sources]
+    if len(Counter(groups)) < FEW_GROUPS:
+        groups = [f"{one.group}/{one.path.name}" for one in sources]
+    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "replace")).digest())
+    if len(names) < 2:
+        raise InputError(f"{sources[0].path}: one recording is too few; the validation needs another one")
+    held = set(names[: min(len(names) - 1, max(1, round(share * len(names))))])
+    apart = [
+        [one for one, name in zip(sources, groups, strict=True) if (name in held) is wanted] for wanted in (False, True)
+    ]
+    return apart[0], apart[1]
+
+
+class Stock:
+    """Speech and noise, read stretch by stretch, so that recordings of any length take little memory.
+
+    Every second of the speech is as likely to be heard as every other one.
+
+    Args:
+        speech: recordings of speech, one or more.
+        noise: recordings of noise; without any, noise is made.
+    """
+
+    def __init__(self, speech: Sequence[Source], noise: Sequence[Source] = ()) -> None:
+        self.speech, self.noise_sources = tuple(speech), tuple(noise)
+        self._ends = np.cumsum([one.samples for one in speech])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw the number of a recording of speech."""
+        return int(np.searchsorted(self._ends, rng.integers(self._ends[-1]), side="right"))
+
+    def draft(self, key: tuple[int, ...], config: DistillConfig) -> Draft:
+        """Draw a clip.
+
+        Args:
+            key: where everything random in it comes from.
+            config: lengths and shares.
+        """
+        rng = np.random.default_rng(key)
+        number = self.draw(rng)
+        available = self.speech[number].samples
+        samples = min(available, int(rng.uniform(config.min_s, config.max_s) * SAMPLE_RATE_HZ))
+        start = int(rng.integers(available - samples + 1))
+        if rng.random() < config.plain_share:
+            return Draft(key, number, start, samples)
+        rate_hz = SAMPLE_RATE_HZ // 2 if rng.random() < config.narrow_share else SAMPLE_RATE_HZ
+        seconds = rng.uniform(0, LONGEST_PAUSE_S, size=2) * (rng.random() < 0.5)
+        before, after = (int(one * SAMPLE_RATE_HZ) for one in seconds)
+        return Draft(key, number, start, samples, (before, after), rate_hz, plain=False)
+
+    def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
+        """Draw a stretch of recorded noise that is not silent, or make noise; see ``noises.Recordings``."""
+        if not self.noise_sources:
+            kind = str(rng.choice([*MADE]))
+            return MADE[kind](rng, samples, rate_hz), kind
+        played_hz = SAMPLE_RATE_HZ * speed
+        wanted = int(samples * played_hz / rate_hz) + 64
+        for _ in range(ATTEMPTS):
+            one = self.noise_sources[int(rng.integers(len(self.noise_sources)))]
+            piece = read_stretch(one, int(rng.integers(max(one.samples - wanted, 0) + 1)), min(wanted, one.samples))
+            if level_db(piece) > SILENCE_DB:
+                break
+        piece = np.resize(piece, wanted)
+        if played_hz != rate_hz:
+            piece = np.asarray(soxr.resample(piece, played_hz, rate_hz))
+        return np.pad(piece, (0, max(0, samples - len(piece))), mode="wrap")[:samples], one.path.name
+
+    def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
+        """Mix several talkers at uneven levels; see ``noises.Recordings``."""
+        wanted = -(-samples * SAMPLE_RATE_HZ // rate_hz) + 16
+        total = np.zeros(wanted)
+        for _ in range(talkers):
+            one = self.speech[self.draw(rng)]
+            piece = read_stretch(one, int(rng.integers(max(one.samples - wanted, 0) + 1)), min(wanted, one.samples))
+            piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
+            level = active_level_db(piece, SAMPLE_RATE_HZ)
+            total += piece * 10 ** ((SPEECH_DB - level + rng.normal(0, 3)) / 20)
+        if rate_hz != SAMPLE_RATE_HZ:
+            total = np.asarray(soxr.resample(total, SAMPLE_RATE_HZ, rate_hz))
+        return total[:samples]
+
+
+def read_stretch(source: Source, start: int, samples: int) -> Signal:
+    """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where the recording ends before its header says.
+
+    Args:
+        source: the recording.
+        start: first sample at 16 kHz.
+        samples: how many.
+
+    Raises:
+        InputError: it cannot be decoded, or holds what is no number.
+    """
+    try:
+        with source.path.open("rb") as stream, soundfile.SoundFile(stream) as file:
+            rate_hz = file.samplerate
+            file.seek(start * rate_hz // SAMPLE_RATE_HZ)
+            audio = file.read(-(-samples * rate_hz // SAMPLE_RATE_HZ) + 1, dtype="float64", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{source.path}: cannot be decoded: {error}") from error
+    if not np.isfinite(audio).all():
+        raise InputError(f"{source.path}: holds samples that are not numbers")
+    mono = audio.mean(axis=1)
+    if rate_hz != SAMPLE_RATE_HZ:
+        mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ))
+    return _fitted(mono, samples)
+
+
+def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = ()) -> Samples:
+    """Read a stretch and degrade it; where there is no sound, or it cannot be read, another one takes its place.
+
+    Args:
+        draft: which clip.
+        stock: where it comes from.
+        enhancers: external enhancement commands.
+
+    Returns:
+        int16 (samples,), as many as the draft says.
+
+    Raises:
+        InputError: several draws found no sound.
+        EnvironmentProblemError: an external enhancer fails.
+    """
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng((*draft.key, attempt))
+        if attempt:
+            number = stock.draw(rng)
+            start = int(rng.integers(max(stock.speech[number].samples - draft.samples, 0) + 1))
+            draft = replace(draft, source=number, start=start)
+        source = stock.speech[draft.source]
+        try:
+            clean = read_stretch(source, draft.start, draft.samples)
+            if level_db(clean) < SILENCE_DB:
+                problem = f"{source.path}: there is no sound from {draft.start / SAMPLE_RATE_HZ:.1f} s on"
+                continue
+            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, enhancers)
+        except InputError as error:
+            problem = str(error)
+            continue
+        peak = float(np.max(np.abs(mix)))
+        if np.isfinite(peak) and peak > 0:
+            clip: Samples = np.rint(mix * (FULL_SCALE / peak)).astype(np.int16)
+            return clip
+    raise InputError(f"{ATTEMPTS} recordings in turn gave no clip; the last: {problem}")
+
+
+def _degraded(
+    clean: Signal, draft: Draft, stock: Stock, rng: np.random.Generator, enhancers: tuple[str, ...]
+) -> Signal:
+    level = active_level_db(clean, SAMPLE_RATE_HZ)
+    speech = np.pad(clean * 10 ** ((SPEECH_DB - level) / 20), draft.pauses)
+    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers)
+    return _fitted(scene.at_rate(SAMPLE_RATE_HZ).mix, draft.length)
+
+
+def _fitted(signal: Signal, samples: int) -> Signal:
+    return np.pad(signal, (0, samples - len(signal))) if len(signal) < samples else signal[:samples]
