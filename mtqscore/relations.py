@@ -143,7 +143,8 @@ def relation_lines(found: Sequence[Relation]) -> list[str]:
         found: what `relation_matrix` returned.
 
     Returns:
-        Lines without line ends; two rows a pseudo-label, a column a score. None where there are no relations.
+        Lines without line ends; three rows a pseudo-label (pairs, LCC, SRCC), a column a score. None where there are
+        no relations.
     """
     if not found:
         return []
@@ -154,7 +155,8 @@ def relation_lines(found: Sequence[Relation]) -> list[str]:
         items = [by_place.get((pseudo, name)) for name in columns]
         lcc = ["" if item is None else _figure(item.lcc, item.lcc_interval) for item in items]
         srcc = ["" if item is None else _figure(item.srcc, item.srcc_interval) for item in items]
-        table += [[pseudo.upper(), "LCC", *lcc], ["", "SRCC", *srcc]]
+        pairs = ["" if item is None else f"{item.pairs:,}" for item in items]
+        table += [[pseudo.upper(), "n", *pairs], ["", "LCC", *lcc], ["", "SRCC", *srcc]]
     return aligned(table, left={""})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mtqscore.manifest import write_table
+from tests.tmhint_miniature import write_tmhint_qi
 from tests.training_kit import write_corpus
 
 SETTINGS = """
@@ -80,6 +82,52 @@ def test_wrong_settings_are_refused_in_one_line_before_anything_is_read(run, tmp
     assert message in done.stderr.decode()
     assert "Usage" in done.stderr.decode() or done.stderr.count(b"\n") == 1
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--teacher", "nope"], 2, "--teacher nope: no such run folder or checkpoint, and no model 'nope'"),
+        (["--teacher", "x" * 300], 2, "no such run folder or checkpoint"),
+        (["--teacher", "runs/none"], 3, "--teacher runs/none: no such run folder, checkpoint or ONNX file"),
+        (["--recipe", "kt", "--teacher", "runs/none"], 3, "no such run folder or checkpoint"),
+        (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "name the run that it came from"),
+        (["--recipe", "kt", "--teacher", "references"], 2, "--recipe kt needs --teacher"),
+        (["--init", "x" * 300], 3, "no such checkpoint"),
+    ],
+)
+def test_teachers_that_are_none_are_refused_in_one_line(run, folder, arguments, code, message):
+    (folder / "model.ONNX").write_bytes(b"")
+    done = run("train", "--data", "corpus", *arguments)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert message in done.stderr.decode().splitlines()[-1]
+    assert b"Traceback" not in done.stderr
+
+
+def test_data_without_a_name_is_no_traceback(run):
+    done = run("train", "--data", "/")
+    assert done.returncode == 3
+    assert b"/: the folder has no manifest.csv" in done.stderr
+
+
+def test_faults_are_told_where_the_run_folder_cannot_be_written(run, tmp_path):
+    write_table(tmp_path / "manifest.csv", ["path"], [{"path": f"{number}.wav"} for number in range(12)])
+    done = run("train", "--data", ".", "--out", "/proc/none")
+    assert done.returncode == 3
+    assert b"/proc/none/faults.txt: cannot be written" in done.stderr
+    assert b"12 faults: line 2: no such file: 0.wav" in done.stderr
+
+
+def test_faults_of_a_corpus_unpacked_in_part_come_with_what_is_missing(run, tmp_path):
+    root = write_tmhint_qi(tmp_path)
+    shutil.rmtree(root / "test")
+    next((root / "train").glob("Noisy*")).write_bytes(b"")
+    done = run("train", "--data", "tmhint-qi", "--labels", "given", env={"MTQSCORE_HOME": str(tmp_path)})
+    assert done.returncode == 3
+    *notes, last = done.stderr.decode().splitlines()
+    assert "93 recordings, 12,937 are published" in notes[0]
+    assert any("No such file or directory" in note for note in notes)
+    assert "1 fault: " in last
 
 
 def test_more_faults_than_a_line_can_tell_are_in_a_file(run, tmp_path):

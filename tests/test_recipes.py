@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -259,13 +260,13 @@ def test_scratch_learns_what_it_is_told_and_reports_no_pseudo_labels(teacher):
 def test_mpl_learns_what_the_teacher_says_and_tests_against_the_truth(corpus, rows, teacher, tmp_path):
     said: list[str] = []
     begun = start(rows, settings(teacher=str(teacher)), corpus, said)
-    labels = begun.pseudo_labels
+    labels = begun.estimates
     assert labels is not None
-    assert labels.targets == ("pesq", "stoi")
-    for row, learned, values in zip(rows, begun.rows, labels.values, strict=True):
-        expected = row.labels if row.split == "test" else row.labels | dict(zip(labels.targets, values, strict=True))
+    for row, learned in zip(rows, begun.rows, strict=True):
+        assert [*labels[row.path]] == ["pesq", "stoi"]
+        expected = row.labels if row.split == "test" else row.labels | labels[row.path]
         assert learned.labels == pytest.approx(expected)
-    assert f"pesq, stoi of 16 recordings, kept in {labels.table}" in said[0]
+    assert f"pesq, stoi of 16 recordings, kept in {begun.report['pseudo_labels']}" in said[0]
     assert said[1].startswith("no training recording has a label sdi")
     lines: list[str] = []
     results = carry_out(corpus, tmp_path, begun, Watch(QUIET.step, lines.append))
@@ -274,14 +275,15 @@ def test_mpl_learns_what_the_teacher_says_and_tests_against_the_truth(corpus, ro
     held_out = [number for number, row in enumerate(rows) if row.split != "train"]
     assert int(relations["pesq", "n_mos"]["n"]) == len(held_out)
     scores = [rows[number].labels["n_mos"] for number in held_out]
-    expected = np.corrcoef(scores, labels.values[held_out, 0])[0, 1]
+    expected = np.corrcoef(scores, [labels[rows[number].path]["pesq"] for number in held_out])[0, 1]
     assert float(relations["pesq", "n_mos"]["lcc"]) == pytest.approx(expected, abs=1e-4)
     true = [number for number in held_out if "pesq" in rows[number].labels]
     assert int(relations["pesq", "true"]["n"]) == len(true)
-    assert lines[0] == f"pseudo-labels against the labels of {len(held_out)} recordings of val and test:"
-    assert any("PESQ" in line and "LCC" in line for line in lines)
+    assert lines[0] == "pseudo-labels against the labels of val and test:"
+    assert re.match(rf"  PESQ +n +{len(held_out)} +{len(held_out)} ", lines[2])
+    assert re.match(r" +LCC +-?\d", lines[3])
     stored = json.loads((tmp_path / "results.json").read_text())
-    assert stored["teacher_sha256"] == labels.fingerprint
+    assert stored["teacher_sha256"] == begun.report["teacher_sha256"]
     assert len(stored["relations"]) == len(relations)
     assert stored["val"]["s_mos"] == pytest.approx(results["val"]["s_mos"])
     assert stored["val"]["sdi"]["lcc"] is None
@@ -295,7 +297,44 @@ def test_mpl_without_a_teacher_learns_the_table(corpus, rows):
     begun = start(rows, settings(), corpus)
     assert begun.rows == rows
     assert begun.initial is None
-    assert begun.pseudo_labels is None
+    assert begun.estimates is None
+
+
+def test_training_recordings_that_teach_nothing_are_left_out(corpus, rows):
+    """As most of TMHINT-QI without 3QUEST scores: they would take their share of every batch."""
+    bare = [dataclasses.replace(row, labels={}) if number % 4 == 0 else row for number, row in enumerate(rows)]
+    said: list[str] = []
+    begun = start(bare, settings(), corpus, said)
+    gone = [row for row in bare if row.split == "train" and not row.labels]
+    assert gone
+    assert begun.rows == [row for row in bare if row not in gone]
+    assert said[-1] == f"{len(gone)} training recordings have no label that is learned, and are left out"
+
+
+def test_run_that_has_begun_goes_on_without_its_teacher(corpus, rows, teacher, tmp_path):
+    """Its weights were taken at the start, and the folder that they came from may be gone."""
+    borrowed = tmp_path / "borrowed"
+    shutil.copytree(teacher, borrowed)
+    config = settings(recipe="kt", teacher=str(borrowed), targets=SCORES, network=CompactConfig())
+    folder = tmp_path / "run"
+    first = carry_out(corpus, folder, start(rows, config, corpus, folder=folder), QUIET)
+    shutil.rmtree(borrowed)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        start(rows, config, corpus, folder=tmp_path / "new")
+    again = start(rows, config, corpus, folder=folder)
+    assert again.initial is None
+    assert again.config.network == SMALL, "that of the teacher"
+    results = carry_out(corpus, folder, again, QUIET)
+    assert results["val"] == first["val"]
+    assert results["initial_weights"] == {"from": str(borrowed)}
+
+
+def test_folder_of_another_run_is_refused_before_the_teacher_is_asked(corpus, rows, teacher, tmp_path):
+    carry_out(corpus, tmp_path, start(rows, settings(), corpus), QUIET)
+    said: list[str] = []
+    with pytest.raises(UsageError, match=r"holds a run with other settings \(teacher table → "):
+        start(rows, settings(teacher=str(teacher)), corpus, said, folder=tmp_path)
+    assert said == []
 
 
 def test_only_wanted_pseudo_labels_are_learned(corpus, rows, teacher):

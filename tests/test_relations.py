@@ -55,7 +55,7 @@ def test_constants_and_two_pairs_have_no_correlation(tmp_path):
     found += relation_matrix({"g_mos": [1.0, 2.0]}, {"pesq": [1.0, 2.0]}, resamples=20)
     assert all(math.isnan(item.lcc) and math.isnan(item.srcc_interval.low) for item in found)
     assert json.dumps(relation_records(found), allow_nan=False)
-    assert "–" in relation_lines(found)[1]
+    assert "–" in relation_lines(found)[2]
     write_relations(tmp_path / "r.csv", found)
     assert {row["lcc"] for row in read_table(tmp_path / "r.csv", COLUMNS)} == {""}
 
@@ -77,8 +77,9 @@ def test_a_table_a_file_and_records_say_the_same(tmp_path):
     found = relation_matrix({"s_mos": S_MOS}, {"pesq": TAUGHT, "sdi": SDI}, {"pesq": PESQ}, resamples=50)
     lines = relation_lines(found)
     assert lines[0].split() == ["S-MOS", "true", "values"]
-    assert [line.split()[0] for line in lines[1:]] == ["PESQ", "SRCC", "SDI", "SRCC"]
-    assert f"{found[0].lcc:.3f} ({found[0].lcc_interval.low:.3f} to" in lines[1]
+    assert [line.split()[0] for line in lines[1:]] == ["PESQ", "LCC", "SRCC", "SDI", "LCC", "SRCC"]
+    assert lines[1].split()[1:3] == ["n", str(found[0].pairs)]
+    assert f"{found[0].lcc:.3f} ({found[0].lcc_interval.low:.3f} to" in lines[2]
     write_relations(tmp_path / "pseudo_labels.csv", found)
     table = read_table(tmp_path / "pseudo_labels.csv", COLUMNS)
     for row, record in zip(table, relation_records(found), strict=True):

@@ -14,7 +14,7 @@ import typer
 
 from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
 from mtqscore.cli.plain import PlainCommand
-from mtqscore.errors import MissingExtraError, MtqscoreError, UsageError
+from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError
 
 if TYPE_CHECKING:
     from mtqscore.config import TrainConfig
@@ -227,17 +227,17 @@ def train(
         workers=settings.threads,
         labels=labels or CorpusOptions.labels,
     )
-    folder = Path(out) if out is not None else Path("runs") / Path(data).resolve().with_suffix("").name
+    folder = Path(out) if out is not None else Path("runs") / _name_of(data)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _check_extra()
-        check_teacher(settings)
+        check_teacher(settings, folder)
         with _faults_in(folder):
             corpus = _read(data, corpus_options)
             base = corpus.where if corpus.where.is_dir() else corpus.where.parent
-            _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen))
+            _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen, folder))
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":
+        if _is_first():
             say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
         raise typer.Exit(INTERRUPTED_EXIT) from None
     finally:
@@ -275,25 +275,33 @@ def _read(data: str, options: CorpusOptions) -> Corpus:
 def _faults_in(folder: Path) -> Iterator[None]:
     """Let more faults than a line can tell go into a file of the run folder."""
     from mtqscore.manifest import MAX_REPORTED_FAULTS, FaultyTableError
+    from mtqscore.text import printable
 
     try:
         yield
     except FaultyTableError as error:
+        for note in getattr(error, "__notes__", ()) if _is_first() else ():
+            say(printable(note))
         if len(error.faults) <= MAX_REPORTED_FAULTS:
             raise
-        raise error.reported(folder / "faults.txt") from error
+        try:
+            told = error.reported(folder / "faults.txt")
+        except EnvironmentProblemError as problem:
+            say(str(problem))
+            raise error from None
+        raise told from error
 
 
 def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) -> None:
     from mtqscore.training.loop import Watch
-    from mtqscore.training.recipes import carry_out, is_first, prepare
+    from mtqscore.training.recipes import carry_out, prepare
 
-    tell = say if is_first() else _say_nothing
+    tell = say if _is_first() else _say_nothing
     for note in corpus.notes:
         tell(note)
-    with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
+    with progress_bar("pseudo-labels", "recordings", quiet=not _is_first()) as advance:
         start = prepare(corpus.rows, config, sources, tell, advance)
-    with progress_bar("training", "steps", quiet=not is_first()) as step:
+    with progress_bar("training", "steps", quiet=not _is_first()) as step:
         carry_out(corpus.where, folder, start, Watch(step, tell))
 
 
@@ -308,6 +316,19 @@ def _check_extra() -> None:
             missing = True
         if missing:
             raise MissingExtraError("mtqscore train", "train", module)
+
+
+def _is_first() -> bool:
+    """Whether this process is the one of ``torchrun`` that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _name_of(data: str) -> str:
+    """What a run on this data is called: a table named as every other by its folder."""
+    place = Path(data).resolve()
+    if place.name == "manifest.csv":
+        place = place.parent
+    return place.stem or "run"
 
 
 def _say_nothing(_text: str) -> None:

@@ -59,7 +59,10 @@ def read_corpus(
     faults, rates = check_headers(corpus.rows, advance)
     faults += corpus.faults
     if faults:
-        raise FaultyTableError(corpus.where, faults)
+        error = FaultyTableError(corpus.where, faults)
+        for note in corpus.notes:  # of what is unpacked in part, the faults alone do not tell
+            error.add_note(note)
+        raise error
     if not corpus.rows:
         raise InputError(f"{corpus.where}: no recordings")
     notes = [*describe(corpus.rows), *corpus.notes, *rates, *find_leaks(corpus.rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InputError: there is no such file, or it is no checkpoint of this program.
     """
-    if path.is_dir():
+    # Not the methods of Path, which raise where a name is too long.
+    if os.path.isdir(path):  # noqa: PTH112
         path = path / BEST_FILE
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise InputError(f"{path}: no such checkpoint")
     try:
         with safetensors.safe_open(path, framework="pt") as file:

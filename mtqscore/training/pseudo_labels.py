@@ -55,6 +55,13 @@ class PseudoLabels:
     table: Path
     kept: bool
 
+    def estimates(self) -> list[dict[str, float]]:
+        """Give them by target name, one mapping a recording; NaN is left out."""
+        return [
+            {name: float(value) for name, value in zip(self.targets, values, strict=True) if np.isfinite(value)}
+            for values in self.values
+        ]
+
     def applied(self, rows: Sequence[Row], targets: Sequence[str], splits: Sequence[str]) -> list[Row]:
         """Put the pseudo-labels of some targets in the place of the labels of the table.
 
@@ -67,8 +74,7 @@ class PseudoLabels:
             All recordings, in their order.
         """
         made = []
-        for row, values in zip(rows, self.values, strict=True):
-            said = {name: float(value) for name, value in zip(self.targets, values, strict=True) if np.isfinite(value)}
+        for row, said in zip(rows, self.estimates(), strict=True):
             others = {name: value for name, value in row.labels.items() if name not in targets}
             new = others | {name: said[name] for name in targets if name in said}
             made.append(replace(row, labels=new) if row.split in splits else row)

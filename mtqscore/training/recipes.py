@@ -20,14 +20,21 @@ import torch
 from mtqscore.config import TrainConfig
 from mtqscore.cores import usable_cores
 from mtqscore.errors import InputError, UsageError
+from mtqscore.evaluation import Estimates
 from mtqscore.manifest import Row
 from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
 from mtqscore.spec import PSEUDO
 from mtqscore.text import printable
-from mtqscore.training.checkpoint import Checkpoint, describe_front_end, read_checkpoint
-from mtqscore.training.loop import Watch
+from mtqscore.training.checkpoint import (
+    LAST_FILE,
+    Checkpoint,
+    check_same_config,
+    describe_front_end,
+    read_checkpoint,
+)
+from mtqscore.training.loop import FREE_SETTINGS, Watch
 from mtqscore.training.networks import Network, build
-from mtqscore.training.precision import training_device
+from mtqscore.training.precision import resolved, training_device
 from mtqscore.training.pseudo_labels import PseudoLabels, ask
 from mtqscore.training.references import ReferenceTeacher, check_twins
 from mtqscore.training.resources import replacing, write_json
@@ -54,7 +61,7 @@ class Start:
         initial: weights to begin with; None for fresh ones.
         report: what ``results.json`` tells of the recipe.
         held_out: recordings outside the training split, with their labels as the table has them.
-        pseudo_labels: what the teacher says of all recordings; None where the table's own values serve.
+        estimates: what the teacher says of each recording; None where the table's own values serve.
     """
 
     config: TrainConfig
@@ -62,7 +69,7 @@ class Start:
     initial: Checkpoint | None = None
     report: dict[str, Any] = field(default_factory=dict)
     held_out: list[Row] = field(default_factory=list)
-    pseudo_labels: PseudoLabels | None = None
+    estimates: dict[Path, Estimates] | None = None
 
 
 def prepare(
@@ -81,40 +88,73 @@ def prepare(
         What `carry_out` takes.
 
     Raises:
-        UsageError: the teacher estimates nothing that is wanted, or its weights do not fit.
+        UsageError: the teacher estimates nothing that is wanted, its weights do not fit, or the run folder holds a run
+            with other settings.
         InputError: a checkpoint or a recording is faulty.
     """
     report: dict[str, Any] = {"recipe": config.recipe, "teacher": config.teacher}
     _check_front_end(config)
-    weights = sources.init
-    if config.recipe == "kt":
-        if weights is not None:
-            raise UsageError("--recipe kt begins with the weights of its teacher; leave out --init")
-        weights = check_run(config.teacher)
-    initial = None
-    if weights is not None:
-        checkpoint = read_checkpoint(weights)
-        if not sources.network_is_chosen:
-            config = dataclasses.replace(config, network=checkpoint.config.network)
-        initial, taken = transfer(checkpoint, config, heads=config.recipe != "kt")
-        report["initial_weights"] = {"from": str(weights), **taken}
-        say(
-            f"{weights}: {taken['share']:.0%} of the weights below the heads are taken ({', '.join(taken['taken'])}); "
-            f"fresh: {', '.join(taken['fresh']) or 'none'}"
-        )
+    begun = _begun(sources.folder)
+    config, initial, taken = _initial(config, sources, begun, say)
+    report |= {"initial_weights": taken} if taken else {}
+    if begun is not None:  # refused before a teacher is asked in vain
+        check_same_config(begun.config, resolved(config), begun.path.parent, FREE_SETTINGS)
     learned = [*rows]
-    labels = None
+    estimates: dict[Path, Estimates] | None = None
     if config.recipe == "mpl" and config.teacher != TABLE:
         labels = _ask(rows, config, sources, say, advance)
         wanted = [name for name in labels.targets if name in _pseudo(config)]
         report |= {"teacher_sha256": labels.fingerprint, "pseudo_labels": str(labels.table)}
         # The test split keeps the labels of the table, so that it tells how true the network is, not how obedient.
         learned = labels.applied(rows, wanted, ("train", "val"))
+        estimates = {row.path: said for row, said in zip(rows, labels.estimates(), strict=True)}
     for name in config.targets:
         if not any(name in row.labels for row in learned if row.split == "train"):
             say(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
     held_out = [row for row in rows if row.split != "train"] if config.recipe == "mpl" else []
-    return Start(config, learned, initial, report, held_out, labels)
+    return Start(config, _with_labels(learned, config, say), initial, report, held_out, estimates)
+
+
+def _initial(
+    config: TrainConfig, sources: Sources, begun: Checkpoint | None, say: Say
+) -> tuple[TrainConfig, Checkpoint | None, dict[str, Any] | None]:
+    """Settle the network, and take the weights to begin with, if any: of the teacher for ``kt``, else of ``--init``.
+
+    A run that has begun goes on without them where they are gone.
+    """
+    weights = sources.init
+    if config.recipe == "kt":
+        if weights is not None:
+            raise UsageError("--recipe kt begins with the weights of its teacher; leave out --init")
+        weights = check_run(config.teacher)
+    if weights is None:
+        return config, None, None
+    is_gone = not os.path.exists(weights)  # noqa: PTH110 - Path.exists raises where a name is too long
+    checkpoint = begun if begun is not None and is_gone else read_checkpoint(weights)
+    if not sources.network_is_chosen:
+        config = dataclasses.replace(config, network=checkpoint.config.network)
+    if checkpoint is begun:
+        return config, None, {"from": str(weights)}
+    initial, taken = transfer(checkpoint, config, heads=config.recipe != "kt")
+    say(
+        f"{weights}: {taken['share']:.0%} of the weights below the heads are taken ({', '.join(taken['taken'])}); "
+        f"fresh: {', '.join(taken['fresh']) or 'none'}"
+    )
+    return config, initial, {"from": str(weights), **taken}
+
+
+def _begun(folder: Path | None) -> Checkpoint | None:
+    """The last checkpoint of a run that has begun in the run folder."""
+    path = None if folder is None else folder / LAST_FILE
+    return read_checkpoint(path) if path is not None and os.path.isfile(path) else None  # noqa: PTH113 - as above
+
+
+def _with_labels(rows: Sequence[Row], config: TrainConfig, say: Say) -> list[Row]:
+    """Leave out training recordings that teach nothing: they would take their share of every batch."""
+    kept = [row for row in rows if row.split != "train" or row.labels.keys() & set(config.targets)]
+    if len(kept) < len(rows):
+        say(f"{len(rows) - len(kept):,} training recordings have no label that is learned, and are left out")
+    return kept
 
 
 def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str, Any]:
@@ -133,9 +173,9 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
         InputError: a split is missing or a recording is faulty.
         UsageError: the folder holds a run with other settings or other data.
     """
-    relations = _relations(start)
+    relations = relations_of_rows(start.held_out, start.estimates)
     if relations:
-        watch.message(f"pseudo-labels against the labels of {len(start.held_out):,} recordings of val and test:")
+        watch.message("pseudo-labels against the labels of val and test:")
         for line in relation_lines(relations):
             watch.message(f"  {line}")
     results = train_run(where, folder, start.config, watch, start.initial, start.rows)
@@ -232,17 +272,6 @@ def _check_front_end(config: TrainConfig) -> None:
         return
     if not find_weights(ssl).is_file():
         raise InputError(f"{ssl.checkpoint}: no such file with weights of {ssl.model}")
-
-
-def _relations(start: Start) -> list[Any]:
-    labels = start.pseudo_labels
-    if labels is None:
-        return relations_of_rows(start.held_out)
-    said = {
-        row.path: {name: float(value) for name, value in zip(labels.targets, values, strict=True)}
-        for row, values in zip(start.rows, labels.values, strict=True)
-    }
-    return relations_of_rows(start.held_out, said)
 
 
 def _load_front_end(network: Network, checkpoint: Checkpoint) -> None:

@@ -25,9 +25,7 @@ from mtqscore.simulation.judge import measure_files
 from mtqscore.simulation.measures import SDI_LIMIT
 from mtqscore.spec import PSEUDO
 from mtqscore.text import printable
-
-REFERENCES = "references"
-"""How a user names this teacher."""
+from mtqscore.training.settings import REFERENCES
 
 CLEAN_COLUMN = "clean"
 SIMULATED_COLUMN = "chain"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from mtqscore.training.loop import Data, Trainer, Watch
 from mtqscore.training.precision import resolved, training_device
 from mtqscore.training.predictions import write_predictions
 from mtqscore.training.resources import enough_memory, write_json
-from mtqscore.training.validation import evaluate_split
+from mtqscore.training.validation import AGREEMENT, evaluate_split
 
 GIGABYTE = 1e9
 
@@ -174,15 +175,21 @@ def _judge(
     for name, recordings in judged.items():
         held = recordings()
         evaluation = evaluate_split(network, held, config, ranks)
-        results[name] = evaluation.agreement()
+        results[name] = evaluation.agreement(AGREEMENT)
         if ranks.first:
             table = folder / f"predictions_{name}.csv"
             write_predictions(table, folder, held.rows, evaluation.scores, evaluation.targets)
-        parts = [f"{target} LCC {found['lcc']:.3f} RMSE {found['rmse']:.3f}" for target, found in results[name].items()]
-        watch.message(f"{name}: {', '.join(parts)}")
+        watch.message(f"{name}: {', '.join(_in_words(target, found) for target, found in results[name].items())}")
     if ranks.first:
         write_json(folder / "results.json", results)
     watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
+
+
+def _in_words(target: str, found: Mapping[str, float]) -> str:
+    if math.isnan(found["rmse"]):
+        return f"{target} without labels"
+    lcc = "undefined" if math.isnan(found["lcc"]) else f"{found['lcc']:.3f}"
+    return f"{target} LCC {lcc} RMSE {found['rmse']:.3f}"
 
 
 def targets_of(config: TrainConfig) -> tuple[Target, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from mtqscore.training.sizes import network_of_size
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
 
-TABLE, NO_TEACHER = "table", "none"
-"""Teachers by word: the exact values of the label table, and nobody."""
+TABLE, REFERENCES, NO_TEACHER = "table", "references", "none"
+"""Teachers by word: the exact values of the label table, those from clean references, and nobody."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,48 @@ class Sources:
         init: run folder or checkpoint whose weights to begin with.
         references: folder of clean references; None for those that the table names.
         network_is_chosen: whether the user chose the network; else it is that of the weights to begin with.
+        folder: the run folder; a run that has begun there goes on and needs no weights to begin with.
     """
 
     base: Path
     init: Path | None = None
     references: Path | None = None
     network_is_chosen: bool = False
+    folder: Path | None = None
 
 
-def check_teacher(config: TrainConfig) -> None:
-    """Refuse a teacher that is not there before a corpus is read for it.
+def check_teacher(config: TrainConfig, folder: Path) -> None:
+    """Refuse a teacher that is not there, or that has no weights to give, before a corpus is read for it.
+
+    Args:
+        config: settings of the run.
+        folder: run folder; a run of the recipe kt that has begun there needs its teacher no more.
 
     Raises:
         InputError: no such run folder, checkpoint or ONNX file.
+        UsageError: no model of this name, or an ONNX file for the recipe kt.
     """
-    from mtqscore.model_store import is_path
+    from mtqscore.model_store import find_model, is_path
 
-    if is_path(config.teacher) and not Path(config.teacher).exists():
-        raise InputError(f"--teacher {config.teacher}: no such run folder, checkpoint or ONNX file")
+    choice = config.teacher
+    # Not the methods of Path, which raise where a name is too long.
+    is_here = os.path.exists(choice)  # noqa: PTH110
+    if config.recipe == "kt" and is_here and choice.lower().endswith(".onnx"):
+        raise UsageError(f"--teacher {choice}: an ONNX file cannot be trained on; name the run that it came from")
+    if is_here or choice in (TABLE, REFERENCES, NO_TEACHER) or choice.startswith("hf:"):
+        return
+    if config.recipe == "kt":
+        from mtqscore.training.checkpoint import LAST_FILE
+
+        if not os.path.isfile(folder / LAST_FILE):  # noqa: PTH113
+            raise InputError(f"--teacher {choice}: no such run folder or checkpoint")
+    elif is_path(choice):
+        raise InputError(f"--teacher {choice}: no such run folder, checkpoint or ONNX file")
+    else:
+        try:
+            find_model(choice)
+        except UsageError as error:
+            raise UsageError(f"--teacher {choice}: no such run folder or checkpoint, and {error}") from error
 
 
 def train_settings(
@@ -108,7 +133,7 @@ def _check(config: TrainConfig) -> None:
         raise UsageError(f"targets {', '.join(strangers) or '(none)'}: choose from {', '.join(known)}")
     if config.recipe == "scratch" and config.teacher != NO_TEACHER:
         raise UsageError(f"the recipe scratch has no teacher; leave out {config.teacher}, or use --recipe kt or mpl")
-    if config.recipe == "kt" and config.teacher in (NO_TEACHER, TABLE):
+    if config.recipe == "kt" and config.teacher in (NO_TEACHER, TABLE, REFERENCES):
         raise UsageError("--recipe kt needs --teacher: the run folder or checkpoint whose weights to begin with")
     if config.recipe != "mpl":
         return

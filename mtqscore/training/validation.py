@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from mtqscore.training.networks import Network
 
 MEASURES = ("lcc", "srcc", "rmse")
+"""What is noted of every epoch."""
+
+AGREEMENT = ("lcc", "srcc", "ktau", "mse", "rmse")
+"""What is told of the best epoch."""
+
 VALIDATION_BATCH = 32
 
 
@@ -42,10 +48,10 @@ class Evaluation:
     scores: NDArray[np.float32]
     labels: NDArray[np.float32]
 
-    def agreement(self) -> dict[str, dict[str, float]]:
-        """Compute LCC, SRCC and RMSE a target."""
+    def agreement(self, measures: Sequence[str] = MEASURES) -> dict[str, dict[str, float]]:
+        """Compute measures of `stats.METRICS` a target; NaN where there are no labels."""
         return {
-            target.name: {name: stats.METRICS[name](self.labels[:, task], self.scores[:, task]) for name in MEASURES}
+            target.name: {name: stats.METRICS[name](self.labels[:, task], self.scores[:, task]) for name in measures}
             for task, target in enumerate(self.targets)
         }
 
