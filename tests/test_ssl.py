@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtqscore.config import TrainConfig
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
@@ -22,6 +22,7 @@ from mtqscore.network_config import SSL_BUNDLES, MosaNetConfig, MosSslConfig, Ne
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.spec import TARGETS
 from mtqscore.training import ssl_weights
+from mtqscore.training.distributed import Ranks
 from mtqscore.training.networks import Network, build
 from mtqscore.training.ssl import SslFrontEnd, frame_counts
 
@@ -341,6 +342,24 @@ def test_xls_r_sqa_keeps_its_statistics_free_of_padding() -> None:
     torch.testing.assert_close(made.input_norm.norm.running_mean, 0.1 * valid.mean(0), atol=1e-5, rtol=0)
     scores = made.eval()(waveforms(), LENGTHS).scores
     assert all(((scores[:, i] >= t.low) & (scores[:, i] <= t.high)).all() for i, t in enumerate(TARGETS))
+
+
+def test_xls_r_sqa_learns_from_a_single_frame_in_one_process_or_several() -> None:
+    made = network(NETWORKS["xls-r-sqa"], ("s_mos",)).train()
+    for module in made.modules():
+        if isinstance(module, nn.Dropout | nn.MultiheadAttention):
+            module.p = module.dropout = 0.0
+    found = []
+    for ranks in (Ranks(), Ranks(0, 2)):
+        ranks.adapt(made)
+        ranks.count = 1
+        made.zero_grad()
+        scores = made(waveforms()[:1, :600], torch.tensor([600])).scores
+        scores.sum().backward()
+        found += [scores.detach(), made.project.weight.grad.clone()]
+        assert (made.input_norm.norm.running_mean == 0).all() and (made.input_norm.norm.running_var == 1).all()
+    torch.testing.assert_close(found[:2], found[2:])
+    assert found[1].abs().max() > 0
 
 
 @pytest.mark.parametrize("kind", [MosSslConfig, XlsRSqaConfig])

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
@@ -252,6 +253,10 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (x.ndim - 2)]
         weight = 0.0 if self.ranks.shard.idle else 1.0
         count = self.ranks.total(x.new_tensor(weight * x.numel() / x.shape[1]))
+        if count == 1:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         mean = _summed(weight * x.sum(others), self.ranks) / count
         centred = x - mean.view(shape)
         variance = _summed(weight * centred.square().sum(others), self.ranks) / count

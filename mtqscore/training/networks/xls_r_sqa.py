@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mtqscore.network_config import XlsRSqaConfig
 from mtqscore.spec import TARGETS, Target
@@ -17,6 +18,18 @@ POSITION_BASE = 768.0
 """Longest wavelength of the position encoding over 2 pi, in frames: twice the 384 frames of the published model."""
 
 
+class FrameNorm(nn.BatchNorm1d):
+    """Batch normalisation of (frames, units); a single frame, which has no spread, is taken as in evaluation."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise frames."""
+        if self.training and len(input) == 1:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation over the valid frames alone; the others come out as zeros.
 
@@ -26,7 +39,7 @@ class MaskedBatchNorm(nn.Module):
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(units)
+        self.norm = FrameNorm(units)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (batch, frames, units) with bool (batch, frames) to the same size."""
