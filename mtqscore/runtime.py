@@ -23,7 +23,7 @@ from mtqscore.devices import (
 )
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.model_store import ModelFile, parse_metadata
-from mtqscore.onnx_file import Value, read_onnx
+from mtqscore.onnx_file import OnnxFile, Value, read_onnx
 from mtqscore.spec import TARGETS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DeviceState", "Scorer", "available_devices", "cuda_problem"]
+__all__ = ["DeviceState", "Scorer", "available_devices", "cuda_problem", "open_any"]
 
 _INPUTS = {"waveform": ("float", 2), "lengths": ("int64", 1)}
 _OUTPUTS = {"scores": ("float", 2), "frame_scores": ("float", 3)}
@@ -190,6 +190,26 @@ class Scorer:
             raise EnvironmentProblemError(f"precision {precision} needs CUDA: {found}")
         # A machine without a GPU is nothing to speak of; a GPU that lies idle is.
         return session, cpu, str(found) if found.idle else ""
+
+
+def open_any(content: bytes, label: str) -> tuple[OnnxFile, Any]:
+    """Open an ONNX file of any inputs and outputs on the processor, after the same inspection as a scorer.
+
+    Args:
+        content: the file.
+        label: how the user knows it, for messages.
+
+    Returns:
+        What stands in it, and the session; each run computes in the thread that asks for it.
+
+    Raises:
+        UsageError: it is no ONNX file, asks for what may do harm, or onnxruntime cannot load it.
+    """
+    file = read_onnx(content, label)
+    try:
+        return file, _session(content, Device(DEVICE_KINDS["cpu"]), "fp32")
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise UsageError(f"{label}: onnxruntime cannot load it: {_reason(error)}") from error
 
 
 def available_devices() -> list[DeviceState]:

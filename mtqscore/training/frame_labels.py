@@ -29,6 +29,8 @@ def on_grid(positions: NDArray[np.int64], values: NDArray[np.float32], samples: 
         samples: length of the recording.
     """
     steps = samples // CURVE_HOP_SAMPLES + 1
+    own = positions <= max(samples, int(positions.min()))  # what lies beyond is of padding
+    positions, values = positions[own], values[own]
     nearest = np.clip(np.rint(positions / CURVE_HOP_SAMPLES).astype(np.int64), 0, steps - 1)
     counts = np.bincount(nearest, minlength=steps)
     filled = np.flatnonzero(counts)

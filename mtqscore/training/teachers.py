@@ -268,7 +268,8 @@ def open_teacher(
     """Open the teacher that a user names, and let go of what it holds in the end.
 
     Args:
-        choice: ``references``, a run folder, a checkpoint, an ONNX file, or a model by name.
+        choice: ``references``, a run folder, a checkpoint, an ONNX file, a TOML file that describes any other ONNX
+            file, or a model by name.
         rows: the recordings that it will be asked about.
         base: folder that the table's column ``clean`` is relative to.
         device: where networks compute.
@@ -282,6 +283,10 @@ def open_teacher(
     if choice == REFERENCES:
         with ReferenceTeacher(rows, base, references) as exact:
             yield exact
+    elif choice.lower().endswith(".toml"):
+        from mtqscore.training.described import DescribedTeacher
+
+        yield DescribedTeacher(Path(choice))
     elif choice.lower().endswith(".onnx") or not (is_path(choice) or os.path.exists(choice)):  # noqa: PTH110 - as there
         yield OnnxTeacher(choice)
     else:
