@@ -23,6 +23,7 @@ COMMANDS = (
     "simulate",
     "label",
     "train",
+    "prune",
     "export",
     "evaluate",
     "models",
