@@ -99,6 +99,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     NOT_SIGNIFICANT = "not significant"
     UNKNOWN = "too few pairs to tell"
+    UNDEFINED = "not defined"
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def contrast(
         intervals = difference_intervals(truth, one, other, resamples=resamples, seed=seed)
         for name in CONTRASTED:
             values = [stats.METRICS[name](truth, estimate) for estimate in (one, other)]
-            verdict = _verdict(name, intervals[name])
+            verdict = Verdict.UNDEFINED if any(map(math.isnan, values)) else _verdict(name, intervals[name])
             found.append(Contrast(target, over, len(truth), name, values[0], values[1], intervals[name], verdict))
     return found
 

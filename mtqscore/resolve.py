@@ -65,7 +65,8 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    # Python's bool is an int, and an int will do where a float is asked for; nothing else is bent into shape.
+    # Python's bool is an int. An int will do where a float is asked for, and for a name that is a number (`layers = 5`);
+    # nothing else is bent into shape.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if origin in {types.UnionType, typing.Union} and value is None and type(None) in arguments:
         settled: Any = None
@@ -83,6 +84,8 @@ def _convert(hint: Any, value: object, where: str) -> Any:
         settled = {key: _convert(arguments[1], item, where) for key, item in value.items()}
     elif hint is Path and isinstance(value, str):
         settled = Path(value)
+    elif hint is str and isinstance(value, int) and number:
+        settled = str(value)
     elif hint is float and number:
         settled = float(typing.cast("float", value))
     elif isinstance(hint, type) and isinstance(value, hint) and (hint is not int or number):

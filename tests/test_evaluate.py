@@ -105,6 +105,10 @@ def test_a_contrast_says_which_is_better_on_what_both_have():
     assert {item.verdict for item in contrast(rows, good, good, resamples=20)} == {Verdict.NOT_SIGNIFICANT}
     few = {row.path: good[row.path] for row in rows[:5]}
     assert {item.verdict for item in contrast(rows, few, bad, resamples=20)} == {Verdict.UNKNOWN}
+    flat = {path: dict.fromkeys(found, 3.0) for path, found in good.items()}
+    verdicts = {item.measure: item.verdict for item in contrast(rows, good, flat, resamples=50)}
+    assert verdicts["lcc"] == verdicts["ktau"] == Verdict.UNDEFINED, "a constant correlates with nothing"
+    assert verdicts["rmse"] == Verdict.BETTER
 
 
 def test_of_very_many_groups_the_worst_are_shown():
@@ -271,6 +275,7 @@ def test_constant_estimates_have_errors_but_no_correlation(run, tables):
         (["m.csv", "--predictions", "m.csv", "--colour", "split"], 2, b"--colour is for a plot"),
         (["m.csv", "--predictions", "m.csv", "--plot", "a.png", "--colour", "no"], 2, b"no column 'no'"),
         (["none.csv"], 3, b"cannot read the table"),
+        (["x" * 300], 3, b"cannot read the table"),
     ],
 )
 def test_wrong_use_ends_in_one_line(run, arguments, code, message):

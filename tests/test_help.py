@@ -27,11 +27,11 @@ def test_no_option_is_unexplained() -> None:
     assert [name for name, parameter in found.items() if not parameter.help] == []
 
 
-@pytest.mark.parametrize("command", ["gate", "compare", "explain", "export"])
+@pytest.mark.parametrize("command", ["compare", "evaluate", "explain", "export", "gate", "label", "simulate", "train"])
 def test_pages_name_no_types_of_python(run: Run, command: str) -> None:
     page = run(command, "--help", env={"COLUMNS": "100"}).stdout.decode()
     assert "Show this message and exit." in page
-    assert not [word for word in ("<bool>", "<str>", "<int>", "<list[str]>") if word in page]
+    assert not [word for word in ("<bool>", "<str>", "<int", "<float", "<path>", "<list[str]>") if word in page]
 
 
 def test_options_of_assess_stand_in_groups(run: Run) -> None:

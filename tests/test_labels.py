@@ -240,6 +240,7 @@ def test_label_command_pairs_folders_and_keeps_every_row(trio: tuple[Path, Path,
     ("words", "code"),
     [
         (["label", "missing.wav", "clean.wav"], 2),
+        (["label", "x" * 300, "clean.wav"], 2),
         (["label", EXAMPLES / "clean.flac"], 2),
         (["label", EXAMPLES / "clean.flac", EXAMPLES], 2),
         (["label", EXAMPLES / "clean.flac", EXAMPLES / "clean.flac", "--bandwidth", "huge"], 2),

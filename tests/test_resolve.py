@@ -7,7 +7,7 @@ import pytest
 
 from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
-from mtqscore.network_config import CompactConfig
+from mtqscore.network_config import CompactConfig, MosaNetConfig, SslConfig
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.training.settings import train_settings
 
@@ -25,6 +25,14 @@ def test_flag_wins_over_file_and_file_over_default(tmp_path):
     assert config.seed == TrainConfig().seed
 
 
+def test_hidden_state_of_a_front_end_may_be_a_number(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('[network]\nkind = "mosa-net"\n[network.ssl]\nmodel = "xls-r-300m"\nlayers = 5\n')
+    config = train_settings(file, {})[0]
+    assert isinstance(config.network, MosaNetConfig)
+    assert config.network.ssl == SslConfig(model="xls-r-300m", layers="5")
+
+
 def test_a_configuration_survives_json():
     config = TrainConfig(bfloat16=True, network=CompactConfig(conv_channels=(3, 4, 5, 6)))
     assert from_plain(TrainConfig, json.loads(json.dumps(to_plain(config))), "here") == config
@@ -36,6 +44,7 @@ def test_a_configuration_survives_json():
         ("epoch = 3", "unknown setting epoch"),
         ("epochs = 3.5", "epochs: 3.5 is not"),
         ("epochs = true", "epochs: True is not"),
+        ("device = true", "device: True is not"),
         ("lr = 'high'", "lr: 'high' is not"),
         ("monitor = 's_mos'", "monitor: 's_mos' is not"),
         ("[network]\nlayers = 3", "network: unknown setting layers"),

@@ -156,9 +156,13 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
     ("words", "code", "message"),
     [
         (["simulate", "/no/such/folder", "/no/such/noise", "--out", "x"], 2, "no such folder"),
+        (["simulate", "x" * 300, "NOISE", "--out", "x"], 2, "no such folder"),
         (["simulate", "WAV", "NOISE", "--out", "x"], 3, "not a CSV file"),
         (["simulate", "SPEECH", "EMPTY", "--out", "x"], 3, "no audio files"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--min-s", "5", "--max-s", "3"], 2, "--max-s"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--clips", "0"], 2, "--clips is 1 or more"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--val-share", "nan"], 2, "--val-share nan is outside 0 to 1"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--narrow-share", "2"], 2, "--narrow-share 2 is outside"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def evaluate(
         raise UsageError("give --model or --predictions, not both")
     if resamples < 1 or errors < 0 or seed < 0:
         raise UsageError("--resamples is 1 or more, --errors and --seed are 0 or more")
-    table = Path(labels) / "manifest.csv" if Path(labels).is_dir() else Path(labels)
+    # Not Path.is_dir, which raises where a name is too long.
+    table = Path(labels) / "manifest.csv" if os.path.isdir(labels) else Path(labels)  # noqa: PTH112
     read = (str(table), predictions, against if _is_table(against) else None)
     targets = choose_targets({"csv": csv, "json": json, "plot": plot}, read)
     picture = targets.pop("plot", None)

@@ -10,29 +10,45 @@ from typing import Annotated, TextIO
 import typer
 
 from mtqscore.cli.console import clean_endings, progress_bar, say
+from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import InputError, MissingExtraError, UsageError
 from mtqscore.report.output import STDOUT, Output
 
 
 def label(
-    processed: Annotated[Path, typer.Argument(help="Recording, folder, or CSV: path, clean, unprocessed.")],
-    clean: Annotated[Path | None, typer.Argument(help="Its clean reference, or folder of the same names.")] = None,
-    unprocessed: Annotated[
-        Path | None, typer.Argument(help="The recording before processing, or folder; none if it was not processed.")
+    processed: Annotated[
+        str, typer.Argument(metavar="PROCESSED", help="Recording, folder, or CSV: path, clean, unprocessed.")
+    ],
+    clean: Annotated[
+        str | None, typer.Argument(metavar="CLEAN", help="Its clean reference, or folder of the same names.")
     ] = None,
-    out: Annotated[str, typer.Option("--csv", help="Where the table goes; - for stdout.")] = STDOUT,
-    bandwidth: Annotated[str, typer.Option(help="auto, wide or narrow: the listeners' yardstick.")] = "auto",
+    unprocessed: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="UNPROCESSED", help="The recording before processing, or folder; none if it was not processed."
+        ),
+    ] = None,
+    out: Annotated[str, typer.Option("--csv", metavar="FILE", help="Where the table goes; - for stdout.")] = STDOUT,
+    bandwidth: Annotated[str, typer.Option(metavar="auto|wide|narrow", help="The listeners' yardstick.")] = "auto",
     composites: Annotated[bool, typer.Option("--composites", help="Add CSIG, CBAK and COVL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
-    """Judge recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI."""
+    """Judge recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI.
+
+    Exit codes:
+    0  all is well
+    2  wrong use
+    3  some recordings could not be labelled
+    4  the extra train is missing, or the table cannot be written
+    130  interrupted
+    """
     try:
         from mtqscore.simulation.judge import BANDWIDTHS, find_trios, judge_files
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore label", "train", error.name or "?") from error
     if bandwidth not in BANDWIDTHS:
         raise UsageError(f"--bandwidth {bandwidth}: choose one of {', '.join(BANDWIDTHS)}")
-    trios = find_trios(processed, clean, unprocessed)
+    trios = find_trios(Path(processed), *(None if name is None else Path(name) for name in (clean, unprocessed)))
     if not trios:
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
@@ -67,4 +83,4 @@ def _write(records: list[dict[str, object]], stream: TextIO, as_json: bool) -> N
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command()(label)
+    app.command("label", cls=PlainCommand)(label)

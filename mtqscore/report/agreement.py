@@ -121,7 +121,7 @@ def contrast_lines(found: Sequence[Contrast]) -> list[str]:
     table = [["score", "over", "n", "measure", "these", "others", "difference", LEVEL, "result"]]
     before = ("", "")
     for item in found:
-        if item.over.level is not Level.FILES and item.verdict is Verdict.UNKNOWN:
+        if item.over.level is not Level.FILES and item.verdict in (Verdict.UNKNOWN, Verdict.UNDEFINED):
             continue
         here = (title_of(item.target), printable(str(item.over)))
         names = ["" if here[0] == before[0] else here[0]]

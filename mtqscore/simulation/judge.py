@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def find_trios(processed: Path, clean: Path | None, unprocessed: Path | None) ->
         InputError: a folder's file has no partner, or a table is faulty.
     """
     for place in (processed, clean, unprocessed):
-        if place is not None and not place.exists():
+        if place is not None and not os.path.exists(place):  # noqa: PTH110 - Path.exists raises for a long name
             raise UsageError(f"{place}: no such file or folder")
     if processed.suffix.lower() == ".csv":
         return _from_table(processed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +50,7 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
         InputError: nothing usable is found.
         UsageError: the source does not exist.
     """
-    if not source.exists():
+    if not os.path.exists(source):  # noqa: PTH110 - Path.exists raises for a long name
         raise UsageError(f"{source}: no such folder or table")
     found = _from_folder(source) if source.is_dir() else _from_table(source)
     if not found:
