@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
+from mtqscore.cli.console import progress_bar, say
 from mtqscore.cli.plain import PlainCommand
-from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError
+from mtqscore.cli.training import check_extra, faults_in, interruptible, is_first, one_voice, say_nothing
+from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
     from mtqscore.config import TrainConfig
@@ -228,40 +224,18 @@ def train(
         labels=labels or CorpusOptions.labels,
     )
     folder = Path(out) if out is not None else Path("runs") / _name_of(data)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _check_extra()
+    with interruptible(folder):
+        check_extra("mtqscore train")
         check_teacher(settings, folder)
-        with _faults_in(folder):
+        with faults_in(folder):
             corpus = _read(data, corpus_options)
             base = corpus.where if corpus.where.is_dir() else corpus.where.parent
             _train(corpus, folder, settings, Sources(base, _path(init), _path(references), chosen, folder))
-    except KeyboardInterrupt:
-        if _is_first():
-            say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
-        raise typer.Exit(INTERRUPTED_EXIT) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("train", cls=PlainCommand)(_one_voice()(train))
-
-
-@contextmanager
-def _one_voice() -> Iterator[None]:
-    """Let one of the processes of ``torchrun`` tell an error: the first that meets it."""
-    try:
-        yield
-    except MtqscoreError as error:
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            raise
-        from mtqscore.training.distributed import first_to_tell
-
-        if first_to_tell():
-            raise
-        raise typer.Exit(error.exit_code) from None
+    app.command("train", cls=PlainCommand)(one_voice()(train))
 
 
 def _read(data: str, options: CorpusOptions) -> Corpus:
@@ -271,56 +245,17 @@ def _read(data: str, options: CorpusOptions) -> Corpus:
         return read_corpus(data, options, advance)
 
 
-@contextmanager
-def _faults_in(folder: Path) -> Iterator[None]:
-    """Let more faults than a line can tell go into a file of the run folder."""
-    from mtqscore.manifest import MAX_REPORTED_FAULTS, FaultyTableError
-    from mtqscore.text import printable
-
-    try:
-        yield
-    except FaultyTableError as error:
-        for note in getattr(error, "__notes__", ()) if _is_first() else ():
-            say(printable(note))
-        if len(error.faults) <= MAX_REPORTED_FAULTS:
-            raise
-        try:
-            told = error.reported(folder / "faults.txt")
-        except EnvironmentProblemError as problem:
-            say(str(problem))
-            raise error from None
-        raise told from error
-
-
 def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) -> None:
     from mtqscore.training.loop import Watch
     from mtqscore.training.recipes import carry_out, prepare
 
-    tell = say if _is_first() else _say_nothing
+    tell = say if is_first() else say_nothing
     for note in corpus.notes:
         tell(note)
-    with progress_bar("pseudo-labels", "recordings", quiet=not _is_first()) as advance:
+    with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
         start = prepare(corpus.rows, config, sources, tell, advance)
-    with progress_bar("training", "steps", quiet=not _is_first()) as step:
+    with progress_bar("training", "steps", quiet=not is_first()) as step:
         carry_out(corpus.where, folder, start, Watch(step, tell))
-
-
-def _check_extra() -> None:
-    """Refuse before a corpus is read if what trains is not installed; importing it would take seconds."""
-    from importlib.util import find_spec
-
-    for module in ("torch", "safetensors", "matplotlib", "scipy", "pesq", "pystoi"):
-        try:
-            missing = find_spec(module) is None
-        except ModuleNotFoundError:
-            missing = True
-        if missing:
-            raise MissingExtraError("mtqscore train", "train", module)
-
-
-def _is_first() -> bool:
-    """Whether this process is the one of ``torchrun`` that speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _name_of(data: str) -> str:
@@ -329,10 +264,6 @@ def _name_of(data: str) -> str:
     if place.name == "manifest.csv":
         place = place.parent
     return place.stem or "run"
-
-
-def _say_nothing(_text: str) -> None:
-    """Another process speaks."""
 
 
 def _path(text: str | None) -> Path | None:
@@ -352,7 +283,3 @@ def _per_target(option: str, texts: list[str]) -> dict[str, float]:
 
 def _one_or_all(values: dict[str, float]) -> float | dict[str, float]:
     return values["default"] if [*values] == ["default"] else values
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
