@@ -336,11 +336,16 @@ def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[st
             faults.append(f"{target.name} {text} is outside {target.low:g} to {target.high:g}")
         labels[target.name] = value
     extra = {key: value for key, value in record.items() if key and key not in _KNOWN}
-    return Row(_found(folder, name), split, labels, extra, line)
+    return Row(found_under(folder, name), split, labels, extra, line)
 
 
-def _found(folder: Path, name: str) -> Path:
-    """The recording of a name: as it stands, without the blanks around it, or with its escaped bytes."""
+def found_under(folder: Path, name: str) -> Path:
+    """Give the recording of a name in a table: as it stands, without the blanks around it, or with its escaped bytes.
+
+    Args:
+        folder: of the table.
+        name: as the table has it.
+    """
     path = folder / name
     if (name != name.strip() or "\\u" in name) and not os.path.lexists(path):
         others = (folder / name.strip(), folder / from_text(name.strip()))

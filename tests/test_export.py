@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import soundfile
 import torch
 
 from mtqscore.errors import InputError, MtqscoreError
+from mtqscore.manifest import Row
 from mtqscore.model_store import parse_metadata
 from mtqscore.network_config import CompactConfig
 from mtqscore.spec import TARGETS
@@ -18,6 +22,7 @@ from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export import ModelIdentity, compare, export_model, open_source, pad, synthetic_clips
 from mtqscore.training.graph import OPSET, build_graph
 from mtqscore.training.networks.compact import CompactNet
+from mtqscore.training.predictions import write_predictions
 from tests.training_kit import SMALL, paused_tone, small_config, small_network
 
 IDENTITY = ModelIdentity("mtqnet-test", "3", "7", "what it means", "what it heard", "MIT", "mtqscore export")
@@ -209,14 +214,28 @@ def test_command_line_exports_a_model_that_assess_takes(run, checkpoint, tmp_pat
     assert done.returncode == 0, done.stderr.decode()
     assert b"comparing on synthetic ones" in done.stderr
     assert b"largest difference from torch on 3 recordings" in done.stderr
-    import soundfile
-
     soundfile.write(tmp_path / "a.wav", clips()[0], 16_000)
     assessed = run("assess", "a.wav", "--model", "./m.onnx", "--csv", "-", model=None)
     assert assessed.returncode == 0, assessed.stderr.decode()
     assert b"mine@1" in assessed.stdout
     listed = run("export", str(checkpoint), "--out", "n.onnx", "--clips", ".")
     assert b"on 1 recordings" in listed.stderr
+
+
+def test_export_compares_on_the_validation_recordings_of_the_run(run, checkpoint, tmp_path):
+    """Whatever they are called, and whether they came from a table or from a corpus by name."""
+    (tmp_path / "run").mkdir()
+    shutil.copy(checkpoint, tmp_path / "run" / "best.safetensors")
+    paths = [tmp_path / os.fsdecode(name) for name in (b"-a,\xff.flac", b"b\n.flac")]
+    for path, clip in zip(paths, clips(), strict=False):
+        with path.open("wb") as stream:
+            soundfile.write(stream, clip, 16_000, format="FLAC")
+    scores = np.full((2, len(TARGETS)), 3, dtype=np.float32)
+    write_predictions(tmp_path / "run" / "predictions_val.csv", tmp_path / "run", [*map(Row, paths)], scores)
+    done = run("export", "run", "--out", "m.onnx")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"on 2 recordings" in done.stderr
+    assert b"synthetic" not in done.stderr
 
 
 def test_synthetic_clips_are_long_enough_and_differ():

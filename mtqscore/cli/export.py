@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -153,16 +152,13 @@ def _calibration(run: Path, source: Source, choice: str) -> Calibration:
 
 def _clips(run: Path, source: Source, folder: str | None, limit: int) -> list[Clip]:
     from mtqscore.training.export import read_clips, recordings_in, synthetic_clips
+    from mtqscore.training.predictions import predicted_recordings
 
     if folder is not None:
         return read_clips(recordings_in(Path(folder), limit), source.window_samples)
-    environment = (run if run.is_dir() else run.parent) / "environment.json"
+    table = (run if run.is_dir() else run.parent) / "predictions_val.csv"
     try:
-        table = Path(json.loads(environment.read_text(encoding="utf-8"))["data"])
-        from mtqscore.manifest import read_manifest
-
-        rows = [row for row in read_manifest(table) if row.split == "val"][:limit]
-        return read_clips([row.path for row in rows], source.window_samples)
-    except (OSError, InputError, ValueError, KeyError) as error:
+        return read_clips(predicted_recordings(table)[:limit], source.window_samples)
+    except InputError as error:
         say(f"the recordings of the run are not at hand ({error}); comparing on synthetic ones")
         return synthetic_clips(limit)

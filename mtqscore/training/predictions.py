@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.manifest import Row, write_table
+from mtqscore.manifest import Row, found_under, read_table, write_table
 from mtqscore.spec import TARGETS, Target
 from mtqscore.training.resources import write_problem
 
@@ -40,3 +40,15 @@ def write_predictions(
         write_table(table, ["path", *names, *(f"label_{name}" for name in names)], records)
     except OSError as error:
         raise write_problem(table, error) from error
+
+
+def predicted_recordings(table: Path) -> list[Path]:
+    """List the recordings of a table that `write_predictions` made.
+
+    Args:
+        table: the CSV file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return [found_under(table.parent, record["path"]) for record in read_table(table, ("path",))]
