@@ -59,6 +59,7 @@ def prune(
         raise MissingExtraError("mtqscore prune", "train", error.name or "?") from error
     from mtqscore.corpora.sources import read_corpus
     from mtqscore.resolve import from_plain
+    from mtqscore.text import printable
 
     values = {"keep": keep, "of": of, "criterion": criterion, "rounds": rounds, "recordings": recordings}
     parts = [name.strip() for name in part.split(",") if name.strip()]
@@ -76,7 +77,7 @@ def prune(
     with progress_bar("importance", "recordings") as advance:
         where = Path(data) if data is not None else None
         prune_run(Path(source), where, rows, Path(out), options, Listener(say, advance))
-    say(f"{out}: train it on with `mtqscore train --init {out}`, or export it as it is")
+    say(f"{printable(out)}: train it on with `mtqscore train --init`, or export it as it is")
 
 
 def register(app: typer.Typer) -> None:
