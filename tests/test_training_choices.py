@@ -84,6 +84,13 @@ def test_undefined_correlations_leave_the_choice_to_the_loss():
     assert quality({"val_loss": 2.0, "val_s_mos_lcc": -0.9}, ["s_mos"], small_config()) > -3.0
 
 
+def test_two_recordings_for_validation_leave_the_choice_to_the_loss(tmp_path):
+    results = train_run(write_corpus(tmp_path / "few", 8), tmp_path / "run", small_config(epochs=2), QUIET)
+    (first, second) = read_curves(tmp_path / "run")
+    assert first["val_n_mos_lcc"] == "nan"
+    assert results["best_epoch"] == 1 + (float(second["val_loss"]) < float(first["val_loss"]))
+
+
 def test_settings_of_earlier_checkpoints_are_understood():
     plain = json.loads(json.dumps(to_plain(small_config())))
     for name in ("precision", "device", "loss", "monitor_metric", "optimizer", "target_scale", "recipe", "teacher"):

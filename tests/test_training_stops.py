@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mtqscore.errors import EnvironmentProblemError
+from mtqscore.config import TrainConfig
+from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.training import checkpoint as store
+from mtqscore.training import loop
 from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
 from mtqscore.training.loop import Watch
+from mtqscore.training.networks import Network
+from mtqscore.training.precision import Arithmetic
 from mtqscore.training.resources import enough_memory, replacing
 from mtqscore.training.run import train_run
 from tests.training_kit import QUIET, small_config, write_corpus
@@ -161,3 +166,48 @@ def test_too_little_memory_is_one_line_with_what_to_lower(allocate, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(RuntimeError, match="sizes"), enough_memory(small_config(), torch.device("cpu"), tmp_path):
         raise RuntimeError("other sizes")
+
+
+def test_nothing_that_is_not_finite_is_kept(corpus, tmp_path, monkeypatch):
+    """The loss of the only step is finite: its gradient is not, or what the network estimates after it."""
+    only = {"epochs": 1, "batch_size": 18, "warmup_epochs": 0.0}
+    with pytest.raises(MtqscoreError, match="the validation loss is nan in epoch 1; try a lower --lr"):
+        train_run(corpus, tmp_path, config(**only, lr=1e30), QUIET)
+    make = loop.build
+
+    def ill(settings: TrainConfig) -> Network:
+        network = make(settings)
+        network.dense.weight.register_hook(lambda gradient: gradient * torch.nan)
+        return network
+
+    monkeypatch.setattr(loop, "build", ill)
+    for grad_clip in (0.0, 1.0):
+        with pytest.raises(MtqscoreError, match="the gradient is nan in epoch 1; try a lower --lr"):
+            train_run(corpus, tmp_path, config(**only, grad_clip=grad_clip), QUIET)
+    assert not [*tmp_path.glob("*.safetensors")]
+
+
+class Scaled(Arithmetic):
+    """Scales the loss as on a GPU; its scale starts where tests want it."""
+
+    start = 2.0**16
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.scaler = torch.amp.GradScaler("cpu", self.start, growth_interval=4)
+
+
+def test_a_scaled_loss_gives_the_same_to_the_bit_and_its_scale_goes_on(corpus, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Arithmetic", Scaled)
+    with pytest.raises(StopError):
+        train_run(corpus, tmp_path / "run", config(), stopping(5))
+    train_run(corpus, tmp_path / "run", config(), QUIET)
+    assert_same_runs(tmp_path / "run", finished)
+    scaler = read_checkpoint(tmp_path / "run" / LAST_FILE).state["scaler"]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (2.0**18, 1), "nine steps: twice doubled, and one more"
+    # Far too large a scale is halved, and until then no step is taken.
+    monkeypatch.setattr(Scaled, "start", 2.0**127)
+    train_run(corpus, tmp_path / "large", config(epochs=1, lr=1e-4, semi_weight=16.0), QUIET)
+    large = read_checkpoint(tmp_path / "large" / LAST_FILE)
+    assert large.state["scaler"]["scale"] < 2.0**127
+    assert {float(tensor) for name, tensor in large.tensors.items() if name.endswith("/step")} <= {1.0, 2.0}

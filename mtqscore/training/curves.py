@@ -121,5 +121,5 @@ class _Curves:
         for side, spine in axes.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color(_GRID)
-        if axes.lines:
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, frameon=False, labelcolor=_INK, ncols=2)

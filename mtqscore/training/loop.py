@@ -134,7 +134,7 @@ class Trainer:
             The summary that also becomes ``results.json``.
 
         Raises:
-            MtqscoreError: the loss is no longer finite.
+            MtqscoreError: the loss, its gradient or the validation loss is no longer finite.
             EnvironmentProblemError: a file cannot be written.
         """
         place = self.epoch * self.steps_per_epoch + self.step
@@ -143,6 +143,7 @@ class Trainer:
                 start = time.perf_counter() - self.seconds
                 self._train_epoch(board, start)
                 validation = evaluate_split(self.average, self.data.val, self.config, self.ranks)
+                self._check_finite(validation.loss, "validation loss")
                 self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
                 rate, seconds = self.optimizer.param_groups[0]["lr"], time.perf_counter() - start
                 record = make_record(self.epoch, seconds, rate, self.sums.means(), validation, self.config)
@@ -201,8 +202,7 @@ class Trainer:
             total = total + penalty
             noted.append(penalty.detach())
         values = self.ranks.total(torch.stack(noted).float()).tolist()
-        if not math.isfinite(values[0]):
-            raise MtqscoreError(f"the loss is {values[0]} in epoch {self.epoch + 1}; try a lower --lr")
+        self._check_finite(values[0], "loss")
         self._descend(total)
         _follow(self.average, self.network, min(self.config.ema, (1 + step) / (EMA_WARMUP + step)))
         names = ["loss", *(target.name for target in self.network.targets), "penalty"]
@@ -214,10 +214,16 @@ class Trainer:
         scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self.ranks.total_gradients(self.network.parameters())
         scaler.unscale_(self.optimizer)
-        if self.config.grad_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip or math.inf)
+        # The scaler leaves out steps whose gradient its scale made too large; below 1 it makes nothing larger.
+        if not scaler.is_enabled() or scaler.get_scale() < 1.0:
+            self._check_finite(float(norm), "gradient")
         scaler.step(self.optimizer)
         scaler.update()
+
+    def _check_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise MtqscoreError(f"the {what} is {value} in epoch {self.epoch + 1}; try a lower --lr")
 
     def _out_of_patience(self) -> bool:
         if not self.config.patience or not self.history:

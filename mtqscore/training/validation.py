@@ -83,8 +83,9 @@ def evaluate_split(network: Network, data: Recordings, config: TrainConfig, rank
                 frame_labels = frame_labels[:, :, columns].to(device)
             parts = loss(estimates, here.labels[:, columns], frame_labels)
             present = batch.present[columns].double()
-            means = torch.stack((parts.utterance, parts.frame)).cpu().double().nan_to_num()
-            sums += torch.cat((means * present, present[None]))
+            means = torch.stack((parts.utterance, parts.frame)).cpu().double()
+            # Tasks without labels count nothing; any other loss that is not a number must stay one to be noticed.
+            sums += torch.cat((torch.where(present > 0, means * present, 0.0), present[None]))
             scores[batch.rows] = estimates.scores.cpu().float()
     ranks.total(sums)
     ranks.total(scores)
