@@ -23,6 +23,7 @@ COMMANDS = (
     "simulate",
     "label",
     "train",
+    "distill",
     "prune",
     "export",
     "evaluate",

@@ -114,6 +114,8 @@ def train_settings(
     if chosen:
         values["network"] = chosen
     where = str(file) if file is not None else "the options"
+    if "distillation" in values and "distillation" not in given:
+        raise UsageError(f"{where}: [distillation] is for mtqscore distill")
     config = from_plain(TrainConfig, _with_recipe(values), where)
     _check(config)
     return config, bool(chosen)

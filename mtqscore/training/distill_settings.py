@@ -1,0 +1,67 @@
+"""The settings of a distillation from a TOML file and options. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mtqscore.config import TrainConfig
+from mtqscore.errors import UsageError
+from mtqscore.resolve import read_settings
+from mtqscore.training.settings import NO_TEACHER, NetworkFlags, train_settings
+
+
+def distill_settings(
+    file: Path | None, flags: Mapping[str, object], own: Mapping[str, object], network: NetworkFlags
+) -> tuple[TrainConfig, tuple[str, ...] | None]:
+    """Settle the settings of a distillation: option over file over default.
+
+    Args:
+        file: TOML file with the names of ``TrainConfig``, and those of ``DistillConfig`` in a table [distillation].
+        flags: settings of training from the command line; None where the user gave none.
+        own: those of distillation; None as above.
+        network: options for the network.
+
+    Returns:
+        The settings, and the targets if anybody named them.
+
+    Raises:
+        UsageError: the file cannot be read, a name or value is wrong, or there is no teacher.
+    """
+    values = read_settings(file) if file is not None else {}
+    table = values.get("distillation", {})
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{file}: distillation is not a table; write [distillation] above its settings")
+    merged = {**table, **{name: value for name, value in own.items() if value is not None}}
+    if not merged.get("teachers"):
+        raise UsageError("no teacher: name one or more with --teacher, or in a table [[distillation.teachers]]")
+    # A student begins with fresh weights or --init; whom it learns from stands in its own table.
+    settled = {**flags, "recipe": "scratch", "teacher": NO_TEACHER, "distillation": merged}
+    config, _ = train_settings(file, settled, network)
+    named = flags.get("targets") is not None or "targets" in values
+    return config, config.targets if named else None
+
+
+def parse_teachers(texts: Sequence[str]) -> list[dict[str, object]]:
+    """Read ``TEACHER`` or ``TEACHER=WEIGHT``; a name that is a file or folder as it stands has no weight.
+
+    Example:
+        >>> parse_teachers(["runs/a=0.7", "b.onnx"])
+        [{'source': 'runs/a', 'weight': 0.7}, {'source': 'b.onnx', 'weight': 1.0}]
+    """
+    return [_parsed(text) for text in texts]
+
+
+def _parsed(text: str) -> dict[str, object]:
+    source, equals, number = text.rpartition("=")
+    if equals and not os.path.lexists(text):
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not math.isfinite(weight) or weight < 0 or not source:
+            raise UsageError(f"--teacher {text}: give TEACHER, or TEACHER=WEIGHT with a number from 0")
+        return {"source": source, "weight": weight}
+    return {"source": text, "weight": 1.0}
