@@ -6,7 +6,9 @@ import logging
 import math
 import os
 import pickle
+import signal
 import socket
+import threading
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -97,9 +99,15 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         # What describes a run needs the model here as well, but no GPU.
         self._local = Assessor(AssessConfig(model=config.model, device="cpu"), tell)
         self._threads = config.threads or 1
+        address = cluster.address or os.environ.get("RAY_ADDRESS") or None
+        if address is not None:
+            _reach(address)
         self._ray = _import_ray()
-        self._started = _connect(self._ray, cluster.address, self._threads)
+        self._on_termination = signal.getsignal(signal.SIGTERM)
         try:
+            self._started = _connect(self._ray, address, self._threads)
+            # Ray's own handler aborts in the middle of a call; what Ctrl-C raises is taken well everywhere.
+            _handle(signal.SIGTERM, signal.default_int_handler)
             self._gpus = int(config.device != "cpu" and self._most("GPU") >= 1)
             self._job = self._agree()
             self._workers = self._count(cluster.workers)
@@ -111,8 +119,13 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             tell(f"ray: {_counted(self._workers, 'worker')} on {where}")
 
     def __exit__(self, *_: object) -> None:
-        """Leave the cluster; one of our own ends."""
+        """Leave the cluster; one of our own ends, and a second Ctrl-C does not keep it from ending."""
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        _handle(signal.SIGINT, signal.SIG_IGN)
+        _handle(signal.SIGTERM, signal.SIG_IGN)
         self._ray.shutdown()
+        _handle(signal.SIGTERM, self._on_termination)
+        _handle(signal.SIGINT, on_interrupt)
 
     @property
     def model(self) -> str:
@@ -299,6 +312,8 @@ def _import_ray() -> Any:
     for handler in list(logging.getLogger("ray.data").handlers):
         if isinstance(handler, logging.StreamHandler):
             logging.getLogger("ray.data").removeHandler(handler)
+    # What befalls workers it prints to stdout, and knows no other way to keep that clean.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
 
@@ -308,13 +323,10 @@ def _connect(ray: Any, address: str | None, threads: int) -> bool:
     Raises:
         EnvironmentProblemError: it cannot be reached, or not be started.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or None
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": max(threads, usable_cores()), "include_dashboard": False}
         options["object_store_memory"] = OBJECT_STORE_BYTES
-    else:
-        _reach(address)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -324,6 +336,11 @@ def _connect(ray: Any, address: str | None, threads: int) -> bool:
         done = "start" if address is None else "join"
         raise EnvironmentProblemError(f"cannot {done} {where}: {_one_line(error)}") from error
     return address is None
+
+
+def _handle(number: signal.Signals, handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other may
+        signal.signal(number, handler)
 
 
 def _reach(address: str) -> None:
@@ -349,9 +366,9 @@ def _problem(error: Exception) -> MtqscoreError:
         inner = getattr(cause, "cause", None)  # what Ray raises is also of the kind that it holds
         if isinstance(cause, MtqscoreError) and inner is None:
             return cause
-        if isinstance(cause, ModuleNotFoundError) and (cause.name or "").startswith("mtqscore"):
-            return EnvironmentProblemError("the cluster's workers have no mtqscore: install it on every machine")
         cause = inner or cause.__cause__
+    if "No module named 'mtqscore" in str(error):
+        return EnvironmentProblemError("the cluster's workers have no mtqscore: install it on every machine")
     return EnvironmentProblemError(f"the Ray cluster failed: {_one_line(error)}")
 
 
