@@ -321,6 +321,15 @@ def test_a_teacher_is_asked_once(own_rows):
 
 
 @pytest.mark.usefixtures("few_at_once")
+def test_every_recording_that_a_teacher_cannot_hear_is_named(own_rows, checkpoint):
+    for row in (own_rows[1], own_rows[6]):
+        row.path.write_bytes(row.path.read_bytes()[:3000])
+    with pytest.raises(FaultyTableError) as caught:
+        asked_of(own_rows, CheckpointTeacher(checkpoint, CPU))
+    assert [fault.line for fault in caught.value.faults] == [own_rows[1].line, own_rows[6].line]
+
+
+@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("tail", ["", "[[1.0, 0.", "[[1.0]]\n", '{"a": 1}\n'])
 def test_an_interrupted_teacher_goes_on(own_rows, tail):
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from mtqscore.errors import InputError
 from mtqscore.manifest import FaultyTableError, Row, read_manifest
 from mtqscore.training.augmentation import draw_splices
 from mtqscore.training.dataset import Recordings, decode, duration_samples, plain_batches, training_batches
-from tests.training_kit import paused_tone, small_config, write_corpus
+from mtqscore.training.run import train_run
+from tests.training_kit import QUIET, paused_tone, small_config, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +184,20 @@ def test_every_recording_that_cannot_be_read_is_named(tmp_path):
     assert named[0].startswith("line 3:")
     assert "1.wav: cannot decode" in named[0]
     (corpus / "1.wav").write_bytes((corpus / "0.wav").read_bytes())
-    with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
-        Recordings(rows, 1e9, 2)
+    for limit_bytes in (1e9, 0):
+        with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
+            Recordings(rows, limit_bytes, 2)
+
+
+def test_recordings_of_the_test_are_decoded_before_training(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
+    broken = paused_tone(16_000, 0.1, 0)
+    broken[100] = np.nan
+    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
+    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in read_manifest(corpus)]
+    with pytest.raises(FaultyTableError, match=r"split test: 1 fault: line 6: .*4\.wav: holds samples"):
+        train_run(corpus, tmp_path / "run", small_config(), QUIET, rows=rows)
+    assert not [*tmp_path.glob("run/*.safetensors")]
 
 
 def test_names_that_are_no_text_can_be_decoded(tmp_path):

@@ -179,6 +179,8 @@ class Recordings:
             if self.memory_bytes <= memory_limit_bytes:
                 self.held = _of_each(pool, decode, self.rows)
                 lengths = [len(samples) for samples in self.held]
+            else:  # rather than in the middle of an epoch
+                _of_each(pool, _check, self.rows)
         self.lengths = np.array(lengths, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -202,6 +204,24 @@ class Recordings:
         return training_batches(self, config, epoch, ranks, skip)
 
 
+def check_recordings(rows: Sequence[Row], workers: int) -> None:
+    """Decode every recording once and keep nothing, so that what cannot be used is told before long work.
+
+    Args:
+        rows: the recordings.
+        workers: decoding threads.
+
+    Raises:
+        FaultyTableError: recordings cannot be decoded; it names all of them.
+    """
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        _of_each(pool, _check, rows)
+
+
+def _check(path: Path) -> int:
+    return len(decode(path))
+
+
 def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[Row]) -> list[Read]:
     """Read something of every recording; what cannot be read is told together."""
     faults = []
@@ -215,7 +235,8 @@ def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Seque
 
     found = [each for each in pool.map(attempt, rows) if each is not None]
     if faults:
-        raise FaultyTableError(Path(f"split {rows[0].split}"), faults)
+        splits = dict.fromkeys(row.split for row in rows)
+        raise FaultyTableError(Path(f"split {', '.join(splits)}"), faults)
     return found
 
 

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.errors import EnvironmentProblemError
+from mtqscore.cores import usable_cores
+from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.manifest import Row, write_table
 from mtqscore.model_store.registry import own_folder
 from mtqscore.spec import DECIMALS
+from mtqscore.training.dataset import check_recordings
 from mtqscore.training.teachers import Teacher
 
 FORMAT = "mtqscore-pseudo-labels-1"
@@ -167,6 +169,9 @@ class _Store:
                     values += rounded
             self._keep(table, values)
             log.unlink(missing_ok=True)
+        except InputError:
+            check_recordings(self.rows, usable_cores())  # names all that cannot be decoded, not the first alone
+            raise
         except OSError as error:
             raise EnvironmentProblemError(
                 f"{table}: cannot keep the pseudo-labels: {error.strerror or error}"

@@ -20,7 +20,7 @@ from mtqscore.manifest import Row, read_manifest
 from mtqscore.resolve import to_plain
 from mtqscore.spec import TARGETS, Target
 from mtqscore.training import checkpoint as store
-from mtqscore.training.dataset import Recordings
+from mtqscore.training.dataset import Recordings, check_recordings
 from mtqscore.training.distributed import Ranks, local_processes, processes
 from mtqscore.training.environment import describe_call, describe_machine
 from mtqscore.training.loop import Data, Trainer, Watch
@@ -68,6 +68,7 @@ def train_run(
         train, val = (load_split(splits[name], config, watch) for name in ("train", "val"))
         judged: dict[str, Callable[[], Recordings]] = {"val": lambda: val}
         if splits["test"]:
+            check_recordings(splits["test"], torch.get_num_threads())
             judged["test"] = lambda: load_split(splits["test"], config, watch)
         counts = {name: len(of_split) for name, of_split in splits.items()}
         return Material(Data(train, val, _fingerprint(found)), judged, {"recordings": counts})
