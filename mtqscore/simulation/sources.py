@@ -84,7 +84,7 @@ def _from_table(table: Path) -> list[tuple[Path, str, str]]:
 
 def _drawn_splits(groups: set[str], shares: dict[str, float], seed: int) -> dict[str, str]:
     """Divide talkers or noises by their shares, in an order set by the seed; a split with a share gets at least one."""
-    order = sorted(groups, key=lambda group: sha256(f"{seed}:{group}".encode()).digest())
+    order = sorted(groups, key=lambda group: sha256(f"{seed}:{group}".encode("utf-8", "surrogateescape")).digest())
     splits = dict.fromkeys(order, "train")
     taken = 0
     for split in ("test", "val"):

@@ -131,11 +131,15 @@ def _looked_at(one: Recording) -> Source | str:
         with one.path.open("rb") as stream:
             info = soundfile.info(stream)
     except (OSError, RuntimeError) as error:
-        return f"cannot be decoded: {error}"
+        return f"cannot be decoded: {_reason(error)}"
     samples = int(info.frames * SAMPLE_RATE_HZ / info.samplerate)
     if samples < SHORTEST_SAMPLES:
         return f"is shorter than {SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} s"
     return Source(one.path, samples, one.group, one.split)
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    return getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
 
 
 def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
@@ -157,7 +161,7 @@ def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Sou
     groups = [one.group for one in sources]
     if len(Counter(groups)) < FEW_GROUPS:
         groups = [f"{one.group}/{one.path.name}" for one in sources]
-    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "replace")).digest())
+    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest())
     if len(names) < 2:
         raise InputError(f"{sources[0].path}: one recording is too few; the validation needs another one")
     held = set(names[: min(len(names) - 1, max(1, round(share * len(names))))])
@@ -253,7 +257,7 @@ def read_stretch(source: Source, start: int, samples: int) -> Signal:
             file.seek(start * rate_hz // SAMPLE_RATE_HZ)
             audio = file.read(-(-samples * rate_hz // SAMPLE_RATE_HZ) + 1, dtype="float64", always_2d=True)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{source.path}: cannot be decoded: {error}") from error
+        raise InputError(f"{source.path}: cannot be decoded: {_reason(error)}") from error
     if not np.isfinite(audio).all():
         raise InputError(f"{source.path}: holds samples that are not numbers")
     mono = audio.mean(axis=1)
