@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import resource
+import signal
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mtqscore.config import TrainConfig
-from mtqscore.errors import InputError, MissingExtraError, UsageError
+from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError, UsageError
 from mtqscore.network_config import MosaNetConfig, MosSslConfig, SslConfig
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.training import checkpoint as store
@@ -23,6 +27,7 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.networks import build
 from mtqscore.training.run import train_run
 from mtqscore.training.schedule import learning_rate, make_optimizer
+from mtqscore.training.tensorboard import Board
 from tests.training_kit import QUIET, small_config, write_corpus
 
 TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_layers=1, custom_heads=1)
@@ -197,21 +202,57 @@ def test_weights_that_were_trained_on_another_front_end_are_refused(tmp_path, mo
         store.load_weights(network, found)
 
 
-def test_tensorboard_shows_losses_and_correlations(corpus, tmp_path, monkeypatch):
+def events(folder: Path) -> Iterator[Any]:
+    """Read what is for TensorBoard."""
     protocol = pytest.importorskip("tensorboardX.proto.event_pb2")
-    train_run(corpus, tmp_path / "run", small_config(epochs=2, tensorboard=True), QUIET)
-    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
-    content, seen = file.read_bytes(), {}
-    while content:
-        (size,) = struct.unpack("<Q", content[:8])
-        event = protocol.Event.FromString(content[12 : 12 + size])
-        seen |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
-        content = content[12 + size + 4 :]
+    for file in sorted((folder / "tensorboard").iterdir()):
+        content = file.read_bytes()
+        while content:
+            (size,) = struct.unpack("<Q", content[:8])
+            yield protocol.Event.FromString(content[12 : 12 + size])
+            content = content[12 + size + 4 :]
+
+
+def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(corpus, tmp_path, monkeypatch):
+    config = small_config(epochs=2, tensorboard=True)
+
+    def stop(done: int, *_: object) -> None:
+        if done == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_run(corpus, tmp_path / "run", config, Watch(stop, QUIET.message))
+    train_run(corpus, tmp_path / "run", config, QUIET)
+    seen: dict[tuple[str, int], float] = {}
+    for event in events(tmp_path / "run"):
+        if event.HasField("session_log"):  # TensorBoard forgets what is not before this step
+            seen = {key: value for key, value in seen.items() if key[1] < event.step}
+        again = {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        assert not seen.keys() & again.keys()
+        seen |= again
     curves = read_curves(tmp_path / "run")
     for row, step in zip(curves, (2, 4), strict=True):
         assert seen["val_lcc/n_mos", step] == pytest.approx(float(row["val_n_mos_lcc"]), rel=1e-4)
         assert seen["epoch/train_loss", step] == pytest.approx(float(row["train_loss"]), rel=1e-4)
     assert {step for name, step in seen if name == "step/loss"} == {1, 2, 3, 4}
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX.record_writer", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mtqscore\[tensorboard\]'"):
         train_run(corpus, tmp_path / "other", small_config(epochs=1, tensorboard=True), QUIET)
+
+
+def test_no_room_for_tensorboard_ends_the_run_in_one_line(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "tensorboard").mkdir()
+    board = Board(tmp_path, 0, wanted=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(EnvironmentProblemError, match=r"tfevents.* cannot be written: File too large; finished"):
+            for step in range(1_000):
+                board.write(step, {"loss": 1.0})
+        with pytest.raises(EnvironmentProblemError):
+            board.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
