@@ -118,12 +118,14 @@ class ParsedTable:
         rows: those that name a recording of their own, in the order of the file.
         faults: everything that is wrong.
         notes: what may be meant otherwise.
+        has_splits: whether it has the column ``split``; without, all recordings are for training.
     """
 
     table: Path
     rows: list[Row]
     faults: list[Fault]
     notes: list[str]
+    has_splits: bool
 
 
 def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
@@ -168,13 +170,14 @@ def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
         if row is not None:
             identity, problem = _identity(row.path) if check_files else (os.path.normpath(row.path), "")
             if problem:
-                texts.append(problem)
+                elsewhere = check_files and os.path.isfile(record["path"])  # noqa: PTH113 - Path.is_file may raise
+                texts.append(problem + "; names are relative to the folder of the table" * elsewhere)
             elif first_line.setdefault(identity, line) != line:
                 texts.append(f"{record['path']} is already in line {first_line[identity]}")
             else:
                 rows.append(row)
         faults += [Fault(line, text) for text in texts]
-    return ParsedTable(table, rows, faults, _column_notes(columns))
+    return ParsedTable(table, rows, faults, _column_notes(columns), "split" in columns)
 
 
 def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:

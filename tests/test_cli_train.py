@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -71,7 +72,7 @@ def test_teacher_then_mpl_then_kt(run, folder):
         (["--epochs", "x"], 2, "'x' is not an integer"),
         (["--alpha", "s_mos="], 2, "--alpha s_mos=: give a number"),
         (["--delta", "csig=1"], 2, "no target is called csig"),
-        (["--labels", "mine"], 2, "labels 'mine'"),
+        (["--labels", "mine"], 2, "--labels mine: choose one of"),
         (["--references", "r", "--teacher", "t"], 2, "--references goes with --teacher references"),
         (["--config", "none.toml"], 2, "none.toml: cannot read"),
     ],
@@ -146,6 +147,23 @@ def test_named_corpus_that_is_not_here_says_where_it_comes_from(run, tmp_path):
     done = run("train", "--data", "tmhint-qi", env={"MTQSCORE_HOME": str(tmp_path), "MTQSCORE_DATA": ""})
     assert done.returncode == 4
     assert b"drive.google.com" in done.stderr
+
+
+def test_corpus_by_name_is_judged_by_condition(run, folder):
+    """Its labels stay with the run, as the corpus has no table of its own."""
+    root = write_tmhint_qi(folder)
+    names = sorted(path.name for path in root.glob("t*/[A-Z]*.wav"))
+    scores = [f"{name};{2 + number % 3};{'' if number % 9 == 4 else 3};2,5\n" for number, name in enumerate(names)]
+    (folder / "3quest.csv").write_text("File;S-MOS;N-MOS;G-MOS\n" + "".join(scores))
+    corpus = ("--data", "tmhint-qi", "--labels", "given", "--three-quest-scores", "3quest.csv", "--split-seed", "5")
+    done = run("train", *corpus, "--config", "small.toml", "--out", "r", env={"MTQSCORE_HOME": str(folder)})
+    assert done.returncode == 0, done.stderr.decode()
+    judged = ("--predictions", "r/predictions_test.csv", "--by", "condition", "--csv", "-", "--resamples", "10")
+    found = run("evaluate", "r/labels.csv", "--split", "test", *judged)
+    assert found.returncode == 0, found.stderr.decode()
+    records = list(csv.DictReader(found.stdout.decode().splitlines()))
+    assert {record["value"] for record in records} >= {"Noisy-SNR-2-white", "KLT-SNR5-street"}
+    assert {record["target"] for record in records} == {"s_mos", "n_mos", "g_mos"}
 
 
 def test_teacher_that_is_interrupted_ends_130_and_keeps_what_it_has_said(folder):

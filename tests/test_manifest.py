@@ -205,6 +205,44 @@ def test_one_recording_or_speaker_in_two_splits_is_told(tmp_path):
     ]
 
 
+def test_table_that_was_written_elsewhere_says_what_its_names_are_relative_to(tmp_path, monkeypatch):
+    """As of `mtqscore label noisy/ clean/ --csv results/labels.csv`."""
+    monkeypatch.chdir(tmp_path)
+    tone(tmp_path / "a.wav")
+    (tmp_path / "results").mkdir()
+    with pytest.raises(FaultyTableError, match=r"no such file: \S+a\.wav; names are relative to the folder of the t"):
+        read_corpus(table(tmp_path / "results", "path\na.wav\n"))
+
+
+@pytest.mark.parametrize("speakers", [0, 9, 20])
+def test_table_without_splits_gets_a_tenth_for_validation(tmp_path, speakers):
+    """Whole speakers where a tenth of them is one; the same for the same seed."""
+    lines = ["path,speaker,s_mos"]
+    for number in range(40):
+        tone(tmp_path / f"{number}.wav")
+        lines.append(f"{number}.wav,{f's{number % speakers}' if speakers else ''},3")
+    table(tmp_path, "\n".join(lines) + "\n")
+    corpora = [read_corpus(tmp_path, CorpusOptions(seed=seed)) for seed in (1, 1, 2)]
+    validating = [[row.path.name for row in corpus.rows if row.split == "val"] for corpus in corpora]
+    assert validating[0] == validating[1] != validating[2]
+    how = "whole speakers" if speakers == 20 else "by recording"
+    note = f"no column split: {len(validating[0])} recordings are drawn for val, {how}, and none for test"
+    assert note in corpora[0].notes
+    voices = {row.split: {one.extra["speaker"] for one in corpora[0].rows if one.split == row.split}
+              for row in corpora[0].rows}  # fmt: skip
+    assert len(validating[0]) == 4
+    if speakers == 20:
+        assert len(voices["val"]) == 2
+        assert not voices["val"] & voices["train"]
+
+
+def test_table_with_a_column_of_empty_splits_is_for_training_as_it_says(tmp_path):
+    for name in "abc":
+        tone(tmp_path / f"{name}.wav")
+    corpus = read_corpus(table(tmp_path, "path,split\na.wav,\nb.wav,\nc.wav,\n"))
+    assert {row.split for row in corpus.rows} == {"train"}
+
+
 def test_data_may_be_neither_path_nor_corpus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"^nothing: no such file or folder, and no corpus of that name; known are tm"):
@@ -213,7 +251,7 @@ def test_data_may_be_neither_path_nor_corpus(tmp_path, monkeypatch):
         read_corpus(tmp_path)
     tone(tmp_path / "a.wav")
     table(tmp_path, "path\na.wav\n")
-    with pytest.raises(UsageError, match="three quest scores goes with tmhint-qi"):
+    with pytest.raises(UsageError, match=r"^--three-quest-scores goes with tmhint-qi"):
         read_corpus(tmp_path, CorpusOptions(three_quest_scores=tmp_path / "x.csv"))
 
 

@@ -59,6 +59,14 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
+    split_seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Draws the validation recordings of a named corpus, or of a table without the column split.",
+            rich_help_panel=DATA,
+        ),
+    ] = 1,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -220,6 +228,7 @@ def train(
         three_quest_scores=_path(three_quest_scores),
         pesq_stoi_list=_path(pesq_stoi_list),
         clean_folder=_path(clean_folder),
+        seed=split_seed,
         workers=settings.threads,
         labels=labels or CorpusOptions.labels,
     )
@@ -256,6 +265,19 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
         start = prepare(corpus.rows, config, sources, tell, advance)
     with progress_bar("training", "steps", quiet=not is_first()) as step:
         carry_out(corpus.where, folder, start, Watch(step, tell))
+    if corpus.where.is_dir() and is_first():
+        _keep_table(corpus, folder / "labels.csv")
+
+
+def _keep_table(corpus: Corpus, table: Path) -> None:
+    """Write the labels of a corpus that has no table of its own: `mtqscore evaluate` takes one."""
+    from mtqscore.manifest import write_manifest
+    from mtqscore.training.resources import write_problem
+
+    try:
+        write_manifest(table, corpus.rows)
+    except OSError as error:
+        raise write_problem(table, error) from error
 
 
 def _name_of(data: str) -> str:

@@ -18,7 +18,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """How a named corpus is found, labelled and split.
+    """How a named corpus is found, labelled and split; the draw also divides tables without splits.
 
     Args:
         data_root: its unpacked folder, or the one above.
@@ -50,13 +50,15 @@ class CorpusOptions:
             UsageError: a choice is unknown, a share is none, or two choices exclude each other.
         """
         if self.labels not in LABEL_SOURCES:
-            raise UsageError(f"labels {self.labels!r}: choose one of {', '.join(LABEL_SOURCES)}")
+            raise UsageError(f"--labels {self.labels}: choose one of {', '.join(LABEL_SOURCES)}")
         if self.validation_by not in VALIDATION_UNITS:
             raise UsageError(f"validation by {self.validation_by!r}: choose one of {', '.join(VALIDATION_UNITS)}")
         if not 0 < self.validation_share < 1:
             raise UsageError(f"a validation share of {self.validation_share:g}: give one between 0 and 1")
         if self.labels == "quality" and self.three_quest_scores is not None:
-            raise UsageError("G comes from 3QUEST scores or from listeners' quality, not from both")
+            raise UsageError(
+                "G comes from --three-quest-scores or from listeners (--labels quality), not from both; leave one out"
+            )
 
 
 @dataclass(frozen=True)

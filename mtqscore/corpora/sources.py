@@ -11,6 +11,7 @@ from pathlib import Path
 from mtqscore.corpora import tmhint_qi, tmhint_qi_s
 from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
 from mtqscore.corpora.recordings import check_headers, describe, find_leaks
+from mtqscore.corpora.validation import divided
 from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import TABLE_NAME, FaultyTableError, parse_manifest
 
@@ -43,7 +44,7 @@ def read_corpus(
     Args:
         data: a CSV file, a folder with ``manifest.csv``, the unpacked folder of a known corpus, or the name of one.
             A name that is also a path is a path.
-        options: for corpora that are known by name.
+        options: for corpora that are known by name; the draw of validation recordings also for tables without splits.
         advance: told of long work.
 
     Returns:
@@ -85,8 +86,8 @@ def _read(data: str | Path, options: CorpusOptions, advance: Advance) -> Corpus:
 
 
 _NEEDED = "give a label table with the column path, and any of split, s_mos, n_mos, g_mos, pesq, stoi, sdi"
-_FOR_TABLES = {"seed", "workers"}
-"""Options that other commands set for every corpus; a table has its split and its labels."""
+_FOR_TABLES = {"seed", "validation_share", "workers"}
+"""Options that go with tables too."""
 
 
 def _read_table(table: Path, options: CorpusOptions) -> Corpus:
@@ -97,6 +98,11 @@ def _read_table(table: Path, options: CorpusOptions) -> Corpus:
         if item.name not in _FOR_TABLES and getattr(options, item.name) != getattr(usual, item.name)
     ]
     if unfit:
-        raise UsageError(f"{unfit[0].replace('_', ' ')} goes with {' and '.join(SOURCES)}; {table} is a label table")
+        option = f"--{unfit[0].replace('_', '-')}"
+        raise UsageError(f"{option} goes with {' and '.join(SOURCES)}; {table} is a label table")
     parsed = parse_manifest(table)
-    return Corpus(parsed.rows, parsed.notes, parsed.table, parsed.faults)
+    rows, notes = parsed.rows, parsed.notes
+    if not parsed.has_splits:
+        rows, note = divided(rows, options.validation_share, options.seed)
+        notes = [*notes, note] if note else notes
+    return Corpus(rows, notes, parsed.table, parsed.faults)

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mtqscore.corpora.corpus import Advance, CorpusOptions
 from mtqscore.corpora.reference_labels import LabelledReferences, Twins, label_from_references
 from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
 from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
+from mtqscore.corpora.validation import draw
 from mtqscore.errors import InputError
 from mtqscore.manifest import Row
 from mtqscore.spec import PSEUDO, SUPERVISED
@@ -103,15 +103,7 @@ def with_validation(recordings: Recordings, options: CorpusOptions) -> Recording
         unit = stem if options.validation_by == "file" else item.name.sentence
         layer = layers.setdefault((item.name.sentence in clean, item.name.sentence in degraded), {})
         layer.setdefault(unit, []).append(stem)
-    validating: set[str] = set()
-    for units in layers.values():
-        wanted = options.validation_share * sum(map(len, units.values()))
-        taken = 0
-        for unit in sorted(units, key=lambda unit: sha256(f"{options.seed}:{unit}".encode()).digest()):
-            if taken and taken + len(units[unit]) / 2 > wanted:
-                break
-            validating.update(units[unit])
-            taken += len(units[unit])
+    validating = set[str]().union(*(draw(units, options.validation_share, options.seed) for units in layers.values()))
     return {stem: replace(item, split="val") if stem in validating else item for stem, item in recordings.items()}
 
 

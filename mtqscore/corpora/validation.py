@@ -1,0 +1,56 @@
+"""Which training recordings validate, where a corpus leaves that open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import TypeVar
+
+from mtqscore.manifest import Row
+
+Member = TypeVar("Member")
+
+FEWEST_SPEAKERS = 10
+"""With fewer, a tenth of a corpus cannot be whole speakers."""
+
+
+def draw(units: Mapping[str, Sequence[Member]], share: float, seed: int) -> set[Member]:
+    """Take whole units, one at least, until they hold about a share of all members; names and seed alone decide.
+
+    Args:
+        units: what goes the same way, by name.
+        share: of the members, 0 to 1.
+        seed: of the draw.
+    """
+    wanted = share * sum(map(len, units.values()))
+    taken: set[Member] = set()
+    for unit in sorted(units, key=lambda unit: sha256(f"{seed}:{unit}".encode("utf-8", "surrogateescape")).digest()):
+        if taken and len(taken) + len(units[unit]) / 2 > wanted:
+            break
+        taken.update(units[unit])
+    return taken
+
+
+def divided(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], str]:
+    """Draw validation recordings for a table without splits: whole speakers where it names enough, else recordings.
+
+    Args:
+        rows: the recordings, all of them for training.
+        share: of them for validation, 0 to 1.
+        seed: of the draw.
+
+    Returns:
+        The rows, and a note for the user.
+    """
+    speakers = {row.extra.get("speaker", "") for row in rows}
+    by_speaker = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
+    units: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        units.setdefault(row.extra["speaker"] if by_speaker else row.path.name, []).append(number)
+    if len(units) < 2:
+        return [*rows], ""
+    drawn = draw(units, share, seed)
+    made = [replace(row, split="val") if number in drawn else row for number, row in enumerate(rows)]
+    unit = "whole speakers" if by_speaker else "by recording"
+    return made, f"no column split: {len(drawn):,} recordings are drawn for val, {unit}, and none for test"
