@@ -37,7 +37,7 @@ from mtqscore.training.recipes import is_first, transfer
 from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import Material, carry_out_run, load_split, make_folder
 from mtqscore.training.teachers import Judgement
-from mtqscore.training.unlabelled import Source, Stock, divide, list_sources
+from mtqscore.training.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
 from mtqscore.training.validation import MEASURES
 
 VALIDATION_FOLDER = "validation"
@@ -176,7 +176,7 @@ def _validation(
     They are ordinary recordings with a label table, so that anything can be compared on them.
     """
     table = folder / "manifest.csv"
-    note = folder / "clips.sha256"
+    note = folder / MADE_HERE
     if ranks.first and not (table.is_file() and note.is_file() and note.read_text(encoding="ascii") == identity):
         make_folder(folder)
         note.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from mtqscore.training.frame_labels import Curve
 from mtqscore.training.panel import Panel
 from mtqscore.training.resources import replacing
 from mtqscore.training.teachers import Clip, Judgement
-from mtqscore.training.unlabelled import Draft, Stock, make_clip
+from mtqscore.training.unlabelled import MADE_HERE, Draft, Stock, make_clip
 
 LEARNED, HELD_OUT, LABELLED = 0, 1, 2
 """What randomness is for: second number of every key. The first two are places in a list of stocks too."""
@@ -138,7 +138,7 @@ class ClipCache:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder
-        note = folder / "clips.sha256"
+        note = folder / MADE_HERE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not note.exists():

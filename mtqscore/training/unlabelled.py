@@ -33,6 +33,9 @@ LONGEST_PAUSE_S = 1.2
 FEW_GROUPS = 5
 """With fewer subfolders than this, single recordings are held out."""
 
+MADE_HERE = "clips.sha256"
+"""File in every folder of clips that were made here; it says what they are made of."""
+
 ATTEMPTS = 6
 """A stretch without sound is drawn again, this often."""
 
@@ -97,7 +100,7 @@ def list_sources(
 
     Args:
         where: the folder, searched through, or the table; of a table's recordings those of the split test are left out.
-        own: folders whose recordings are not meant: what runs write.
+        own: folders whose recordings are not meant, besides those of clips that earlier runs have made.
         advance: told how many of how many have been looked at.
 
     Returns:
@@ -111,7 +114,9 @@ def list_sources(
     listed = [
         one
         for one in list_recordings(where, {}, 0)
-        if one.split != "test" and not any(folder in one.path.resolve().parents for folder in folders)
+        if one.split != "test"
+        and not any(folder in one.path.resolve().parents for folder in folders)
+        and not (one.path.parent / MADE_HERE).exists()
     ]
     sources, left_out = [], []
     with ThreadPoolExecutor(8) as pool:
@@ -147,7 +152,7 @@ def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Sou
 
     Args:
         sources: two or more.
-        share: of them that is held out; at least one.
+        share: of them that is held out; at least one, of more than three at least two.
         seed: of the choice.
 
     Returns:
@@ -161,14 +166,19 @@ def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Sou
     groups = [one.group for one in sources]
     if len(Counter(groups)) < FEW_GROUPS:
         groups = [f"{one.group}/{one.path.name}" for one in sources]
-    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest())
+    names = sorted(set(groups), key=lambda name: _digest(f"{seed}:{name}"))
     if len(names) < 2:
         raise InputError(f"{sources[0].path}: one recording is too few; the validation needs another one")
-    held = set(names[: min(len(names) - 1, max(1, round(share * len(names))))])
+    least = 2 if len(names) > 3 else 1  # between recordings of one there is little to tell
+    held = set(names[: min(len(names) - 1, max(least, round(share * len(names))))])
     apart = [
         [one for one, name in zip(sources, groups, strict=True) if (name in held) is wanted] for wanted in (False, True)
     ]
     return apart[0], apart[1]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 class Stock:
