@@ -103,9 +103,10 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         if address is not None:
             _reach(address)
         self._ray = _import_ray()
+        self._is_guest = self._ray.is_initialized()
         self._on_termination = signal.getsignal(signal.SIGTERM)
         try:
-            self._started = _connect(self._ray, address, self._threads)
+            self._started = not self._is_guest and _connect(self._ray, address, self._threads)
             # Ray's own handler aborts in the middle of a call; what Ctrl-C raises is taken well everywhere.
             _handle(signal.SIGTERM, signal.default_int_handler)
             self._gpus = int(config.device != "cpu" and self._most("GPU") >= 1)
@@ -119,11 +120,12 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             tell(f"ray: {_counted(self._workers, 'worker')} on {where}")
 
     def __exit__(self, *_: object) -> None:
-        """Leave the cluster; one of our own ends, and a second Ctrl-C does not keep it from ending."""
+        """Leave the cluster, unless the program had joined it; one of our own ends, whatever is pressed meanwhile."""
         on_interrupt = signal.getsignal(signal.SIGINT)
         _handle(signal.SIGINT, signal.SIG_IGN)
         _handle(signal.SIGTERM, signal.SIG_IGN)
-        self._ray.shutdown()
+        if not self._is_guest:
+            self._ray.shutdown()
         _handle(signal.SIGTERM, self._on_termination)
         _handle(signal.SIGINT, on_interrupt)
 
