@@ -234,7 +234,7 @@ def test_wrong_use_is_refused(tmp_path: Path, options: dict[str, Any], words: st
     source = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match=words):
         command(str(source), str(tmp_path / "out"), **{"criterion": "magnitude", **options})
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out/best.safetensors").exists()
 
 
 def test_what_cannot_be_pruned_is_refused(tmp_path: Path, corpus: Path) -> None:

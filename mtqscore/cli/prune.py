@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import progress_bar, say
+from mtqscore.cli.console import clean_endings, progress_bar, say
 from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import MissingExtraError, UsageError
 
@@ -68,15 +68,16 @@ def prune(
         raise UsageError("--criterion taylor measures on recordings; name some with --data")
     open_compact(Path(source))  # a fault of it is told before a corpus is read
     rows = []
-    if data is not None:
-        with progress_bar("reading", "recordings") as advance:
-            corpus = read_corpus(data, advance=advance)
-        for note in corpus.notes:
-            say(note)
-        rows = corpus.rows
-    with progress_bar("importance", "recordings") as advance:
-        where = Path(data) if data is not None else None
-        prune_run(Path(source), where, rows, Path(out), options, Listener(say, advance))
+    with clean_endings():
+        if data is not None:
+            with progress_bar("reading", "recordings") as advance:
+                corpus = read_corpus(data, advance=advance)
+            for note in corpus.notes:
+                say(note)
+            rows = corpus.rows
+        with progress_bar("importance", "recordings") as advance:
+            where = Path(data) if data is not None else None
+            prune_run(Path(source), where, rows, Path(out), options, Listener(say, advance))
     say(f"{printable(out)}: train it on with `mtqscore train --init`, or export it as it is")
 
 

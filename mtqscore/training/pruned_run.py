@@ -18,7 +18,14 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row
 from mtqscore.network_config import CompactConfig
 from mtqscore.resolve import to_plain
-from mtqscore.training.checkpoint import BEST_FILE, Checkpoint, load_network, read_checkpoint, write_checkpoint
+from mtqscore.training.checkpoint import (
+    BEST_FILE,
+    LAST_FILE,
+    Checkpoint,
+    load_network,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mtqscore.training.dataset import Recordings
 from mtqscore.training.environment import describe_call, describe_machine
 from mtqscore.training.importance import by_magnitude, by_taylor
@@ -124,13 +131,14 @@ def prune_run(
         UsageError: the network cannot be cut so far, or the folder holds a run already.
         EnvironmentProblemError: the folder cannot be written.
     """
-    if any((out / name).exists() for name in (BEST_FILE, "last.safetensors")):
+    if any((out / name).exists() for name in (BEST_FILE, LAST_FILE)):
         raise UsageError(f"{out}: holds a run already; choose another --out")
     checkpoint, network = open_compact(source)
     torch.set_num_threads(options.threads or usable_cores())
     drawn = {split: _draw(rows, split, network, options) for split in ("train", "val")}
     if options.criterion == "taylor" and not drawn["train"]:
         raise InputError(f"{data}: the split train has no recordings with labels of the network's targets")
+    make_folder(out)
     train, val = (_load(drawn[split], network, checkpoint.config, listener) for split in ("train", "val"))
     smaller = prune(network, train, checkpoint.config, options, listener)
     costs = measure({"before": network, "after": smaller}, REPORT_ROUNDS)
@@ -140,7 +148,6 @@ def prune_run(
     if val is not None:
         networks = {"before": network, "after": smaller}
         report["val"] = {name: evaluate_split(each, val, config).agreement() for name, each in networks.items()}
-    make_folder(out)
     write_json(out / "config.json", to_plain(config))
     call = describe_call(data, checkpoint.path) if data is not None else {}
     write_json(out / "environment.json", call | describe_machine(torch.device("cpu"), 1))
