@@ -5,16 +5,17 @@
 
 One command a table: table1, table2, figure2, table3, alpha, pseudo-labels, size; ``best`` combines the best δ and α of
 each metric, ``all`` runs everything. Every run is ``mtqscore train`` with a settings file that stays in its folder;
-what is finished is not run again, and what was interrupted goes on. ``--scale full.toml`` runs the published sizes.
+what is finished is not run again, and what was interrupted goes on. The command may run several times at once: each
+takes the runs that no other has at hand. ``--scale full.toml`` runs the published sizes.
 Teacher and students learn from different talkers; val and test are those of the corpus.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -44,10 +45,12 @@ def main() -> None:
     names = [*STUDIES, "best"] if given.study == "all" else [given.study]
     if not given.report:
         split_corpus(given.data, given.out, scale["corpus"])
-        for seed in range(given.seeds):
-            for name in names:
-                for arm in arms_of(name, given.out):
-                    run_arm(arm, seed, given.out, scale)
+        # The best settings are known when every sweep has every seed.
+        for group in ([name for name in names if name != "best"], [name for name in names if name == "best"]):
+            for patient in (False, True):
+                for seed in range(given.seeds):
+                    for arm in [arm for name in group for arm in arms_of(name, given.out)]:
+                        run_arm(arm, seed, given.out, scale, patient=patient)
     tables.write_teacher(given.out)
     for name in names:
         title = STUDIES[name][0] if name != "best" else "The best δ and α of each metric"
@@ -100,8 +103,8 @@ def write_once(table: Path, columns: list[str], records: list[dict[str, str]]) -
         write_table(table, columns, records)
 
 
-def run_arm(arm: Arm, seed: int, out: Path, scale: Scale) -> None:
-    """Train an arm with one seed, its teacher first where it needs one."""
+def run_arm(arm: Arm, seed: int, out: Path, scale: Scale, *, patient: bool) -> None:
+    """Train an arm with one seed, its teacher first where it needs one; a patient one waits for other processes."""
     settings = {**scale["train"], **arm.settings, "seed": seed, "recipe": arm.recipe}
     settings["network"] = scale["networks"][arm.settings.get("network", "mtqnet")]
     if arm.recipe == "scratch":
@@ -113,10 +116,11 @@ def run_arm(arm: Arm, seed: int, out: Path, scale: Scale) -> None:
     settings["epochs"] = round(settings["epochs"] / arm.share)
     table = out / f"exact-{100 * arm.share:g}.csv"
     if not arm.singles:
-        train(table, out / "runs" / f"{arm.name}-{seed}", settings)
+        train(table, out / "runs" / f"{arm.name}-{seed}", settings, patient=patient)
         return
     for target in MOS:
-        train(table, out / "runs" / f"{arm.name}-{target}-{seed}", settings | {"targets": [target]})
+        folder = out / "runs" / f"{arm.name}-{target}-{seed}"
+        train(table, folder, settings | {"targets": [target]}, patient=patient)
 
 
 def teacher(seed: int, out: Path, scale: Scale) -> Path:
@@ -124,24 +128,29 @@ def teacher(seed: int, out: Path, scale: Scale) -> Path:
     settings = {**scale["train"], **scale["teacher"], "seed": seed, "recipe": "mpl", "teacher": "table"}
     settings |= {"targets": list(PSEUDO), "network": scale["networks"]["mtqnet"]}
     folder = out / "runs" / f"teacher-{seed}"
-    train(out / "teacher.csv", folder, settings)
+    train(out / "teacher.csv", folder, settings, patient=True)
     return folder
 
 
-def train(table: Path, folder: Path, settings: dict[str, Any]) -> None:
+def train(table: Path, folder: Path, settings: dict[str, Any], *, patient: bool) -> None:
     """Call ``mtqscore train`` unless the run is complete: it is, when it holds estimates of the test split."""
-    if (folder / "predictions_test.csv").exists():
-        return
-    print(f"{folder.name} …", file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "settings.toml"
-    file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in settings.items()), encoding="utf-8")
-    command = [sys.executable, "-m", "mtqscore", "train", "--data", str(table), "--config", str(file)]
-    done = subprocess.run([*command, "--out", str(folder)], check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{folder}: {done.stderr.strip()[-2000:]}")
-    (folder / "last.safetensors").unlink()
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    with (folder / "settings.toml").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return
+        if (folder / "predictions_test.csv").exists():
+            return
+        print(f"{folder.name} …", file=sys.stderr, flush=True)
+        file.truncate(0)
+        file.write("".join(f"{key} = {toml(value)}\n" for key, value in settings.items()))
+        file.flush()
+        command = [sys.executable, "-m", "mtqscore", "train", "--data", str(table), "--config", file.name]
+        done = subprocess.run([*command, "--out", str(folder)], check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{folder}: {done.stderr.strip()[-2000:]}")
+        (folder / "last.safetensors").unlink()
 
 
 def toml(value: object) -> str:
