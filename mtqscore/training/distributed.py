@@ -295,8 +295,9 @@ class _SharedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shard = self.ranks.shard
         mine = slice(shard.first, shard.stop)
         if func is torch.ops.aten.bernoulli_.float:
-            # Numbers come in the order of the memory, which need not be that of the axes.
-            order = sorted(range(args[0].ndim), key=args[0].stride, reverse=True)
+            # Numbers come in the order of the memory, which need not be that of the axes. A single item whose stride is
+            # that of its frames lies inside of them.
+            order = sorted(range(args[0].ndim), key=lambda axis: (args[0].stride(axis), axis), reverse=True)
             size = (shard.whole, *args[0].shape[1:])
             whole = torch.empty_permuted(size, order, dtype=args[0].dtype, device=args[0].device)
             return args[0].copy_(func(whole, *args[1:], **kwargs or {})[mine])
