@@ -29,7 +29,7 @@ PARTS: tuple[Part, ...] = ("channels", "recurrent", "dense")
 Budget = Literal["parameters", "time"]
 
 LEAST_SHARE = 0.1
-"""What every layer keeps: a layer of nothing ends the network."""
+"""What is left of every layer at least, at each call: a layer of nothing ends the network."""
 
 CHANNEL_BLOCK = 16
 """Vector registers hold so many channels, or half of them: any other number takes the time of the next multiple. One of
