@@ -189,6 +189,12 @@ def check_same_config(stored: TrainConfig, asked: TrainConfig, where: Path, free
         UsageError: a setting differs.
     """
     old, new = to_plain(stored), to_plain(asked)
+    for name in [name for name in old if isinstance(old[name], dict) and isinstance(new[name], dict)]:
+        # Of a table only those of its settings that differ are told.
+        inner = {**old[name], **new[name]}
+        old |= {f"{name}.{key}": old[name].get(key) for key in inner}
+        new |= {f"{name}.{key}": new[name].get(key) for key in inner}
+        del old[name], new[name]
     changed = [f"{name} {old[name]} → {new[name]}" for name in old if name not in free and old[name] != new[name]]
     if changed:
         raise UsageError(

@@ -30,7 +30,7 @@ from mtqscore.training import checkpoint as store
 from mtqscore.training.dataset import Recordings, decode
 from mtqscore.training.distributed import Ranks, local_processes
 from mtqscore.training.lessons import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
-from mtqscore.training.loop import Data, Watch
+from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
 from mtqscore.training.panel import Panel, open_panel, restricted
 from mtqscore.training.precision import training_device
 from mtqscore.training.recipes import is_first, transfer
@@ -139,6 +139,9 @@ def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, wa
 
     def read(config: TrainConfig, watch: Watch, ranks: Ranks) -> Material:
         make_folder(folder)
+        begun = folder / store.LAST_FILE
+        if begun.is_file():  # before anything of it is made anew
+            store.check_same_config(store.read_checkpoint(begun).config, config, folder, FREE_SETTINGS)
         labelled = _labelled(hearing.labelled, panel.targets, config, watch)
         heard_of = [panel.fingerprint, config.seed, *content]
         cache = None
@@ -146,7 +149,8 @@ def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, wa
             decides = to_plain(settings) | {"teachers": [], "val_clips": 0, "label_share": 0}
             cache = ClipCache(hearing.cache, _sha256([decides, heard_of]))
         lessons = Lessons(maker, panel, cache, labelled)
-        rows, curves = _validation(folder / VALIDATION_FOLDER, maker, panel, _sha256(heard_of), ranks, watch)
+        identity = _sha256([to_plain(settings), heard_of])
+        rows, curves = _validation(folder, maker, panel, identity, ranks, watch)
         val = Recordings(rows, config.memory_limit_gb * 1e9, usable_cores(), panel.targets, curves)
         fingerprint = [heard_of, cache is not None, _labels_digest(labelled)]
         judged: dict[str, Callable[[], Recordings]] = {"val": lambda: val}
@@ -175,10 +179,12 @@ def _validation(
 
     They are ordinary recordings with a label table, so that anything can be compared on them.
     """
-    table = folder / "manifest.csv"
-    note = folder / MADE_HERE
+    place = folder / VALIDATION_FOLDER
+    table, note = place / "manifest.csv", place / MADE_HERE
     if ranks.first and not (table.is_file() and note.is_file() and note.read_text(encoding="ascii") == identity):
-        make_folder(folder)
+        if (folder / store.LAST_FILE).is_file():
+            raise UsageError(f"{folder}: holds a run on other recordings or teachers; choose another --out")
+        make_folder(place)
         note.unlink(missing_ok=True)
         drafts = maker.drafts(HELD_OUT, 0)
         records: list[dict[str, object]] = []
@@ -189,12 +195,12 @@ def _validation(
             clips = [made(future) for future in futures]
             for clip, judgement in zip(clips, panel.judge([heard(clip) for clip in clips]), strict=True):
                 name = f"{len(records):06d}.flac"
-                with replacing(folder / name) as partial:
+                with replacing(place / name) as partial:
                     soundfile.write(partial, clip, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
                 records.append({"path": name, "split": "val", **_cells(judgement, panel.targets)})
                 if judgement.curve is not None:
                     curves[name] = judgement.curve
-        with replacing(folder / CURVES_FILE) as partial, partial.open("wb") as stream:
+        with replacing(place / CURVES_FILE) as partial, partial.open("wb") as stream:
             np.savez(stream, **curves)
         with replacing(table) as partial:
             write_table(partial, ["path", "split", *(target.name for target in panel.targets)], records)
@@ -202,7 +208,7 @@ def _validation(
             partial.write_text(identity, encoding="ascii")
     ranks.wait()
     rows = read_manifest(table)
-    with np.load(folder / CURVES_FILE, allow_pickle=False) as kept:
+    with np.load(place / CURVES_FILE, allow_pickle=False) as kept:
         return rows, [kept.get(row.path.name) for row in rows]
 
 
