@@ -156,7 +156,12 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert [*tmp_path.iterdir()] == [place]
 
 
-@pytest.mark.parametrize("allocate", [lambda: torch.empty(10**15), lambda: np.zeros(10**15)])
+def without_memory() -> None:
+    """What oneDNN says."""
+    raise RuntimeError("could not create a primitive")
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(10**15), lambda: np.zeros(10**15), without_memory])
 def test_too_little_memory_is_one_line_with_what_to_lower(allocate, tmp_path):
     with (
         pytest.raises(EnvironmentProblemError, match=r"memory_limit_gb \(now 6\).*batch_size \(now 6\)") as caught,

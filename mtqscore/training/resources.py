@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,11 @@ import torch
 from mtqscore.config import TrainConfig
 from mtqscore.errors import EnvironmentProblemError
 
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+_MEMORY_WORDS = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED"
+    r"|could not create a (primitive|memory)(?! descriptor)"
+)
+"""What torch and its libraries (cuBLAS, cuDNN, oneDNN) say."""
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def enough_memory(config: TrainConfig, device: torch.device, folder: Path) -> It
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in _MEMORY_WORDS):
+        if not isinstance(error, MemoryError) and not _MEMORY_WORDS.search(str(error)):
             raise
         raise EnvironmentProblemError(
             f"not enough memory on {device}; set a lower memory_limit_gb (now {config.memory_limit_gb:g}) and the same "
