@@ -37,7 +37,7 @@ PUBLISHED = {"train": 12_937, "test": 1_978}
 KNOWN_UNRATED = frozenset((
     "FCN_snr0_street_TMHINT_b2_22_03",
     "Trans_snr2_pink_TMHINT_g4_24_09",
-    "DDAE_snr2_pink_TMHINT_b2_21_01",
+    "DDAE_snr2_pink_TMHINT_b2_22_01",
     "DDAE_snr5_white_TMHINT_g4_24_07",
 ))  # fmt: skip
 """Named in the ratings without any quality, and in neither folder as published."""

@@ -110,7 +110,7 @@ def line(history: Sequence[Record], targets: Iterable[Target], config: TrainConf
     """Say in one line how the last epoch went, and how long the others will take."""
     record = history[-1]
     epoch = int(record["epoch"])
-    lcc = " ".join(f"{target.name} {record[f'val_{target.name}_lcc']:.3f}" for target in targets)
+    lcc = " ".join(f"{target.name} {_figure(record[f'val_{target.name}_lcc'])}" for target in targets)
     star = " *" if best_epoch(history, config) == epoch else ""
     mean_s = sum(one["seconds"] for one in history) / len(history)
     left = _span((config.epochs - epoch) * mean_s)
@@ -118,6 +118,10 @@ def line(history: Sequence[Record], targets: Iterable[Target], config: TrainConf
         f"epoch {epoch}/{config.epochs}: loss {record['train_loss']:.3f} val {record['val_loss']:.3f} "
         f"| val LCC {lcc} | {record['seconds']:.0f} s, {left} left{star}"
     )
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _span(seconds: float) -> str:
