@@ -65,8 +65,8 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    # Python's bool is an int. An int will do where a float is asked for, and for a name that is a number (`layers = 5`);
-    # nothing else is bent into shape.
+    # Python's bool is an int. An int will do where a float is asked for, and for a name that is a number, as in
+    # `layers = 5`; nothing else is bent into shape.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if origin in {types.UnionType, typing.Union} and value is None and type(None) in arguments:
         settled: Any = None
