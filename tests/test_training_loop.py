@@ -212,7 +212,8 @@ def test_command_line_trains_and_flags_win_over_the_file(run, corpus, finished, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_command_exits_130_and_keeps_its_epochs(corpus, tmp_path, number):
     command = [sys.executable, "-m", "mtqscore", "train", "--data", str(corpus), "--out", str(tmp_path / "r")]
-    command += ["--config", str(write_toml(tmp_path))]
+    # Far more epochs than it will get to, however late the signal comes.
+    command += ["--config", str(write_toml(tmp_path)), "--epochs", "500"]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=root, text=True) as process:
         assert process.stderr is not None
