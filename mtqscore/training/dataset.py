@@ -21,7 +21,7 @@ from mtqscore.config import TrainConfig
 from mtqscore.errors import InputError
 from mtqscore.manifest import Fault, FaultyTableError, Row
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS, Target
-from mtqscore.training.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, Splice, plan_epoch
+from mtqscore.training.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, plan_epoch
 from mtqscore.training.distributed import ALONE, Ranks, Shard
 from mtqscore.training.frame_labels import Curve, labels_along
 
@@ -41,8 +41,8 @@ class Batch:
     Args:
         waveform: float32 (batch, samples) at 16 kHz, zero beyond each length.
         lengths: valid samples an item, int64 (batch,).
-        labels: float32 (batch, targets) in the order of the split's targets; NaN where missing.
-        splices: stretches with labels of their own; ``labels`` are those of whole recordings by time.
+        labels: float32 (batch, targets) in the order of the split's targets, by time where parts are of another
+            recording; NaN where missing.
         unspliced: labels before splicing of the whole batch, float32 (whole, targets).
         recolour: power gain a bin for augmentation, float32 (batch, bins), or None.
         rows: index of each item in the data set, int64 (batch,).
@@ -55,7 +55,6 @@ class Batch:
     waveform: Tensor
     lengths: Tensor
     labels: Tensor
-    splices: Sequence[Splice]
     unspliced: Tensor
     recolour: Tensor | None
     rows: NDArray[np.int64]
@@ -73,17 +72,11 @@ class Batch:
         Returns:
             float32 (batch, frames, targets); None where every frame has the label of its recording.
         """
-        if self.curves is not None:
-            items = range(self.shard.first, self.shard.stop)
-            along = labels_along(self.plan, items, self.unspliced.numpy(), self.curves, positions.numpy())
-            return torch.from_numpy(along)
-        if not self.splices:
+        items = range(self.shard.first, self.shard.stop)
+        if self.curves is None and not any(splice.item in items for splice in self.plan.splices):
             return None
-        by_frame = self.unspliced[self.shard.first : self.shard.stop, None].repeat(1, len(positions), 1)
-        for splice in self.splices:
-            inside = (positions >= splice.start) & (positions < splice.stop)
-            by_frame[splice.item - self.shard.first, inside] = self.unspliced[splice.other]
-        return by_frame
+        curves = self.curves if self.curves is not None else [None] * len(self.plan.rows)
+        return torch.from_numpy(labels_along(self.plan, items, self.unspliced.numpy(), curves, positions.numpy()))
 
     def on(self, device: torch.device) -> Batch:
         """Move what the network reads to a device."""
@@ -336,7 +329,6 @@ def collate(
         waveform=torch.from_numpy(waveform),
         lengths=torch.tensor(lengths[mine]),
         labels=torch.from_numpy(np.full_like(labels[mine], np.nan) if shard.idle else labels[mine]),
-        splices=[splice for splice in plan.splices if splice.item in items],
         unspliced=torch.from_numpy(own),
         recolour=None if plan.recolour is None else plan.recolour[mine],
         rows=plan.rows[mine],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from mtqscore.config import TeacherChoice
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import Row, read_manifest, read_table
+from mtqscore.manifest import read_manifest, read_table
 from mtqscore.results import read_results
 from mtqscore.scores import Assessment
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS, Target
@@ -118,8 +118,7 @@ class Panel:
         """Digest of all that decides what they say."""
         members: list[ListeningTeacher | ScoreTable] = [*self.listening, *self.tables]
         said = [
-            (one.fingerprint, to_weights(choice, self.targets))
-            for one, choice in zip(members, self.choices, strict=True)
+            (one.fingerprint, _weights(choice, self.targets)) for one, choice in zip(members, self.choices, strict=True)
         ]
         return hashlib.sha256(repr((said, [target.name for target in self.targets])).encode()).hexdigest()
 
@@ -148,7 +147,7 @@ class Panel:
         return joined
 
 
-def to_weights(choice: TeacherChoice, targets: Sequence[Target]) -> list[float]:
+def _weights(choice: TeacherChoice, targets: Sequence[Target]) -> list[float]:
     """Weights of one teacher by target."""
     return [choice.weight_of(target.name) for target in targets]
 
@@ -250,17 +249,3 @@ def restricted(panel: Panel, names: Sequence[str]) -> Panel:
         has = ", ".join(target.name for target in panel.targets)
         raise UsageError(f"targets {', '.join(sorted(strangers))}: the teachers judge {has}")
     return replace(panel, targets=tuple(target for target in panel.targets if target.name in names))
-
-
-def rows_of(paths: Mapping[Path, str], judgements: Sequence[Judgement], targets: Sequence[Target]) -> list[Row]:
-    """Make labelled rows of recordings: what was said of each is its label.
-
-    Args:
-        paths: recordings, with the split of each.
-        judgements: one a recording.
-        targets: the columns of the judgements.
-    """
-    return [
-        Row(path, split, {t.name: float(x) for t, x in zip(targets, judgement.scores, strict=True) if np.isfinite(x)})
-        for (path, split), judgement in zip(paths.items(), judgements, strict=True)
-    ]
