@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from mtqscore.config import TrainConfig
@@ -159,6 +160,25 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 def without_memory() -> None:
     """What oneDNN says."""
     raise RuntimeError("could not create a primitive")
+
+
+def test_checkpoints_hold_every_kind_of_tensor_as_any_reader_of_safetensors_finds_it(tmp_path):
+    tensors = {
+        "innermost channels": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "part": torch.arange(12.0).reshape(3, 4)[:, 1:3],
+        "count": torch.tensor(7),
+        "none": torch.zeros(0, 3),
+        "bytes ü\n": torch.arange(5, dtype=torch.uint8),
+        "double": torch.tensor([1.0, 2.0], dtype=torch.float64),
+    }
+    store.write_checkpoint(tmp_path / "c.safetensors", small_config(), {"model": tensors}, {"epoch": 3})
+    found = safetensors.torch.load_file(tmp_path / "c.safetensors")
+    again = read_checkpoint(tmp_path / "c.safetensors")
+    assert (again.state, again.config) == ({"epoch": 3}, small_config())
+    for name, tensor in tensors.items():
+        for one in (found[f"model.{name}"], again.part("model")[name]):
+            assert one.dtype == tensor.dtype
+            assert torch.equal(one, tensor)
 
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(10**15), lambda: np.zeros(10**15), without_memory])

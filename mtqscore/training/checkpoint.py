@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,9 @@ BEST_FILE = "best.safetensors"
 """The averaged weights of the best epoch: what is exported."""
 
 FORMAT = "mtqscore-checkpoint-1"
+
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
+"""What a run holds, by the names of safetensors."""
 
 
 def best_file(target: str) -> str:
@@ -73,16 +75,23 @@ def write_checkpoint(
     Raises:
         EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
     """
-    tensors = {
-        f"{prefix}.{name}": tensor.detach().cpu().contiguous().clone()
-        for prefix, part in parts.items()
-        for name, tensor in part.items()
+    named = {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
+    # Those with the longest numbers first, so that all of them are aligned.
+    tensors = dict(sorted(named.items(), key=lambda item: (-item[1].element_size(), item[0])))
+    header: dict[str, Any] = {
+        "__metadata__": {"format": FORMAT, "config": json.dumps(to_plain(config)), "state": json.dumps(dict(state))}
     }
-    header = {"format": FORMAT, "config": json.dumps(to_plain(config)), "state": json.dumps(dict(state))}
-    content = safetensors.torch.save(tensors, header)
-    with replacing(path) as partial:
-        # Written through Python, so that the file gets the usual permissions and not those of a private one.
-        partial.write_bytes(content)
+    stop = 0
+    for name, tensor in tensors.items():
+        start, stop = stop, stop + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, stop]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    # One by one: the library would hold all of them several times at once.
+    with replacing(path) as partial, partial.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            stream.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
