@@ -179,13 +179,25 @@ def test_front_ends_learn_at_their_own_rate_or_not_at_all():
     ],
     ids=["penalty", "frozen", "tuned"],
 )
-def test_other_networks_train_and_are_read_back(corpus, tmp_path, network, penalised):
-    config = small_config(epochs=1, network=network, max_clip_s=0.6, lr=1e-3)
-    results = train_run(corpus, tmp_path, config, QUIET)
-    assert ("train_penalty" in read_curves(tmp_path)[0]) == penalised
-    before = (tmp_path / LAST_FILE).read_bytes()
-    assert train_run(corpus, tmp_path, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
-    assert (tmp_path / LAST_FILE).read_bytes() == before
+def test_other_networks_go_on_within_an_epoch_and_are_read_back(corpus, tmp_path, network, penalised):
+    config = small_config(epochs=1, network=network, max_clip_s=0.6, lr=1e-3, checkpoint_minutes=1e-9)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    results = train_run(corpus, tmp_path / "whole", config, QUIET)
+    assert ("train_penalty" in read_curves(tmp_path / "whole")[0]) == penalised
+    folder = tmp_path / "stopped"
+    with pytest.raises(InterruptedError):
+        train_run(corpus, folder, config, Watch(stop, QUIET.message))
+    assert read_checkpoint(folder / LAST_FILE).state["step"] == 1
+    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
+    one, other = (read_checkpoint(where / LAST_FILE).tensors for where in (tmp_path / "whole", folder))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    before = (folder / LAST_FILE).read_bytes()
+    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
+    assert (folder / LAST_FILE).read_bytes() == before
 
 
 def test_weights_that_were_trained_on_another_front_end_are_refused(tmp_path, monkeypatch):
