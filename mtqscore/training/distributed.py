@@ -294,6 +294,8 @@ class _SharedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operation."""
         shard = self.ranks.shard
         mine = slice(shard.first, shard.stop)
+        if not args or not isinstance(args[0], Tensor) or args[0].shape[:1] != (shard.stop - shard.first,):
+            return func(*args, **kwargs or {})
         if func is torch.ops.aten.bernoulli_.float:
             # Numbers come in the order of the memory, which need not be that of the axes. A single item whose stride is
             # that of its frames lies inside of them.
