@@ -171,6 +171,8 @@ def test_checkpoints_hold_every_kind_of_tensor_as_any_reader_of_safetensors_find
         "bytes ü\n": torch.arange(5, dtype=torch.uint8),
         "double": torch.tensor([1.0, 2.0], dtype=torch.float64),
     }
+    shorter = [torch.float16, torch.bfloat16, torch.int32, torch.int8, torch.bool]
+    tensors |= {str(kind): torch.tensor([[0, 1, 1]]).to(kind) for kind in shorter}
     store.write_checkpoint(tmp_path / "c.safetensors", small_config(), {"model": tensors}, {"epoch": 3})
     found = safetensors.torch.load_file(tmp_path / "c.safetensors")
     again = read_checkpoint(tmp_path / "c.safetensors")

@@ -27,8 +27,19 @@ BEST_FILE = "best.safetensors"
 
 FORMAT = "mtqscore-checkpoint-1"
 
-_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
-"""What a run holds, by the names of safetensors."""
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What a network can hold, by the names of safetensors."""
 
 
 def best_file(target: str) -> str:
