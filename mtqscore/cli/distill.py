@@ -99,7 +99,9 @@ def distill(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="tiny|small|fast|base|large|huge", help="Size of the compact network.", rich_help_panel=STUDENT),
+        typer.Option(
+            metavar="tiny|small|fast|base|large|huge", help="Size of the compact network.", rich_help_panel=STUDENT
+        ),
     ] = None,
     network: Annotated[
         str | None,
