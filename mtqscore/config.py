@@ -120,6 +120,7 @@ class DistillConfig:
         min_s: shortest stretch of a longer recording.
         max_s: longest stretch; pauses come to that.
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+        hold_out: enhancers, distortions and codecs, by name, that are not used.
         label_share: share of recordings with labels in an epoch, where there are any.
 
     Raises:
@@ -135,6 +136,7 @@ class DistillConfig:
     min_s: float = 3.0
     max_s: float = 7.0
     enhancers: tuple[str, ...] = ()
+    hold_out: tuple[str, ...] = ()
     label_share: float = 0.3
 
     def __post_init__(self) -> None:

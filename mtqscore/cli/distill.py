@@ -64,6 +64,14 @@ def distill(
             rich_help_panel=HEARD,
         ),
     ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Enhancer, distortion or codec, such as klt or vorbis, that is not used. Can be given again.",
+            rich_help_panel=HEARD,
+        ),
+    ] = None,
     cache: Annotated[
         str | None,
         typer.Option(
@@ -187,6 +195,7 @@ def distill(
         "plain_share": plain_share,
         "narrow_share": narrow_share,
         "enhancers": enhancer or None,
+        "hold_out": hold_out or None,
         "label_share": label_share,
     }
     settings, named = distill_settings(_path(config), flags, own, NetworkFlags(network, size=size))

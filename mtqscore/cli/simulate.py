@@ -31,6 +31,13 @@ def simulate(
         list[str] | None,
         typer.Option(metavar="COMMAND", help="External enhancer, such as 'cmd {in} {out}'. Can be given again."),
     ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Enhancer, distortion or codec, such as klt or vorbis, that only the test hears. Can be given again.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes; 0 for one a core.")] = 0,
 ) -> None:
     """Degrade clean speech in known ways and label what comes out: S, N, G, PESQ, STOI, SDI.
@@ -58,6 +65,7 @@ def simulate(
         max_s=max_s,
         narrow_share=narrow_share,
         enhancers=tuple(enhancer or ()),
+        hold_out=tuple(hold_out or ()),
     )
     try:
         with progress_bar("simulating", "clips") as advance:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mtqscore.simulation.external import check_command
 from mtqscore.simulation.labels import floor_ratio_db, label_parts
 from mtqscore.simulation.levels import Signal
 from mtqscore.simulation.noises import Recordings
-from mtqscore.simulation.recipe import Plan, draw_plan
+from mtqscore.simulation.recipe import Plan, check_hold_out, draw_plan
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
@@ -47,6 +47,7 @@ class SimulationConfig:
         max_s: longest recording.
         narrow_share: share of narrowband recordings.
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+        hold_out: enhancers, distortions and codecs, by name, that only the test split hears.
     """
 
     clips: int = 8000
@@ -57,6 +58,7 @@ class SimulationConfig:
     max_s: float = 7.0
     narrow_share: float = 0.4
     enhancers: tuple[str, ...] = ()
+    hold_out: tuple[str, ...] = ()
 
     def split_of(self, index: int) -> str:
         """Return the split of clip number ``index``, spread evenly so that a partial corpus has all three."""
@@ -111,12 +113,13 @@ def simulate_corpus(
         The manifest.
 
     Raises:
-        UsageError: the folder holds another corpus, or a source does not exist.
+        UsageError: the folder holds another corpus, a source does not exist, or nothing has a name of ``hold_out``.
         InputError: a source cannot be used.
         EnvironmentProblemError: nothing can be written, or an external enhancer fails.
     """
     for command in config.enhancers:
         check_command(command)
+    check_hold_out(config.hold_out)
     shares = {"val": config.val_share, "test": config.test_share}
     job = _Job(
         config,
@@ -147,11 +150,11 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
     """Make the folder, or check that it holds this very corpus, and return its finished rows by index."""
     (job.folder / "audio").mkdir(parents=True, exist_ok=True)
     described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
-    described["enhancers"] = list(job.config.enhancers)
+    described["enhancers"], described["hold_out"] = list(job.config.enhancers), list(job.config.hold_out)
     note = job.folder / "simulation.json"
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
-        changed = sorted(key for key in described if found.get(key) != described[key])
+        changed = sorted(key for key in described if found.get(key, []) != described[key])
         if changed:
             raise UsageError(
                 f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
@@ -198,7 +201,8 @@ def _make(index: int) -> dict[str, Any]:
         _worker["sources"][split] = Sources(list(job.speech), list(job.noise), split)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([job.config.seed, index, attempt])
-        record = make_clip(rng, _worker["sources"][split], job.config, job.folder / "audio" / f"{index:06d}.flac")
+        config = replace(job.config, hold_out=()) if split == "test" else job.config
+        record = make_clip(rng, _worker["sources"][split], config, job.folder / "audio" / f"{index:06d}.flac")
         if record is not None:
             return {"index": index, "split": split, **record}
     raise InputError(f"clip {index}: {ATTEMPTS} draws left no measurable speech; check the speech recordings")
@@ -218,7 +222,9 @@ def make_clip(
     if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
         return None
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
-    scene, plan, steps = degrade(_with_pauses(clean, rng), rng, sources, rate_hz, config.enhancers)
+    scene, plan, steps = degrade(
+        _with_pauses(clean, rng), rng, sources, rate_hz, enhancers=config.enhancers, hold_out=config.hold_out
+    )
     labels = label_parts(
         scene.clean, scene.speech, scene.noise, scene.rate_hz, raw_noise=scene.raw_noise, floor_db=floor_db
     )
@@ -243,7 +249,13 @@ def make_clip(
 
 
 def degrade(
-    clean: Signal, rng: np.random.Generator, recordings: Recordings, rate_hz: int, enhancers: tuple[str, ...] = ()
+    clean: Signal,
+    rng: np.random.Generator,
+    recordings: Recordings,
+    rate_hz: int,
+    *,
+    enhancers: tuple[str, ...] = (),
+    hold_out: tuple[str, ...] = (),
 ) -> tuple[Scene, Plan, tuple[Degradation, ...]]:
     """Draw what happens to clean speech, and do it.
 
@@ -253,12 +265,13 @@ def degrade(
         recordings: where noise and other talkers come from.
         rate_hz: 8000 for narrowband, else 16000.
         enhancers: external enhancement commands.
+        hold_out: names of what must not be done.
 
     Returns:
         The scene at that rate, the plan, and all steps with their parameters.
     """
     scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
-    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers)
+    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers, hold_out=hold_out)
     steps = (Recolour.draw(rng, rate_hz), *plan.steps)
     for step in steps:
         scene = step.apply(scene, rng)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtqscore.simulation.codecs import Codec
+from mtqscore.errors import UsageError
+from mtqscore.simulation.codecs import FORMATS, Codec
 from mtqscore.simulation.colour import BandLimit
 from mtqscore.simulation.dynamics import Clip, GainControl
 from mtqscore.simulation.external import Enhancer
@@ -54,6 +55,10 @@ CHAINS: dict[str, float] = {
 """Kinds of chain by name, and how often each is drawn."""
 
 
+REDRAWS = 1000
+"""Chains that may be drawn until one has nothing of what is held out."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will happen to one recording: the kind of chain and its steps in order."""
@@ -75,8 +80,9 @@ def draw_plan(
     *,
     commands: tuple[str, ...] = (),
     command_share: float = 0.5,
+    hold_out: tuple[str, ...] = (),
 ) -> Plan:
-    """Draw a chain.
+    """Draw a chain; a new one for as long as it holds what is held out.
 
     Args:
         rng: the source of everything random.
@@ -84,7 +90,37 @@ def draw_plan(
         rate_hz: 8000 for narrowband, else 16000.
         commands: external enhancers, used besides the built-in ones.
         command_share: share of enhanced recordings that go through an external command, when there is one.
+        hold_out: names of enhancers, distortions and codecs that must not occur.
+
+    Raises:
+        UsageError: so much is held out that hardly a chain is left.
     """
+    for _ in range(REDRAWS):
+        plan = _draw(rng, recordings, rate_hz, commands, command_share)
+        if not any(names_of(step) & set(hold_out) for step in plan.steps):
+            return plan
+    raise UsageError(f"--hold-out {', '.join(hold_out)}: hardly any degradation is left")
+
+
+def names_of(step: Degradation) -> set[str]:
+    """List the names that a step is held out by: its own, and that of its codec."""
+    return {step.name, step.codec} if isinstance(step, Codec) else {step.name}
+
+
+def check_hold_out(names: tuple[str, ...]) -> None:
+    """Refuse names that nothing has.
+
+    Raises:
+        UsageError: with the names that there are.
+    """
+    known = sorted({*ENHANCERS, *DISTORTIONS, *FORMATS})
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"--hold-out {unknown[0]}: choose from {', '.join(known)}")
+
+
+def _draw(
+    rng: np.random.Generator, recordings: Recordings, rate_hz: int, commands: tuple[str, ...], command_share: float
+) -> Plan:
     kind = str(rng.choice(list(CHAINS), p=np.array(list(CHAINS.values())) / sum(CHAINS.values())))
 
     def noise(low_db: float = -5, high_db: float = 45) -> Degradation:

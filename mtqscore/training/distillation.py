@@ -24,6 +24,7 @@ from mtqscore.cores import usable_cores
 from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row, read_manifest, write_table
 from mtqscore.resolve import to_plain
+from mtqscore.simulation.recipe import check_hold_out
 from mtqscore.spec import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.text import printable
 from mtqscore.training import checkpoint as store
@@ -127,6 +128,7 @@ Read = Callable[[TrainConfig, Watch, Ranks], Material]
 def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, watch: Watch) -> Iterator[Read]:
     """Give what reads the material of a run on clips; the processes that make them end with the context."""
     settings = config.distillation or DistillConfig()
+    check_hold_out(settings.hold_out)
     own = [folder, *([hearing.cache] if hearing.cache is not None else [])]
     learned, held = divide(_listed(hearing.data, own, watch), settings.val_share, config.seed)
     noise = _listed(hearing.noise, own, watch) if hearing.noise is not None else []

@@ -42,10 +42,10 @@ FOLDER_SIZE = 1000
 _worker: dict[str, Any] = {}
 
 
-def _start_process(stocks: Sequence[Stock], enhancers: tuple[str, ...]) -> None:
+def _start_process(stocks: Sequence[Stock], config: DistillConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets the clips in hand finish
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker["made_from"] = stocks, enhancers
+    _worker["made_from"] = stocks, config
 
 
 def _end_with_parent() -> None:
@@ -57,8 +57,8 @@ def _end_with_parent() -> None:
 
 
 def _make(draft: Draft) -> Samples:
-    stocks, enhancers = _worker["made_from"]
-    return make_clip(draft, stocks[draft.key[1]], enhancers)
+    stocks, config = _worker["made_from"]
+    return make_clip(draft, stocks[draft.key[1]], config.enhancers, config.hold_out)
 
 
 class ClipMaker:
@@ -76,7 +76,7 @@ class ClipMaker:
         self.stocks, self.config, self.seed = (learned, held_out), config, seed
         # Fresh processes: copies of this one would hold torch's threads halfway through their work.
         self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start_process, (self.stocks, config.enhancers)
+            workers, multiprocessing.get_context("spawn"), _start_process, (self.stocks, config)
         )
 
     def drafts(self, purpose: int, turn: int) -> list[Draft]:

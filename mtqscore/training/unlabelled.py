@@ -276,13 +276,14 @@ def read_stretch(source: Source, start: int, samples: int) -> Signal:
     return _fitted(mono, samples)
 
 
-def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = ()) -> Samples:
+def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = (), hold_out: tuple[str, ...] = ()) -> Samples:
     """Read a stretch and degrade it; where there is no sound, or it cannot be read, another one takes its place.
 
     Args:
         draft: which clip.
         stock: where it comes from.
         enhancers: external enhancement commands.
+        hold_out: names of degradations that must not occur.
 
     Returns:
         int16 (samples,), as many as the draft says.
@@ -304,7 +305,7 @@ def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = ()) -> Sa
             if level_db(clean) < SILENCE_DB:
                 problem = f"{source.path}: there is no sound from {draft.start / SAMPLE_RATE_HZ:.1f} s on"
                 continue
-            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, enhancers)
+            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, enhancers, hold_out)
         except InputError as error:
             problem = str(error)
             continue
@@ -316,11 +317,16 @@ def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = ()) -> Sa
 
 
 def _degraded(
-    clean: Signal, draft: Draft, stock: Stock, rng: np.random.Generator, enhancers: tuple[str, ...]
+    clean: Signal,
+    draft: Draft,
+    stock: Stock,
+    rng: np.random.Generator,
+    enhancers: tuple[str, ...],
+    hold_out: tuple[str, ...],
 ) -> Signal:
     level = active_level_db(clean, SAMPLE_RATE_HZ)
     speech = np.pad(clean * 10 ** ((SPEECH_DB - level) / 20), draft.pauses)
-    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers)
+    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers=enhancers, hold_out=hold_out)
     return _fitted(scene.at_rate(SAMPLE_RATE_HZ).mix, draft.length)
 
 
