@@ -127,11 +127,28 @@ def fit_from_predictions(table: Path, targets: Sequence[Target] = SUPERVISED) ->
     Raises:
         InputError: the table is missing or faulty.
     """
+    pairs = read_pairs(table, targets)
+    return from_points({target.name: fit_line(*pairs[target.name], target) for target in targets}, targets)
+
+
+def read_pairs(table: Path, targets: Sequence[Target] = SUPERVISED) -> dict[str, tuple[Floats, Floats]]:
+    """Read estimates and labels from a table that a training run leaves behind.
+
+    Args:
+        table: ``predictions_val.csv`` or another one of a run.
+        targets: which.
+
+    Returns:
+        Raw scores and labels by target, (recordings,) each; NaN is a label that is missing.
+
+    Raises:
+        InputError: the table is missing or faulty.
+    """
     try:
         with table.open(newline="", encoding="utf-8") as stream:
             records = list(csv.DictReader(stream))
         columns = {
-            name: [float(record[name] or math.nan) for record in records]
+            name: np.array([float(record[name] or math.nan) for record in records])
             for target in targets
             for name in (target.name, f"label_{target.name}")
         }
@@ -140,8 +157,7 @@ def fit_from_predictions(table: Path, targets: Sequence[Target] = SUPERVISED) ->
         raise InputError(f"{table}: cannot read the estimates that a finished run leaves: {reason}") from error
     except (KeyError, ValueError) as error:
         raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
-    lines = {target.name: fit_line(columns[target.name], columns[f"label_{target.name}"], target) for target in targets}
-    return from_points(lines, targets)
+    return {target.name: (columns[target.name], columns[f"label_{target.name}"]) for target in targets}
 
 
 def read_calibration(path: Path, targets: Sequence[Target] = SUPERVISED) -> Calibration:
