@@ -136,6 +136,50 @@ def test_other_settings_do_not_mix_into_a_corpus(sources: tuple[Path, Path], cor
     assert done.stderr.count("\n") == 1
 
 
+def names_by_clip(folder: Path) -> dict[str, tuple[str, set[str]]]:
+    """Split, and names of the steps and of their codecs, by the name of the clip."""
+    found = {}
+    for row in read_manifest(folder):
+        steps = json.loads(row.extra["chain"])
+        names = {step["name"] for step in steps} | {step["codec"] for step in steps if "codec" in step}
+        found[row.path.name] = row.split, names
+    return found
+
+
+def test_what_is_held_out_is_in_the_test_alone_and_changes_no_other_clip(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    out, held_out = tmp_path / "held", {"mnru", "vorbis"}
+    done = simulate(sources, out, "--workers", "1", "--hold-out", "vorbis", "--hold-out", "mnru")
+    assert done.returncode == 0, done.stderr
+    before, after = names_by_clip(corpus), names_by_clip(out)
+    for part in (("test",), ("train", "val")):
+        there = [names for split, names in before.values() if split in part]
+        assert held_out < set().union(*there), "the corpus has nothing that could be held out"
+    redrawn = {clip for clip, (split, names) in before.items() if split != "test" and names & held_out}
+    assert not any(names & held_out for split, names in after.values() if split != "test")
+    old, new = content(corpus), content(out)
+    assert {clip for clip in before if old[clip] != new[clip]} == redrawn
+    rows = [dict.fromkeys((folder / "manifest.csv").read_text().splitlines()) for folder in (corpus, out)]
+    assert len(rows[0].keys() & rows[1].keys()) == 1 + len(before) - len(redrawn)
+
+    for words, code in ((["mnru", "vorbis", "mnru"], 0), (["mnru"], 2), ([], 2)):
+        done = simulate(sources, out, *(word for name in words for word in ("--hold-out", name)))
+        assert (done.returncode, "other settings (hold_out)" in done.stderr) == (code, code == 2), done.stderr
+
+
+def test_a_corpus_from_before_anything_could_be_held_out_is_finished(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(corpus, out)
+    settings = json.loads((out / "simulation.json").read_text())
+    del settings["hold_out"]
+    (out / "simulation.json").write_text(json.dumps(settings))
+    assert simulate(sources, out).returncode == 0
+    assert content(out) == content(corpus)
+
+
 def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None:
     shares = {"val": 0.08, "test": 0.12}
     divided = []
@@ -164,6 +208,7 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--val-share", "nan"], 2, "--val-share nan is outside 0 to 1"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--narrow-share", "2"], 2, "--narrow-share 2 is outside"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--hold-out", "k\nlt"], 2, "k\\nlt: choose from a_law, band_l"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
     ],
 )

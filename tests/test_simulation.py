@@ -22,7 +22,7 @@ from mtqscore.simulation.masks import Mask
 from mtqscore.simulation.mnru import Mnru
 from mtqscore.simulation.noises import KINDS, AddNoise
 from mtqscore.simulation.packets import PacketLoss
-from mtqscore.simulation.recipe import CHAINS, DISTORTIONS, ENHANCERS, draw_plan
+from mtqscore.simulation.recipe import CHAINS, DISTORTIONS, ENHANCERS, Plan, check_hold_out, draw_plan, names_of
 from mtqscore.simulation.reverb import Reverb
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.spectral import forward, inverse, root_hann
@@ -266,6 +266,25 @@ def test_every_kind_of_chain_can_be_drawn_and_applied(scene: Scene) -> None:
         assert len(done.speech) == len(done.noise)
     assert drawn == set(CHAINS)
     assert names >= (set(DISTORTIONS) | set(ENHANCERS) | {"noise"}) - {"gain_control"}
+
+
+def test_whatever_is_named_can_be_held_out_and_other_chains_stay_as_they_are() -> None:
+    known = {*ENHANCERS, *DISTORTIONS, *FORMATS}
+    met: set[str] = set()
+
+    def drawn(seed: int, *hold_out: str) -> Plan:
+        check_hold_out(hold_out)
+        return draw_plan(np.random.default_rng(seed), recordings, (8_000, 16_000)[seed % 2], hold_out=hold_out)
+
+    recordings = MadeNoise()
+    for seed in range(600):
+        plan = drawn(seed)
+        names = set().union(*map(names_of, plan.steps)) & known
+        for name in names:
+            assert name not in set().union(*map(names_of, drawn(seed, name).steps))
+        assert drawn(seed, *(known - names)) == plan
+        met |= names
+    assert met == known
 
 
 def test_the_spectrum_reconstructs(speech: Signal) -> None:

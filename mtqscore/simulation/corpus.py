@@ -150,7 +150,7 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
     """Make the folder, or check that it holds this very corpus, and return its finished rows by index."""
     (job.folder / "audio").mkdir(parents=True, exist_ok=True)
     described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
-    described["enhancers"], described["hold_out"] = list(job.config.enhancers), list(job.config.hold_out)
+    described["enhancers"], described["hold_out"] = list(job.config.enhancers), sorted({*job.config.hold_out})
     note = job.folder / "simulation.json"
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
