@@ -173,17 +173,21 @@ def test_run_that_stops_within_an_epoch_goes_on_to_the_bit_and_keeps_a_cache():
         distill(cached, Path("c"), dataclasses.replace(config, distillation=other), QUIET, ["g_mos", "s_mos"])
 
 
-def test_new_clips_in_every_epoch_for_any_number_of_processes(folder):
+def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_held_out(folder):
     sources, _ = list_sources(folder / "speech", [], lambda *_: None)
-    maker = lessons.ClipMaker(Stock(sources), Stock(sources), SHORT, seed=1, workers=2)
+    config = dataclasses.replace(SHORT, hold_out=("mnru", "suppress", "mask", "codec"))
+    maker = lessons.ClipMaker(Stock(sources), Stock(sources), config, seed=1, workers=2)
     try:
         passes = [maker.drafts(lessons.LEARNED, turn) for turn in (0, 1)]
         assert not {draft.key for draft in passes[0]} & {draft.key for draft in passes[1]}
         clips = [lessons.made(future) for future in [maker.submit(draft) for draft in passes[1]]]
     finally:
         maker.close()
+    changed = 0
     for draft, clip in zip(passes[1], clips, strict=True):
-        np.testing.assert_array_equal(clip, make_clip(draft, maker.stocks[0]))
+        np.testing.assert_array_equal(clip, make_clip(draft, maker.stocks[0], hold_out=config.hold_out))
+        changed += not np.array_equal(clip, make_clip(draft, maker.stocks[0]))
+    assert 0 < changed < len(clips), "chains without what is held out stay as they are"
 
 
 def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_in(folder):
@@ -248,13 +252,14 @@ def test_student_from_the_command_line_is_exported_and_scores(run, folder):
     )
     common = ("distill", "--data", "speech", "--config", "small.toml", "--workers", "1")
     done = run(
-        *common, "--teacher", "teacher.safetensors=0.7", "--noise", "speech", "--out", "-st udent", "--alpha", "0.5"
+        *(*common, "--teacher", "teacher.safetensors=0.7", "--noise", "speech", "--out", "-st udent"),
+        *("--alpha", "0.5", "--hold-out", "vorbis", "--hold-out", "klt"),
     )
     assert (done.returncode, done.stdout) == (0, b""), done.stderr.decode()
     assert b"3 recordings to learn from, 2 held out" in done.stderr
     config = json.loads((folder / "-st udent" / "config.json").read_text())
     assert config["distillation"]["teachers"] == [{"source": "teacher.safetensors", "weight": 0.7}]
-    assert config["alpha"] == 0.5
+    assert (config["alpha"], config["distillation"]["hold_out"]) == (0.5, ["vorbis", "klt"])
     done = run("export", "./-st udent", "--out", "s.onnx", "--name", "s", "--calibration", "val")
     assert done.returncode == 0, done.stderr.decode()
     done = run("assess", "speech/a.wav", model="s.onnx")
@@ -286,6 +291,14 @@ def test_wrong_use_is_refused_in_one_line(run, tmp_path, arguments, code, messag
     assert message in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_cannot_be_held_out_is_refused_with_what_can(run):
+    done = run("distill", "--teacher", "teacher.safetensors", "--data", "speech", "--hold-out", "-k lt")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--hold-out -k lt: choose from a_law, band_limit, clip" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_settings_of_distillation_are_none_of_train(run, tmp_path):
