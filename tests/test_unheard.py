@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import unheard
+from mtqscore import AssessConfig, Assessor
 from mtqscore.errors import InputError
-from mtqscore.manifest import Row
+from mtqscore.manifest import Row, write_manifest
 from mtqscore.spec import SUPERVISED
+from tests.signals import speechlike, write
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 NOISE = """path,family,split
 noise/of ice.ogg,office,test
@@ -92,6 +97,22 @@ def test_without_a_table_of_noise_and_without_recordings(capsys):
         "codec gsm": ["no", "0"],
         "other codecs": ["yes", "30"],
     }
+
+
+@pytest.mark.parametrize("held_out", [["vorbis"], []])
+def test_card_of_a_corpus_tells_what_it_held_out(tmp_path, capsys, monkeypatch, fake_model, held_out):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from model_card import print_accuracy  # as the script finds what lies beside it
+
+    rows = [replace(row, path=tmp_path / f"{number}.wav") for number, row in enumerate(corpus()[0])]
+    for number, row in enumerate(rows):
+        write(row.path, (1 + number % 7) / 7 * speechlike(0.6))
+    write_manifest(tmp_path / "manifest.csv", rows)
+    (tmp_path / "simulation.json").write_text(json.dumps({"hold_out": held_out}))
+    print_accuracy(Assessor(AssessConfig(model=fake_model)), "corpus", tmp_path, "test", None)
+    found = capsys.readouterr().out
+    assert "100 recordings, 0 without a score." in found
+    assert ("| codec vorbis | no | 20 |" in found) is ("never heard" in found) is bool(held_out)
 
 
 @pytest.mark.parametrize(
