@@ -2,8 +2,9 @@
 
 The graph computes what `CompactNet` computes in evaluation mode, with these exact rewritings:
 
-* The DFT of a windowed frame is two matrix products: the sum of its halves gives the even bins, the difference the
-  odd ones. They stay apart, since a first convolution with a step of two bins takes them as two channels.
+* The DFT of a windowed frame is four matrix products of a quarter of its length: the sum of its halves gives the even
+  bins, the difference the odd ones, and each is folded once more into what cosines and what sines see. Even and odd
+  bins stay apart, since a first convolution with a step of two bins takes them as two channels.
 * Standardisation is folded into the DFT, the floor and the first convolution; batch normalisation into its convolution.
 * Frames beyond the end are silenced inside the convolutions. A further channel is 1 there and 0 elsewhere; a large
   negative weight from it to every other channel makes the ReLU give zero, as multiplying by the mask would.
@@ -31,8 +32,8 @@ SILENCER = -1e6
 
 def compact_scores(graph: GraphBuilder, network: CompactNet) -> RawScores:
     """Write the network; its frames are those of the contract."""
-    blocks, hops = cut_blocks(graph, mask_audio(graph))
-    masks = make_masks(graph, network.config, hops)
+    blocks, spectrum_frames = cut_blocks(graph, mask_audio(graph), network.config.hop_samples)
+    masks = make_masks(graph, network.config, spectrum_frames)
     features = log_power(graph, network, blocks, masks)
     frames = _convolutions(graph, network, features)
     frames = _recurrent(graph, network, frames, masks)
@@ -81,9 +82,8 @@ def _with_silencer(kernel: Tensor, bias: Tensor, last: bool) -> tuple[Tensor, Te
     return wide, torch.cat((bias, bias.new_zeros(1)))
 
 
-def _convolutions(graph: GraphBuilder, network: CompactNet, features: str) -> str:
-    """Convolution blocks, then frames flattened in the order that the LSTM wants: (frames, batch, channels * bins)."""
-    x = features
+def _convolutions(graph: GraphBuilder, network: CompactNet, x: str) -> str:
+    """Convolution blocks over (batch, channels, bins, frames), then the squeeze: (batch, units, 1, frames)."""
     for index, block in enumerate(network.blocks):
         assert isinstance(block, ConvBlock)
         kernel, bias = folded(block)
@@ -91,18 +91,22 @@ def _convolutions(graph: GraphBuilder, network: CompactNet, features: str) -> st
             kernel = _polyphase(kernel * (network.spectrum.scale / math.log(10.0)))
         kernel, bias = _with_silencer(kernel, bias, last=index == len(network.blocks) - 1)
         label = f"conv_{index + 1}"
-        weights = graph.floats(f"{label}_kernel", kernel.numpy()), graph.floats(f"{label}_bias", bias.numpy())
+        weights = graph.floats(f"{label}_kernel", kernel.transpose(2, 3)), graph.floats(f"{label}_bias", bias)
         time, bins = kernel.shape[2] // 2, kernel.shape[3] // 2
-        strides = [block.conv.stride[0], 1 if index == 0 else block.conv.stride[1]]
-        x = graph.add("Conv", x, *weights, name=label, strides=strides, pads=[time, bins, time, bins])
+        strides = [1 if index == 0 else block.conv.stride[1], block.conv.stride[0]]
+        x = graph.add("Conv", x, *weights, name=label, strides=strides, pads=[bins, time, bins, time])
         x = graph.add("Relu", x, name=f"{label}_relu")
-    x = graph.add("Transpose", x, name="conv_frames", perm=[2, 0, 1, 3])
-    return graph.add("Reshape", x, graph.ints("flat_shape", [0, 0, -1]), name="conv_frames_flat")
+    # One more kernel over all bins of a frame: a matrix product would want the frames in another order first.
+    units, channels = network.config.squeeze_units, network.config.conv_channels[-1]
+    kernel = network.squeeze.weight.detach().reshape(units, channels, -1, 1)
+    weights = graph.floats("squeeze_kernel", kernel), graph.floats("squeeze_bias", network.squeeze.bias.detach())
+    return graph.add("Relu", graph.add("Conv", x, *weights, name="squeeze"), name="squeeze_relu")
 
 
-def _recurrent(graph: GraphBuilder, network: CompactNet, frames: str, masks: Masks) -> str:
-    """Squeeze, BLSTM and dense layer: (frames, batch, inputs) to (batch, frames, units)."""
-    x = graph.add("Relu", linear(graph, frames, network.squeeze, "squeeze"), name="squeeze_relu")
+def _recurrent(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> str:
+    """BLSTM and dense layer: (batch, inputs, 1, frames) to (batch, frames, units)."""
+    x = graph.add("Squeeze", x, graph.vector(2), name="frames_last")
+    x = graph.add("Transpose", x, name="frames_first", perm=[2, 0, 1])
     x = blstm(graph, x, masks.counts, network.recurrent)
     return graph.add("Relu", linear(graph, x, network.dense, "dense"), name="dense_relu")
 
@@ -135,9 +139,9 @@ def _heads(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> st
 def _pooled(graph: GraphBuilder, raw: str, masks: Masks) -> RawScores:
     """Global average pooling."""
     raw = graph.add("Squeeze", raw, graph.ints("axis_3", [3]), name="raw_scores_3d")
-    column = graph.add("Unsqueeze", masks.valid, "axis_2", name="valid_column")
+    column = graph.add("Unsqueeze", masks.valid, graph.vector(2), name="valid_column")
     total = graph.add("MatMul", raw, column, name="score_sums")
-    total = graph.add("Squeeze", total, "axis_2", name="score_sums_2d")
+    total = graph.add("Squeeze", total, graph.vector(2), name="score_sums_2d")
     number = graph.add("Cast", "counts_2d", name="counts_float", to=TensorProto.FLOAT)
     pooled = graph.add("Div", total, number, name="pooled_scores")
     return RawScores(pooled, graph.add("Transpose", raw, name="raw_frame_scores", perm=[0, 2, 1]), column)

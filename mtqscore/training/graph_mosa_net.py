@@ -39,7 +39,7 @@ def mosa_net_scores(graph: GraphBuilder, network: MosaNet) -> RawScores:
     audio = mask_audio(graph)
     hops = graph.add("Div", "lengths", graph.integer(HOP_SAMPLES), name="whole_hops_own")
     counts = graph.add("Add", hops, graph.integer(1), name="spectrum_counts")
-    blocks, size = cut_blocks(graph, audio)
+    blocks, size = cut_blocks(graph, audio, HOP_SAMPLES)
     if isinstance(network.spectrum, PowerSpectrum):
         root = graph.add("Sqrt", active_level(graph, blocks), name="level_root")
         audio_normal = graph.add("Div", audio, root, name="audio_normal")
