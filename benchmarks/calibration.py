@@ -27,6 +27,7 @@ from mtqscore.errors import InputError, MtqscoreError
 from mtqscore.manifest import read_table
 from mtqscore.spec import SUPERVISED, Target
 from mtqscore.stats import Floats
+from mtqscore.text import printable
 from mtqscore.training.calibration import fit_line, from_points, read_pairs
 
 Points = list[tuple[float, float]]
@@ -133,7 +134,9 @@ def judge(folder: Path, on: str) -> list[Judged]:
 def print_run(folder: Path, on: str) -> None:
     """Print the tables of one run."""
     found = judge(folder, on)
-    print(f"\n### {folder.name}, predictions_{on}.csv: {max(len(one.labels) for one in found):,} recordings\n")
+    print(
+        f"\n### {printable(folder.name)}, predictions_{on}.csv: {max(len(one.labels) for one in found):,} recordings\n"
+    )
     heads = ["LCC", "RMSE", "mean error", "spread", "label on score", "score on label", "worst label", "worst score"]
     _print_table(heads, found, [one.cells() for one in found])
     heads = [f"{low:g}–{high:g}" for low, high in pairwise(np.linspace(1, 5, BANDS + 1))]
@@ -163,7 +166,7 @@ def main() -> None:
         try:
             print_run(folder, options.on)
         except MtqscoreError as error:
-            print(f"\n### {folder.name}: {error}")
+            print(f"\n### {printable(folder.name)}: {printable(str(error))}")
 
 
 if __name__ == "__main__":
