@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -100,7 +103,7 @@ def test_scores_come_from_a_label_table_or_a_result_with_its_frames(run, tmp_pat
     assert table.judge((folder / names[1]).resolve(), 1) is None
 
     done = run("assess", str(folder), "--jsonl", "r.jsonl", "--csv", "r.csv", "--frames", "-q")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr.decode()
     result, plain = ScoreTable(tmp_path / "r.jsonl", folder), ScoreTable(tmp_path / "r.csv", folder)
     for name in names:
         path = (folder / name).resolve()
@@ -112,3 +115,24 @@ def test_scores_come_from_a_label_table_or_a_result_with_its_frames(run, tmp_pat
     with pytest.raises(InputError, match="none of its recordings"):
         write_table(tmp_path / "n.csv", ["path", "g_mos"], [{"path": "gone.wav", "g_mos": 1}])
         ScoreTable(tmp_path / "n.csv", folder)
+
+
+def test_a_table_of_recordings_says_which_of_them_a_student_of_scores_hears(run, tmp_path):
+    splits = {"a.wav": "train", "b.wav": "train", "c.wav": "val", "d.wav": "test", "e.wav": "val"}
+    for number, name in enumerate(splits):
+        write(tmp_path / name, speechlike(1.0, seed=number))
+    write_table(
+        tmp_path / "list.csv", ["path", "split"], [{"path": name, "split": split} for name, split in splits.items()]
+    )
+    write_table(
+        tmp_path / "said.csv",
+        ["path", "g_mos"],
+        [{"path": name, "g_mos": 2 + 0.3 * i} for i, name in enumerate(splits)],
+    )
+    done = run(
+        "distill", "--teacher", "said.csv", "--data", "list.csv", "--size", "tiny", "--epochs", "1", "--out", "student"
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"list.csv: 2 recordings to learn from, 2 held out" in done.stderr
+    with (tmp_path / "student" / "predictions_val.csv").open(newline="") as stream:
+        assert sorted(Path(record["path"]).name for record in csv.DictReader(stream)) == ["c.wav", "e.wav"]
