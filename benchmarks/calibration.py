@@ -101,9 +101,10 @@ class Judged:
         scores, labels = self.scores, self.labels
         correlation, spread = stats.lcc(labels, scores), float(scores.std() / labels.std())
         values = [spread, correlation / spread, correlation * spread]
-        values += [float(np.nanmax(np.abs(self.bands(by)))) for by in (labels, scores)]
+        for bands in (self.bands(labels), self.bands(scores)):
+            values.append(max(np.abs(bands[~np.isnan(bands)]), default=math.nan))
         agreement = [f"{correlation:.3f}", f"{stats.rmse(labels, scores):.3f}", _signed(stats.bias(labels, scores))]
-        return agreement + [f"{value:.2f}" for value in values]
+        return agreement + ["–" if math.isnan(value) else f"{value:.2f}" for value in values]
 
 
 def judge(folder: Path, on: str) -> list[Judged]:
