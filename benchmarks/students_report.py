@@ -73,14 +73,13 @@ def write_report(runs: Runs, table: Path, listeners: Sequence[Sequence[str]], ou
     sets |= {title: read_manifest(Path(where)) for title, where in listeners}
     costs = measure({str(run): load_network(read_checkpoint(run)) for _, _, run in runs}, ROUNDS)
     raw = {str(run): estimates_of(run, sets, out) for _, _, run in runs}
-    calibrated = {run: _calibrated(found) for run, found in raw.items()}
     shown = [title for title in sets if title != VAL]
     text = "\n".join(
-        [*_agreement(runs, costs, calibrated, shown), "", *_gaps(runs, calibrated, shown), "", *_ends(runs, raw)]
+        [*_agreement(runs, costs, raw, shown), "", *_gaps(runs, raw, shown), "", *_ends(runs, raw)]
     )
     (out / "students.md").write_text(text + "\n", encoding="utf-8")
     print(text)
-    _draw(runs, costs, calibrated, shown, out / "students.png")
+    _draw(runs, costs, raw, shown, out / "students.png")
 
 
 def estimates_of(run: Path, sets: dict[str, list[Row]], out: Path) -> Estimates:
