@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from mtqscore.training.graph_compact import SILENCER
+from mtqscore.training.graph.compact import SILENCER
 
 Model = onnx.ModelProto
 Feeds = dict[str, NDArray[Any]]
@@ -211,6 +211,7 @@ def int8_static(
     *,
     spectrum: bool = False,
     per_channel: bool = False,
+    seven_bits: bool = False,
 ) -> Model:
     """Multiply in int8 with ranges fixed beforehand, written as QuantizeLinear and DequantizeLinear.
 
@@ -223,6 +224,7 @@ def int8_static(
         calibration: inputs that show the ranges.
         spectrum: the front end too.
         per_channel: one scale a channel of the weights, not one a tensor.
+        seven_bits: weights of 7 bits, for processors that add two products in 16 bits before they widen them.
     """
     model = with_masks(model)
     chosen = products(model, operators, spectrum=spectrum)
@@ -239,6 +241,7 @@ def int8_static(
             _Calibration(calibration),
             nodes_to_quantize=[node.name for node in chosen],
             per_channel=per_channel,
+            reduce_range=seven_bits,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
@@ -268,6 +271,9 @@ VARIANTS: dict[str, Callable[[Model, Sequence[Feeds]], Model]] = {
     ),
     "int8 static: convolutions; a scale a channel": lambda model, clips: int8_static(
         model, CONVOLUTIONS, clips, per_channel=True
+    ),
+    "int8 static: convolutions; a scale a channel, 7 bits": lambda model, clips: int8_static(
+        model, CONVOLUTIONS, clips, per_channel=True, seven_bits=True
     ),
 }
 """Title to what makes it of a model and of inputs for calibration."""

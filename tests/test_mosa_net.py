@@ -16,11 +16,11 @@ from mtqscore.resolve import from_plain, read_settings
 from mtqscore.spec import BINS, PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.features import random_recolour
 from mtqscore.training.losses import MplLoss
-from mtqscore.training.magnitude import recoloured
 from mtqscore.training.networks import build
 from mtqscore.training.networks.attention import attend
+from mtqscore.training.networks.magnitude import recoloured
 from mtqscore.training.networks.mosa_net import MosaNet
-from mtqscore.training.sinc import SincConv
+from mtqscore.training.networks.sinc import SincConv
 from tests.training_kit import paused_tone
 
 LENGTHS = (9_000, 5_121, 7_424, 2_311)

@@ -20,13 +20,13 @@ from mtqscore.training.checkpoint import load_network, read_checkpoint, write_ch
 from mtqscore.training.dataset import Recordings
 from mtqscore.training.export import compare, synthetic_clips
 from mtqscore.training.graph import build_graph
-from mtqscore.training.importance import by_magnitude, by_taylor
 from mtqscore.training.inference_cost import count_parameters, measure
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks import build
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruned_run import Listener, PruneOptions, prune, prune_run
-from mtqscore.training.pruning import PARTS, choose, cut, groups_of
+from mtqscore.training.pruning.cutting import PARTS, choose, cut, groups_of
+from mtqscore.training.pruning.importance import by_magnitude, by_taylor
+from mtqscore.training.pruning.run import Listener, PruneOptions, prune, prune_run
 from mtqscore.training.validation import evaluate_split
 from tests.conftest import Run
 from tests.training_kit import small_config, small_network, write_corpus

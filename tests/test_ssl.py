@@ -21,10 +21,10 @@ from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.network_config import SSL_BUNDLES, MosaNetConfig, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
 from mtqscore.resolve import from_plain, to_plain
 from mtqscore.spec import TARGETS
-from mtqscore.training import ssl_weights
 from mtqscore.training.distributed import Ranks
 from mtqscore.training.networks import Network, build
-from mtqscore.training.ssl import SslFrontEnd, frame_counts
+from mtqscore.training.ssl import weights
+from mtqscore.training.ssl.front_end import SslFrontEnd, frame_counts
 
 LENGTHS = torch.tensor([9_000, 333, 5_123])
 TINY = SslConfig(model="custom")
@@ -99,12 +99,12 @@ def test_gradients_do_not_depend_on_companions(like: str) -> None:
 def test_same_as_torchaudio_computes_it(like: str, tmp_path: Path) -> None:
     path = weights_file(tmp_path / "w.pth", custom_like=like)
     config = replace(TINY, custom_like=like, checkpoint=path)
-    sizes = ssl_weights.model_sizes(config)
-    reference = ssl_weights.build_model(config, sizes).eval()
+    sizes = weights.model_sizes(config)
+    reference = weights.build_model(config, sizes).eval()
     reference.load_state_dict(torch.load(path))
     waveform = waveforms()[:1]
     heard = waveform
-    if ssl_weights.bundle_of(config)._normalize_waveform:
+    if weights.bundle_of(config)._normalize_waveform:
         heard = torch.nn.functional.layer_norm(waveform, waveform.shape)
     with torch.no_grad():
         blocks = reference.extract_features(heard)[0]
@@ -127,7 +127,7 @@ FORMS = {
 @pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("like", FORMS)
 def test_same_as_transformers_computes_it(like: str, kind: str, tmp_path: Path) -> None:
-    ssl_weights.load_torchaudio("torchaudio")  # which transformers imports, and cannot beside every torch
+    weights.load_torchaudio("torchaudio")  # which transformers imports, and cannot beside every torch
     transformers = pytest.importorskip("transformers")
     name, form = FORMS[like]
     with warnings.catch_warnings():
@@ -237,7 +237,7 @@ def test_a_frozen_model_of_a_file_stays_out_of_everything(tmp_path: Path) -> Non
     twin = copy.deepcopy(made)
     assert next(twin.ssl.pretrained_parameters()) is next(front.pretrained_parameters())
     assert twin.ssl.layer_weights is not made.ssl.layer_weights
-    assert front.fingerprint() == f"custom sha256:{ssl_weights.file_sha256(path)}" == twin.ssl.fingerprint()
+    assert front.fingerprint() == f"custom sha256:{weights.file_sha256(path)}" == twin.ssl.fingerprint()
     made.to(torch.float64)
     assert {parameter.dtype for parameter in front.pretrained_parameters()} == {torch.float64}
     made.to(torch.float32)
@@ -461,7 +461,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty torch cache, and a server in place of the real one."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(ssl_weights, "WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/models/")
+    monkeypatch.setattr(weights, "WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/models/")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     yield tmp_path / "hub" / "checkpoints"
     server.shutdown()
@@ -469,22 +469,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_weights_are_fetched_once_and_whole(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = ssl_weights.find_weights(SslConfig(model="hubert-base"))
+    path = weights.find_weights(SslConfig(model="hubert-base"))
     assert path == home / "hubert_fairseq_base_ls960.pth"
     assert path.stat().st_size == 2_000_000
     said = capsys.readouterr()
     assert not said.out and "hubert_fairseq_base_ls960.pth (0.00 GB)" in said.err
-    assert ssl_weights.find_weights(SslConfig(model="hubert-base")) == path
+    assert weights.find_weights(SslConfig(model="hubert-base")) == path
     assert not capsys.readouterr().err
     with pytest.raises(EnvironmentProblemError, match="1500000 of 2000000 bytes"):
-        ssl_weights.find_weights(SslConfig(model="wavlm-large"))
+        weights.find_weights(SslConfig(model="wavlm-large"))
     assert [entry.name for entry in home.iterdir()] == [path.name]
 
 
 def test_offline_says_where_the_file_belongs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssl_weights, "WEIGHTS_URL", "http://127.0.0.1:9/models/")
+    monkeypatch.setattr(weights, "WEIGHTS_URL", "http://127.0.0.1:9/models/")
     with pytest.raises(EnvironmentProblemError) as caught:
-        ssl_weights.find_weights(SslConfig(model="xls-r-300m"))
+        weights.find_weights(SslConfig(model="xls-r-300m"))
     for part in (
         "http://127.0.0.1:9/models/wav2vec2_xlsr_300m.pth",
         str(home / "wav2vec2_xlsr_300m.pth"),

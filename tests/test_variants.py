@@ -23,7 +23,7 @@ from mtqscore.onnx_file import read_onnx
 from mtqscore.spec import TARGETS
 from mtqscore.training.calibration import from_points
 from mtqscore.training.graph import build_graph
-from mtqscore.training.graph_compact import SILENCER
+from mtqscore.training.graph.compact import SILENCER
 from tests.training_kit import SMALL, paused_tone, small_network, write_corpus
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"

@@ -54,7 +54,7 @@ def prune(
     130  interrupted
     """
     try:
-        from mtqscore.training.pruned_run import Listener, PruneOptions, open_compact, prune_run
+        from mtqscore.training.pruning.run import Listener, PruneOptions, open_compact, prune_run
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore prune", "train", error.name or "?") from error
     from mtqscore.corpora.sources import read_corpus

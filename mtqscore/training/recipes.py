@@ -40,7 +40,7 @@ from mtqscore.training.references import ReferenceTeacher, check_twins
 from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
-from mtqscore.training.ssl_weights import find_weights
+from mtqscore.training.ssl.weights import find_weights
 from mtqscore.training.teachers import check_run, open_teacher
 
 RELATIONS_FILE = "pseudo_labels.csv"

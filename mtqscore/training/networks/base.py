@@ -13,7 +13,7 @@ from mtqscore.errors import UsageError
 from mtqscore.spec import Target
 
 if TYPE_CHECKING:
-    from mtqscore.training.ssl import SslFrontEnd
+    from mtqscore.training.ssl.front_end import SslFrontEnd
 
 
 class Estimates(NamedTuple):

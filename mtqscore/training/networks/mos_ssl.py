@@ -8,7 +8,7 @@ from mtqscore.network_config import MosSslConfig
 from mtqscore.spec import TARGETS, Target
 from mtqscore.training.features import frame_mask
 from mtqscore.training.networks.base import Estimates, Network, pool
-from mtqscore.training.ssl import SslFrontEnd
+from mtqscore.training.ssl.front_end import SslFrontEnd
 
 
 class MosSslNet(Network):

@@ -12,13 +12,13 @@ from torch.nn import functional
 from mtqscore.network_config import CompactConfig, MosaNetConfig
 from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
 from mtqscore.training.features import TINY_POWER, PowerSpectrum, active_power, frame_mask
-from mtqscore.training.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import SelfAttentionHead
+from mtqscore.training.networks.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
 from mtqscore.training.networks.masking import masked_relu
-from mtqscore.training.sinc import SincConv
-from mtqscore.training.ssl import SslFrontEnd
+from mtqscore.training.networks.sinc import SincConv
+from mtqscore.training.ssl.front_end import SslFrontEnd
 
 FREQUENCY_STRIDE = 3
 

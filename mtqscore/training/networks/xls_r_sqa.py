@@ -12,7 +12,7 @@ from mtqscore.network_config import XlsRSqaConfig
 from mtqscore.spec import TARGETS, Target
 from mtqscore.training.features import frame_mask
 from mtqscore.training.networks.base import Estimates, Network
-from mtqscore.training.ssl import SslFrontEnd
+from mtqscore.training.ssl.front_end import SslFrontEnd
 
 POSITION_BASE = 768.0
 """Longest wavelength of the position encoding over 2 pi, in frames: twice the 384 frames of the published model."""

@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from mtqscore.training.graph_builder import GraphBuilder, RawScores
-from mtqscore.training.graph_features import mask_audio
-from mtqscore.training.graph_layers import (
+from mtqscore.training.graph.builder import GraphBuilder, RawScores
+from mtqscore.training.graph.features import mask_audio
+from mtqscore.training.graph.layers import (
     Frames,
     absent_energy,
     frame_mask,
@@ -25,10 +25,10 @@ from mtqscore.training.graph_layers import (
     multi_head_attention,
     take_frames,
 )
-from mtqscore.training.graph_ssl import embed, joined_weights
+from mtqscore.training.graph.ssl import embed, joined_weights
 from mtqscore.training.networks.mos_ssl import MosSslNet
 from mtqscore.training.networks.xls_r_sqa import POSITION_BASE, AttentionPool, MaskedBatchNorm, XlsRSqaNet
-from mtqscore.training.ssl import HOP_SAMPLES
+from mtqscore.training.ssl.front_end import HOP_SAMPLES
 
 
 def mos_ssl_scores(graph: GraphBuilder, network: MosSslNet) -> RawScores:

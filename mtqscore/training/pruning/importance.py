@@ -13,7 +13,7 @@ from mtqscore.spec import SAMPLE_RATE_HZ
 from mtqscore.training.dataset import Recordings, plain_batches
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning import Layer, Place, groups_of
+from mtqscore.training.pruning.cutting import Layer, Place, groups_of
 
 BATCH = 4
 """Recordings whose gradients are added up before they are squared."""

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from mtqscore.errors import UsageError
 from mtqscore.network_config import SslConfig
-from mtqscore.training import ssl_weights
 from mtqscore.training.features import frame_mask
+from mtqscore.training.ssl import weights
 
 HOP_SAMPLES = 320
 """Step between frames: 20 ms."""
@@ -69,7 +69,7 @@ class SslFrontEnd(nn.Module):
     def __init__(self, config: SslConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = ssl_weights.model_sizes(config)
+        sizes = weights.model_sizes(config)
         self._total = total = sizes["encoder_num_layers"]
         depth = total if config.layers in {"weighted", "last"} else int(config.layers)
         if depth > total:
@@ -81,13 +81,13 @@ class SslFrontEnd(nn.Module):
         self.kept = config.tune or not from_file
         self._loaded = not from_file
         self._source = config.model
-        bundle = ssl_weights.bundle_of(config)
+        bundle = weights.bundle_of(config)
         self._normalizes_waveform: bool = bundle._normalize_waveform
         self._relative_positions: bool = bundle._model_type == "WavLM"
         # Models that normalise before each block do so once more after the last one, as fairseq and transformers have
         # it: that is their last hidden state.
         self._final_norm: bool = depth == total and sizes["encoder_layer_norm_first"]
-        body = ssl_weights.build_model(config, sizes | {"encoder_num_layers": depth})
+        body = weights.build_model(config, sizes | {"encoder_num_layers": depth})
         body.requires_grad_(self.trainable)
         if sizes["encoder_layer_norm_first"] and not self._final_norm:
             body.encoder.transformer.layer_norm.requires_grad_(False)
@@ -106,9 +106,9 @@ class SslFrontEnd(nn.Module):
         """
         if self.config.model == "custom" and self.config.checkpoint is None:
             return
-        path = ssl_weights.find_weights(self.config)
-        ssl_weights.load_weights(self._model(), path, self.config.model, self._total)
-        self._source = f"{self.config.model} sha256:{ssl_weights.file_sha256(path)}"
+        path = weights.find_weights(self.config)
+        weights.load_weights(self._model(), path, self.config.model, self._total)
+        self._source = f"{self.config.model} sha256:{weights.file_sha256(path)}"
         self._loaded = True
 
     def fingerprint(self) -> str:

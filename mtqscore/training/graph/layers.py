@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from mtqscore.training.graph_builder import GraphBuilder
+from mtqscore.training.graph.builder import GraphBuilder
 from mtqscore.training.networks.blstm import MaskedBlstm
 from mtqscore.training.networks.heads import MASKED_SCORE
 

@@ -28,10 +28,10 @@ from mtqscore.training.checkpoint import (
 )
 from mtqscore.training.dataset import Recordings
 from mtqscore.training.environment import describe_call, describe_machine
-from mtqscore.training.importance import by_magnitude, by_taylor
 from mtqscore.training.inference_cost import Cost, count_parameters, measure
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning import PARTS, Budget, Part, choose, cut
+from mtqscore.training.pruning.cutting import PARTS, Budget, Part, choose, cut
+from mtqscore.training.pruning.importance import by_magnitude, by_taylor
 from mtqscore.training.resources import write_json
 from mtqscore.training.run import GIGABYTE, make_folder
 from mtqscore.training.validation import evaluate_split

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
 from mtqscore.training.features import PowerSpectrum
-from mtqscore.training.graph_builder import GraphBuilder, RawScores
-from mtqscore.training.graph_features import active_level, cut_blocks, mask_audio
-from mtqscore.training.graph_layers import (
+from mtqscore.training.graph.builder import GraphBuilder, RawScores
+from mtqscore.training.graph.features import active_level, cut_blocks, mask_audio
+from mtqscore.training.graph.layers import (
     Frames,
     absent_energy,
     blstm,
@@ -27,11 +27,11 @@ from mtqscore.training.graph_layers import (
     masked,
     mean_over_frames,
 )
-from mtqscore.training.graph_ssl import embed
-from mtqscore.training.magnitude import TINY_PEAK, MagnitudeSpectrum
+from mtqscore.training.graph.ssl import embed
 from mtqscore.training.networks.heads import SelfAttentionHead
+from mtqscore.training.networks.magnitude import TINY_PEAK, MagnitudeSpectrum
 from mtqscore.training.networks.mosa_net import ConvBlock, MosaNet
-from mtqscore.training.sinc import HALF_TAPS, TAPS, SincConv
+from mtqscore.training.networks.sinc import HALF_TAPS, TAPS, SincConv
 
 
 def mosa_net_scores(graph: GraphBuilder, network: MosaNet) -> RawScores:

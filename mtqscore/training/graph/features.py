@@ -11,7 +11,7 @@ from onnx import TensorProto
 from mtqscore.network_config import CompactConfig
 from mtqscore.spec import BINS, STFT_SAMPLES
 from mtqscore.training.features import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
-from mtqscore.training.graph_builder import GraphBuilder
+from mtqscore.training.graph.builder import GraphBuilder
 from mtqscore.training.networks.compact import CompactNet
 
 HALF_BINS = (BINS + 1) // 2
@@ -100,7 +100,7 @@ def make_masks(graph: GraphBuilder, config: CompactConfig, spectrum_frames: str)
 
 
 def active_level(graph: GraphBuilder, blocks: str) -> str:
-    """Power of the active frames (see `features.active_power`), float32 (batch, 1)."""
+    """Power of the active frames (see `mtqscore.training.features`), float32 (batch, 1)."""
     squares = graph.add("Mul", blocks, blocks, name="squares")
     halves = graph.add("Reshape", squares, graph.vector(0, -1, HALF_SAMPLES), name="half_squares")
     energy = graph.add("ReduceSum", halves, graph.vector(2), name="half_energy", keepdims=0)

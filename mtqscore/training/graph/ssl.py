@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from mtqscore.training.graph_builder import GraphBuilder
-from mtqscore.training.graph_layers import (
+from mtqscore.training.graph.builder import GraphBuilder
+from mtqscore.training.graph.layers import (
     AttentionWeights,
     Frames,
     absent_energy,
@@ -24,7 +24,7 @@ from mtqscore.training.graph_layers import (
     masked,
     multi_head_attention,
 )
-from mtqscore.training.ssl import FIELD_SAMPLES, HOP_SAMPLES, NORM_EPSILON, SslFrontEnd
+from mtqscore.training.ssl.front_end import FIELD_SAMPLES, HOP_SAMPLES, NORM_EPSILON, SslFrontEnd
 
 
 def embed(graph: GraphBuilder, front_end: SslFrontEnd, audio: str) -> Frames:

@@ -20,9 +20,9 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from mtqscore.training.graph_builder import GraphBuilder, RawScores
-from mtqscore.training.graph_features import Masks, cut_blocks, log_power, make_masks, mask_audio
-from mtqscore.training.graph_layers import blstm, linear
+from mtqscore.training.graph.builder import GraphBuilder, RawScores
+from mtqscore.training.graph.features import Masks, cut_blocks, log_power, make_masks, mask_audio
+from mtqscore.training.graph.layers import blstm, linear
 from mtqscore.training.networks.compact import CompactNet, ConvBlock
 from mtqscore.training.networks.heads import MASKED_SCORE, TaskHead
 

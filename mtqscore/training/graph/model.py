@@ -9,16 +9,16 @@ from mtqscore.errors import UsageError
 from mtqscore.model_store import LARGEST_MODEL_BYTES
 from mtqscore.spec import HOP_SAMPLES
 from mtqscore.training.calibration import Calibration
-from mtqscore.training.graph_builder import GraphBuilder, RawScores
-from mtqscore.training.graph_compact import compact_scores
-from mtqscore.training.graph_mosa_net import mosa_net_scores
-from mtqscore.training.graph_ssl_networks import mos_ssl_scores, xls_r_sqa_scores
+from mtqscore.training.graph.builder import GraphBuilder, RawScores
+from mtqscore.training.graph.compact import compact_scores
+from mtqscore.training.graph.mosa_net import mosa_net_scores
+from mtqscore.training.graph.ssl_networks import mos_ssl_scores, xls_r_sqa_scores
 from mtqscore.training.networks import Network
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.mos_ssl import MosSslNet
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.xls_r_sqa import XlsRSqaNet
-from mtqscore.training.ssl import HOP_SAMPLES as SSL_HOP_SAMPLES
+from mtqscore.training.ssl.front_end import HOP_SAMPLES as SSL_HOP_SAMPLES
 
 OPSET = 20
 IR_VERSION = 10

@@ -1,0 +1,1 @@
+"""Self-supervised front ends: how they compute, and where their weights come from."""
