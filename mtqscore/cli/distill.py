@@ -10,8 +10,22 @@ import typer
 from mtqscore.cli.console import progress_bar, say
 from mtqscore.cli.plain import PlainCommand
 from mtqscore.cli.training import check_extra, faults_in, interruptible, is_first, one_voice, say_nothing
+from mtqscore.cli.training_options import (
+    LEARNING,
+    MACHINE,
+    BatchSize,
+    Config,
+    Device,
+    Epochs,
+    LearningRate,
+    Patience,
+    Precision,
+    Seed,
+    Tensorboard,
+    Threads,
+)
 
-HEARD, STUDENT, LEARNING, MACHINE = "What is heard", "Student", "Learning", "Machine"
+HEARD, STUDENT = "What is heard", "Student"
 
 
 def distill(
@@ -35,9 +49,7 @@ def distill(
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-OF-DATA-student if not given.")
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="TOML file with any setting; options win over it.")
-    ] = None,
+    config: Config = None,
     noise: Annotated[
         str | None,
         typer.Option(
@@ -127,49 +139,23 @@ def distill(
             rich_help_panel=STUDENT,
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs.", rich_help_panel=LEARNING)] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Clips a step.", rich_help_panel=LEARNING)] = None,
-    lr: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Highest learning rate.", rich_help_panel=LEARNING)
-    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
     alpha: Annotated[
         float | None,
         typer.Option(metavar="NUMBER", help="Weight of the scores along time.", rich_help_panel=LEARNING),
     ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Stop after so many epochs without progress; 0: never.", rich_help_panel=LEARNING
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Source of all randomness.", rich_help_panel=LEARNING)
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|cpu|cuda[:N]", help="auto (the default) takes CUDA where it works.", rich_help_panel=MACHINE
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|float32|bfloat16|float16",
-            help="Arithmetic; auto (the default) is bfloat16 where the device has it.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Processor threads; 0 for all.", rich_help_panel=MACHINE)
-    ] = None,
+    patience: Patience = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    threads: Threads = None,
     workers: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Processes that make clips; 0: one a core.", rich_help_panel=MACHINE),
     ] = 0,
-    tensorboard: Annotated[
-        bool | None,
-        typer.Option("--tensorboard", help="Also write the curves for TensorBoard.", rich_help_panel=MACHINE),
-    ] = None,
+    tensorboard: Tensorboard = None,
 ) -> None:
     """Train a small network to judge as teachers do, on unlabelled speech; the same command again goes on."""
     from mtqscore.training.distill_settings import distill_settings, parse_teachers

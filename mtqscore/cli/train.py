@@ -10,6 +10,20 @@ import typer
 from mtqscore.cli.console import progress_bar, say
 from mtqscore.cli.plain import PlainCommand
 from mtqscore.cli.training import check_extra, faults_in, interruptible, is_first, one_voice, say_nothing
+from mtqscore.cli.training_options import (
+    LEARNING,
+    MACHINE,
+    BatchSize,
+    Config,
+    Device,
+    Epochs,
+    LearningRate,
+    Patience,
+    Precision,
+    Seed,
+    Tensorboard,
+    Threads,
+)
 from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +31,7 @@ if TYPE_CHECKING:
     from mtqscore.corpora.corpus import Corpus, CorpusOptions
     from mtqscore.training.settings import Sources
 
-DATA, RECIPE, LEARNING, MACHINE = "Data", "Recipe and network", "Learning", "Machine"
+DATA, RECIPE = "Data", "Recipe and network"
 
 
 def train(
@@ -31,9 +45,7 @@ def train(
         ),
     ],
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-OF-DATA if not given.")] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="TOML file with any setting; options win over it.")
-    ] = None,
+    config: Config = None,
     data_root: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Where the unpacked folder of a named corpus is.", rich_help_panel=DATA),
@@ -148,52 +160,22 @@ def train(
             rich_help_panel=LEARNING,
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes over the training split.", rich_help_panel=LEARNING)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Recordings a step.", rich_help_panel=LEARNING)
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Highest learning rate.", rich_help_panel=LEARNING)
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Stop after so many epochs without progress; 0: never.", rich_help_panel=LEARNING
-        ),
-    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    patience: Patience = None,
     recolour_db: Annotated[
         float | None, typer.Option(metavar="DB", help="Largest gain of the random equaliser.", rich_help_panel=LEARNING)
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Source of all randomness.", rich_help_panel=LEARNING)
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|cpu|cuda[:N]", help="auto (the default) takes CUDA where it works.", rich_help_panel=MACHINE
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|float32|bfloat16|float16",
-            help="Arithmetic; auto (the default) is bfloat16 where the device has it.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
     bfloat16: Annotated[
         bool | None,
         typer.Option("--bfloat16/--float32", help="Short for --precision.", rich_help_panel=MACHINE),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Processor threads; 0 for all.", rich_help_panel=MACHINE)
-    ] = None,
-    tensorboard: Annotated[
-        bool | None,
-        typer.Option("--tensorboard", help="Also write the curves for TensorBoard.", rich_help_panel=MACHINE),
-    ] = None,
+    threads: Threads = None,
+    tensorboard: Tensorboard = None,
 ) -> None:
     """Train a network on a labelled corpus; the same command again goes on where an interrupted run stopped."""
     from mtqscore.corpora.corpus import CorpusOptions
