@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtqscore.assess import Assessor, assess_array, assess_file
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.compare import CompareConfig, compare_results
-    from mtqscore.config import AssessConfig
     from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
     from mtqscore.explain import explain_file
     from mtqscore.gate import judge, parse_gate
@@ -31,7 +31,7 @@ _HOMES = {
     "Assessor": "assess",
     "assess_array": "assess",
     "assess_file": "assess",
-    "AssessConfig": "config",
+    "AssessConfig": "assess_config",
     "CompareConfig": "compare",
     "compare_results": "compare",
     "EnvironmentProblemError": "errors",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtqscore.assess_config import AssessConfig
 from mtqscore.audio import ArraySource, UnscorableError
 from mtqscore.batches import Batches
-from mtqscore.config import AssessConfig
 from mtqscore.cores import usable_cores
 from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
 from mtqscore.errors import UsageError

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mtqscore.assess import Assessor
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.cores import usable_cores
 from mtqscore.devices import CPU_PROVIDER
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError

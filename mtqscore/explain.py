@@ -12,8 +12,8 @@ import numpy as np
 
 from mtqscore.advice import advise, band
 from mtqscore.assess import loaded_assessor
+from mtqscore.assess_config import AssessConfig
 from mtqscore.audio import Resampler, Source, UnscorableError, open_recording
-from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.scores import named_scores
 from mtqscore.seconds import Seconds, SecondsScorer

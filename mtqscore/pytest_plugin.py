@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def mtqscore_assessor(pytestconfig: pytest.Config) -> Assessor:
     """The assessor of the session, with the model that was chosen."""
     from mtqscore.assess import Assessor
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.errors import MtqscoreError
     from mtqscore.model_store import is_path
 

@@ -16,7 +16,7 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.inputs import Input
     from mtqscore.scores import Assessment
 

@@ -17,7 +17,7 @@ from mtqscore.spec import SUPERVISED, TARGETS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
 
 SCALES = {target.name: (target.low, target.high) for target in TARGETS}
 SCORES = tuple(target.name for target in SUPERVISED)

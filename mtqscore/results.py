@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.csv import FREE_TEXT, unguarded
 from mtqscore.report.json import SCHEMA

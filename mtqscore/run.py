@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.scores import Assessment
     from mtqscore.shards import Shard
 

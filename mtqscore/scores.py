@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
 
 
 class Status(StrEnum):

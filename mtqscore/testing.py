@@ -12,8 +12,8 @@ from mtqscore.errors import MtqscoreError, UsageError
 
 if TYPE_CHECKING:
     from mtqscore.assess import Assessor
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.audio import Source
-    from mtqscore.config import AssessConfig
     from mtqscore.explain import Second
     from mtqscore.scores import Assessment
 
@@ -157,7 +157,7 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
 
 def _choose_assessor(config: AssessConfig | None, assessor: Assessor | None) -> Assessor:
     from mtqscore.assess import loaded_assessor
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
 
     if assessor is None:
         return loaded_assessor(config or AssessConfig())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from mtqscore.assess_config import AssessConfig
 from mtqscore.compare import (
     Change,
     CompareConfig,
@@ -19,7 +20,6 @@ from mtqscore.compare import (
     compare_results,
     parse_max_drop,
 )
-from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.report.comparison import (
     comparison_as_dict,

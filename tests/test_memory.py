@@ -127,7 +127,7 @@ def test_a_terminal_gets_every_row_of_few() -> None:
 
 def test_windows_of_one_recording_do_not_wait_without_end(tmp_path: Path, fake_model: str) -> None:
     from mtqscore.assess import Assessor
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
 
     path = write(tmp_path / "long.wav", np.tile(speechlike(30), (20, 1)))
     assessor = Assessor(AssessConfig(model=fake_model, threads=2, batch_s=20.0))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.engine_ray import Cluster, RayEngine, _problem
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.results import read_results

@@ -22,8 +22,8 @@ import pytest
 
 from mtqscore import fetch, remote
 from mtqscore.assess import Assessor
+from mtqscore.assess_config import AssessConfig
 from mtqscore.audio import open_recording
-from mtqscore.config import AssessConfig
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, UsageError
 from mtqscore.inputs import find_inputs, is_remote
 from mtqscore.scores import Status

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pyarrow.parquet import read_table as from_parquet
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.estimates import read_estimates
 from mtqscore.gate import GateReport, Level, judge, parse_gate
 from mtqscore.manifest import Row as LabelledRow

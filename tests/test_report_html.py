@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.errors import UsageError
 from mtqscore.gate import Level, judge, parse_gate
 from mtqscore.report.html import HtmlOptions, HtmlWriter

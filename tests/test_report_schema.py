@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.report.json import SCHEMA
 from mtqscore.scores import Flag, Scores, Status
 from tests.signals import speechlike, write

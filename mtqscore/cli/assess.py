@@ -107,9 +107,9 @@ def assess(
     from mtqscore.cli.console import clean_endings, without_native_noise
 
     with clean_endings(), without_native_noise():
+        from mtqscore.assess_config import AssessConfig
         from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
         from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
-        from mtqscore.config import AssessConfig
         from mtqscore.inputs import find_inputs
         from mtqscore.settings import parse_gates
 

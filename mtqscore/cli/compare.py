@@ -165,8 +165,8 @@ def _make_assessor(
     options: _ScoringOptions, settings: Settings, known: Results | None, *, other_allowed: bool
 ) -> Assessor:
     """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.cli.scoring import load_assessor
-    from mtqscore.config import AssessConfig
     from mtqscore.errors import UsageError
 
     of_other = None if known is None or known.run.options is None else known.run.options.channels

@@ -16,7 +16,7 @@ from mtqscore.cli.plain import PlainCommand
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.evaluation import Agreement, Contrast, Miss
     from mtqscore.manifest import Row
     from mtqscore.report.output import Output
@@ -103,9 +103,9 @@ def evaluate(
     4  the device or the model does not work, the extra plots is missing, or a result cannot be written
     130  interrupted
     """
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.cli.console import clean_endings, say, without_native_noise
     from mtqscore.cli.outcome import choose_targets
-    from mtqscore.config import AssessConfig
     from mtqscore.errors import UsageError
     from mtqscore.report.output import Output
 

@@ -12,7 +12,7 @@ from mtqscore.cli.plain import PlainCommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.explain import Explanation
     from mtqscore.signal_facts import SignalFacts
 
@@ -66,8 +66,8 @@ def _resolve(
     *,
     no_config: bool,
 ) -> AssessConfig:
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.cli.outcome import project_settings
-    from mtqscore.config import AssessConfig
 
     settings = project_settings(config, no_config=no_config)
     return AssessConfig(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mtqscore.assess import Assessor
-    from mtqscore.config import AssessConfig
+    from mtqscore.assess_config import AssessConfig
     from mtqscore.engine_ray import Cluster
     from mtqscore.inputs import Input
     from mtqscore.run import Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtqscore.config import AssessConfig
+from mtqscore.assess_config import AssessConfig
 from mtqscore.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.libraries import load_library
