@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import random
 import statistics
 import sys
 import time
@@ -56,6 +57,7 @@ TOGETHER = 16
 """Recordings of the padded batch."""
 
 BUNDLED = "bundled"
+FLOAT32 = "float32"
 KINDS = (".wav", ".flac", ".ogg", ".mp3")
 THREADS = (1, 2)
 
@@ -204,22 +206,22 @@ def alone(run: Run, recordings: Recordings) -> Scores:
 
 
 def relative_times(runs: Mapping[str, Run], threads: int, rounds: int) -> dict[str, float]:
-    """Time every variant in turn, in parts of the time of the first one: medians over rounds."""
+    """Time all, float32 among them, in parts of its time: medians over rounds in which each has its turn."""
     speech = bundled_speech()
     feeds = feeds_of([rolled(speech, CLIP_S, number) for number in range(BATCH)])
+    turns = random.Random(0)
     ratios: dict[str, list[float]] = {title: [] for title in runs}
     with ThreadPoolExecutor(threads) as pool:
         for number in range(rounds + 1):
             times_s = {}
-            for title, run in runs.items():
+            for title in turns.sample(list(runs), len(runs)):  # who ran before leaves traces in the caches
                 start_s = time.process_time()
-                for running in [pool.submit(run, feeds) for _ in range(threads)]:
+                for running in [pool.submit(runs[title], feeds) for _ in range(threads)]:
                     running.result()
                 times_s[title] = time.process_time() - start_s
             if number:  # the first one fills caches
-                first_s = next(iter(times_s.values()))
                 for title, taken_s in times_s.items():
-                    ratios[title].append(taken_s / first_s)
+                    ratios[title].append(taken_s / times_s[FLOAT32])
     return {title: statistics.median(found) for title, found in ratios.items()}
 
 
@@ -283,7 +285,7 @@ def measure(model: ModelFile, sets: Sequence[str], rounds: int) -> None:
     exact = open_variant(model.label, model.content)
     made = make_variants(model.content)
     variants = {title: variant for title, variant in made.items() if isinstance(variant, Variant)}
-    runs = {"float32": exact.run, **{title: variant.run for title, variant in variants.items()}}
+    runs = {FLOAT32: exact.run, **{title: variant.run for title, variant in variants.items()}}
     times = {threads: relative_times(runs, threads, rounds) for threads in THREADS}
     expected = {part.title: alone(exact.run, part) for part in recordings}
     found = {}
