@@ -136,7 +136,7 @@ class _Walk:
             elif part.number == 8:
                 self._opset(part)
             elif part.number == 14:
-                key, value = self._pair(part)
+                key, value = self._read.pair(part)
                 metadata[key] = value
             elif part.number == 20:
                 raise _refused("it carries instructions for training")
@@ -152,13 +152,6 @@ class _Walk:
         for inner in self._read.fields(self._read.message(part)):
             if inner.number == 1:
                 _check_domain(self._read.text(inner), "it is")
-
-    def _pair(self, part: Field) -> tuple[str, str]:
-        found = {1: "", 2: ""}
-        for inner in self._read.fields(self._read.message(part)):
-            if inner.number in found:
-                found[inner.number] = self._read.text(inner)
-        return found[1], found[2]
 
     def _graph(self, span: Span, depth: int) -> tuple[list[Value], list[Value]]:
         if depth > DEEPEST_GRAPH:

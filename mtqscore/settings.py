@@ -23,7 +23,7 @@ SHARED_NAME = "pyproject.toml"
 KEYS = ("model", "device", "channels", "fail-under", "warn-under", "gates", "max-drop")
 GATE_KEYS = ("expect", "level", "paths")
 
-_MAYBE_TABLE = r"""^\s*(\[*\s*["']?(tool["']?\s*\.\s*["']?)?mtqscore["']?\s*[\].=]|tool\s*=)"""
+_MAYBE_TABLE = r"""^\s*\[*\s*["']?tool["']?\s*(\.\s*["']?mtqscore|\]|=)"""
 """Lines of which one is in every file that has the table, however it is written."""
 
 

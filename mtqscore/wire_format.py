@@ -104,6 +104,18 @@ class WireReader:
             raise WireError(f"it holds a text of {end - start} bytes")
         return self._content[start:end].decode("utf-8", "backslashreplace")
 
+    def pair(self, part: Field) -> tuple[str, str]:
+        """Take a field as an entry of a map from text to text.
+
+        Raises:
+            WireError: it is none.
+        """
+        found = {1: "", 2: ""}
+        for inner in self.fields(self.message(part)):
+            if inner.number in found:
+                found[inner.number] = self.text(inner)
+        return found[1], found[2]
+
     def numbers(self, part: Field, most: int) -> list[int]:
         """Take a field as whole numbers, one alone or many packed; of more than ``most`` it gives one more.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import random
@@ -15,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mtqscore.errors import UsageError
-from mtqscore.model_store import load_model
+from mtqscore.model_store import HubReference, load_model
 from mtqscore.onnx_file import MOST_NODES, read_onnx
 from mtqscore.runtime import Scorer
 from mtqscore.wire_format import MOST_FIELDS
@@ -140,6 +142,28 @@ def test_what_may_do_harm_is_refused(fake: bytes, case: str) -> None:
     assert text.startswith("foreign.onnx: ")
     assert text.isprintable()
     assert len(text) < 400
+
+
+def test_only_files_of_the_package_itself_are_not_inspected_again(
+    bundle: Path, fake: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(bundle / "hub"))
+    harmful = spoil(fake, REFUSED["loop"][0])
+    own = {"name": "own", "version": "1", "file": "m.onnx", "sha256": hashlib.sha256(harmful).hexdigest()}
+    own |= {"size": len(harmful), "licence": "MIT", "conformance": "1"}
+    fetched = HubReference("owner/name", "0" * 40)
+    for place in (bundle / "home" / "m.onnx", fetched.cached("m.onnx")):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(harmful)
+    (bundle / "home" / "registry.json").write_text(json.dumps({"models": [own]}))
+    listed = json.loads((bundle / "registry.json").read_text())
+    source = {"repository": fetched.repository, "revision": fetched.revision}
+    listed["models"].append(own | {"name": "fetched", "source": source})
+    (bundle / "registry.json").write_text(json.dumps(listed))
+    assert load_model("m").bundled
+    for model in ("own", "fetched", str(bundle / "home" / "m.onnx")):
+        with pytest.raises(UsageError, match="is a loop"):
+            Scorer(load_model(model), "cpu")
 
 
 def test_what_a_scorer_may_have_passes(fake: bytes) -> None:

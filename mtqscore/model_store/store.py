@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -39,11 +38,13 @@ class ModelFile:
         label: how the user knows it, for messages.
         content: the ONNX file.
         sha256: its checksum, hexadecimal.
+        bundled: whether it is a part of the package, as its checksum there says: then it was inspected at its release.
     """
 
     label: str
     content: bytes
     sha256: str
+    bundled: bool = False
 
 
 def is_path(model: str) -> bool:
@@ -77,7 +78,7 @@ def load_model(model: str | None, tell: Tell | None = None) -> ModelFile:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise _damaged(entry, sha256)
-    return ModelFile(entry.title, content, sha256)
+    return ModelFile(entry.title, content, sha256, entry.bundled)
 
 
 def find_model(model: str | None) -> ModelEntry:
@@ -149,6 +150,8 @@ def cached_models(listed: Sequence[ModelEntry] = ()) -> list[ModelEntry]:
     Args:
         listed: models that are known already, and left out.
     """
+    import glob
+
     known = {entry.source for entry in listed}
     found = []
     # Not Path.glob, which raises where a folder may not be entered: what is there cannot be used anyway.
