@@ -59,6 +59,7 @@ class DistillConfig:
             alone hears.
         plain_share: share of the clips that are used as they are; all others are degraded.
         narrow_share: share of the degraded clips that are narrowband.
+        voice_share: share of the degraded clips whose talker is made another one.
         min_s: shortest stretch of a longer recording.
         max_s: longest stretch; pauses come to that.
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
@@ -75,6 +76,7 @@ class DistillConfig:
     val_share: float = 0.1
     plain_share: float = 0.2
     narrow_share: float = 0.4
+    voice_share: float = 0.5
     min_s: float = 3.0
     max_s: float = 7.0
     enhancers: tuple[str, ...] = ()
@@ -84,7 +86,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         limits = {
             "clips": (1, 100_000_000), "val_clips": (2, 1_000_000), "val_share": (0.001, 0.9), "plain_share": (0, 1),
-            "narrow_share": (0, 1), "min_s": (0.5, 600), "max_s": (0.5, 600), "label_share": (0.001, 0.999),
+            "narrow_share": (0, 1), "voice_share": (0, 1), "min_s": (0.5, 600), "max_s": (0.5, 600),
+            "label_share": (0.001, 0.999),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

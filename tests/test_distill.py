@@ -99,9 +99,9 @@ def test_clip_is_as_long_as_its_draft_and_depends_on_its_numbers_alone(folder):
     assert {draft.rate_hz for draft in drafts} == {8_000, 16_000}
     assert any(sum(draft.pauses) for draft in drafts)
     for draft in drafts:
-        clip = make_clip(draft, stock)
+        clip = make_clip(draft, stock, config)
         assert (clip.dtype, len(clip), np.abs(clip.astype(int)).max()) == (np.int16, draft.length, FULL_SCALE)
-        np.testing.assert_array_equal(clip, make_clip(draft, Stock(sources)))
+        np.testing.assert_array_equal(clip, make_clip(draft, Stock(sources), config))
         if draft.plain:
             heard = read_stretch(sources[draft.source], draft.start, draft.samples)
             assert np.corrcoef(heard, clip)[0, 1] > 0.9999
@@ -116,10 +116,10 @@ def test_stretch_without_sound_is_replaced_and_silence_alone_is_refused():
     silent, broken = (Source(Path(f"{name}.wav"), 48_000, name) for name in ("silent", "broken"))
     sound = Source(Path("speech/a.wav"), 48_000, "a")
     for first in (silent, broken):
-        clip = make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([first, sound, sound, sound]))
+        clip = make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([first, sound, sound, sound]), SHORT)
         assert len(clip) == 10_000
     with pytest.raises(InputError, match=r"gave no clip; the last: silent.wav: there is no sound from"):
-        make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([silent]))
+        make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([silent]), SHORT)
 
 
 # --- runs -----------------------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_he
         maker.close()
     changed = 0
     for draft, clip in zip(passes[1], clips, strict=True):
-        np.testing.assert_array_equal(clip, make_clip(draft, maker.stocks[0], hold_out=config.hold_out))
-        changed += not np.array_equal(clip, make_clip(draft, maker.stocks[0]))
+        np.testing.assert_array_equal(clip, make_clip(draft, maker.stocks[0], config))
+        changed += not np.array_equal(clip, make_clip(draft, maker.stocks[0], dataclasses.replace(config, hold_out=())))
     assert 0 < changed < len(clips), "chains without what is held out stay as they are"
 
 

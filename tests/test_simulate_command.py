@@ -168,6 +168,19 @@ def test_what_is_held_out_is_in_the_test_alone_and_changes_no_other_clip(
         assert (done.returncode, "other settings (hold_out)" in done.stderr) == (code, code == 2), done.stderr
 
 
+def test_other_voices_are_for_training_and_validation_and_change_no_other_clip(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "same voices"
+    done = simulate(sources, out, "--workers", "1", "--voice-share", "0")
+    assert done.returncode == 0, done.stderr
+    old, new = content(corpus), content(out)
+    changed = {clip for clip in names_by_clip(corpus) if old[clip] != new[clip]}
+    split = {clip: split for clip, (split, _) in names_by_clip(corpus).items()}
+    assert {split[clip] for clip in changed} <= {"train", "val"}
+    assert 0 < len(changed) < sum(part != "test" for part in split.values())
+
+
 def test_a_corpus_from_before_anything_could_be_held_out_is_finished(
     sources: tuple[Path, Path], corpus: Path, tmp_path: Path
 ) -> None:

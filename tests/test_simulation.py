@@ -17,7 +17,7 @@ from mtqscore.simulation.colour import SEND_FILTERS, BandLimit, Recolour
 from mtqscore.simulation.dynamics import Clip, GainControl
 from mtqscore.simulation.external import Enhancer, check_command
 from mtqscore.simulation.labels import label_parts
-from mtqscore.simulation.levels import Signal, a_weighting, active_level_db, level_db
+from mtqscore.simulation.levels import FRAME_S, Signal, a_weighting, active_frames, active_level_db, level_db
 from mtqscore.simulation.masks import Mask
 from mtqscore.simulation.mnru import Mnru
 from mtqscore.simulation.noises import KINDS, AddNoise
@@ -29,6 +29,7 @@ from mtqscore.simulation.spectral import forward, inverse, root_hann
 from mtqscore.simulation.split import aligned, split_black_box
 from mtqscore.simulation.subspace import Subspace
 from mtqscore.simulation.suppression import RULES, Suppress
+from mtqscore.simulation.voices import gated, vary
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RATE_HZ = 16_000
@@ -328,3 +329,23 @@ def test_active_level_ignores_pauses(speech: Signal) -> None:
     paused = np.concatenate([speech, np.zeros(3 * RATE_HZ)])
     assert active_level_db(paused, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ), abs=0.05)
     assert active_level_db(speech * 0.1, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ) - 20, abs=0.05)
+
+
+def test_another_speed_is_another_voice() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(2 * RATE_HZ) / RATE_HZ)
+    found = []
+    for seed in range(20):
+        varied = vary(tone, RATE_HZ, np.random.default_rng(seed))
+        found.append(np.argmax(np.abs(np.fft.rfft(varied * np.hanning(len(varied))))) * RATE_HZ / len(varied))
+        assert len(varied) == pytest.approx(len(tone) * 200 / found[-1], rel=0.01)
+    assert 160 <= min(found) < 180
+    assert 220 < max(found) <= 240
+
+
+def test_a_gate_silences_pauses_and_leaves_speech_alone(speech: Signal) -> None:
+    hiss = 10 ** ((active_level_db(speech, RATE_HZ) - 60) / 20) * np.random.default_rng(0).standard_normal(RATE_HZ)
+    shut = gated(np.concatenate([speech, hiss]), RATE_HZ, 40, 0.02)
+    assert len(shut) == len(speech) + RATE_HZ
+    assert level_db(shut[len(speech) + RATE_HZ // 2 :]) == pytest.approx(level_db(hiss) - 40, abs=1)
+    active = np.repeat(active_frames(speech, RATE_HZ), int(FRAME_S * RATE_HZ))
+    np.testing.assert_array_equal(shut[: len(active)][active], speech[: len(active)][active])

@@ -25,6 +25,10 @@ def simulate(
     val_share: Annotated[float, typer.Option(metavar="SHARE", help="Of the recordings, for validation.")] = 0.08,
     test_share: Annotated[float, typer.Option(metavar="SHARE", help="Of the recordings, for the test.")] = 0.12,
     narrow_share: Annotated[float, typer.Option(metavar="SHARE", help="Of the recordings, narrowband.")] = 0.4,
+    voice_share: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Of the recordings for training and validation, made other talkers."),
+    ] = 0.5,
     min_s: Annotated[float, typer.Option(metavar="SECONDS", help="Shortest recording.")] = 3.0,
     max_s: Annotated[float, typer.Option(metavar="SECONDS", help="Longest recording.")] = 7.0,
     enhancer: Annotated[
@@ -49,7 +53,13 @@ def simulate(
     4  the extra train is missing, or the corpus cannot be written
     130  interrupted
     """
-    _check(clips, workers, {"val": val_share, "test": test_share, "narrow": narrow_share}, min_s, max_s)
+    _check(
+        clips,
+        workers,
+        {"val": val_share, "test": test_share, "narrow": narrow_share, "voice": voice_share},
+        min_s,
+        max_s,
+    )
     try:
         from mtqscore.simulation.corpus import SimulationConfig, simulate_corpus
     except ModuleNotFoundError as error:
@@ -64,6 +74,7 @@ def simulate(
         min_s=min_s,
         max_s=max_s,
         narrow_share=narrow_share,
+        voice_share=voice_share,
         enhancers=tuple(enhancer or ()),
         hold_out=tuple(hold_out or ()),
     )

@@ -24,12 +24,16 @@ from mtqscore.simulation.noises import Recordings
 from mtqscore.simulation.recipe import Plan, check_hold_out, draw_plan
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
+from mtqscore.simulation.voices import vary
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 
 COLUMNS = (
     "path", "split", "speaker", "duration_s", "bandwidth", "kind", *(target.name for target in TARGETS),
     "speech_pesq", "noise_ratio_db", "musical", "rest_db", "clean", "noise", "chain",
 )  # fmt: skip
+BEFORE = {"hold_out": [], "voice_share": 0.0}
+"""What settings were before they were settings."""
+
 ATTEMPTS = 6
 """A draw that leaves no measurable speech is drawn again, this often."""
 
@@ -47,6 +51,7 @@ class SimulationConfig:
         max_s: longest recording.
         narrow_share: share of narrowband recordings.
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+        voice_share: share of the recordings of train and val whose talker is made another one.
         hold_out: enhancers, distortions and codecs, by name, that only the test split hears.
     """
 
@@ -58,6 +63,7 @@ class SimulationConfig:
     max_s: float = 7.0
     narrow_share: float = 0.4
     enhancers: tuple[str, ...] = ()
+    voice_share: float = 0.5
     hold_out: tuple[str, ...] = ()
 
     def split_of(self, index: int) -> str:
@@ -154,7 +160,7 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
     note = job.folder / "simulation.json"
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
-        changed = sorted(key for key in described if found.get(key, []) != described[key])
+        changed = sorted(key for key in described if (BEFORE | found).get(key) != described[key])
         if changed:
             raise UsageError(
                 f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
@@ -201,7 +207,7 @@ def _make(index: int) -> dict[str, Any]:
         _worker["sources"][split] = Sources(list(job.speech), list(job.noise), split)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([job.config.seed, index, attempt])
-        config = replace(job.config, hold_out=()) if split == "test" else job.config
+        config = replace(job.config, hold_out=(), voice_share=0.0) if split == "test" else job.config
         record = make_clip(rng, _worker["sources"][split], config, job.folder / "audio" / f"{index:06d}.flac")
         if record is not None:
             return {"index": index, "split": split, **record}
@@ -216,11 +222,14 @@ def make_clip(
     Returns:
         Its row of the manifest, or None when the draw left no measurable speech.
     """
+    voices = rng.spawn(1)[0]  # apart, so that all else stays the same
     rate_hz = 8_000 if rng.random() < config.narrow_share else SPEECH_RATE_HZ
     samples = int(rng.uniform(config.min_s, config.max_s) * SPEECH_RATE_HZ)
     clean, talker, clean_path = sources.speech(rng, samples)
     if len(clean) < config.min_s * SPEECH_RATE_HZ * 0.75:
         return None
+    if voices.random() < config.voice_share:
+        clean = vary(clean, SPEECH_RATE_HZ, voices)
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
     scene, plan, steps = degrade(
         _with_pauses(clean, rng), rng, sources, rate_hz, enhancers=config.enhancers, hold_out=config.hold_out

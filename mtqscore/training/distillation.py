@@ -25,6 +25,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row, read_manifest, write_table
 from mtqscore.resolve import to_plain
 from mtqscore.simulation.recipe import check_hold_out
+from mtqscore.simulation.sources import list_recordings
 from mtqscore.spec import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.text import printable
 from mtqscore.training import checkpoint as store
@@ -262,8 +263,12 @@ def _as_they_are(hearing: Hearing, folder: Path, panel: Panel) -> Read:
         paths = sorted({path for table in panel.tables for path in table.said})
         if missing := sum(table.missing for table in panel.tables):
             watch.message(f"{missing:,} recordings with scores are not in {hearing.data}")
-        base = hearing.base.resolve()
-        sources = [Source(path, 1, str(path if path.parent == base else path.parent)) for path in paths]
+        base, splits = hearing.base.resolve(), _splits(hearing.data)
+        sources = [
+            Source(path, 1, str(path if path.parent == base else path.parent), splits.get(path, ""))
+            for path in paths
+            if splits.get(path) != "test"
+        ]
         learned, held = divide(sources, settings.val_share, config.seed)
         rows: dict[str, list[Row]] = {}
         curves: dict[str, list[Any]] = {}
@@ -288,6 +293,13 @@ def _as_they_are(hearing: Hearing, folder: Path, panel: Panel) -> Read:
         return Material(Data(train, val, _sha256([panel.fingerprint, told])), judged, facts)
 
     return read
+
+
+def _splits(data: Path) -> dict[Path, str]:
+    """Say which recordings a table gives to which split; a folder gives none."""
+    if data.is_dir():
+        return {}
+    return {one.path.resolve(): one.split for one in list_recordings(data, {}, 0)}
 
 
 def _judgements(panel: Panel, paths: Sequence[Path], watch: Watch) -> list[Judgement]:

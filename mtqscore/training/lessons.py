@@ -58,7 +58,7 @@ def _end_with_parent() -> None:
 
 def _make(draft: Draft) -> Samples:
     stocks, config = _worker["made_from"]
-    return make_clip(draft, stocks[draft.key[1]], config.enhancers, config.hold_out)
+    return make_clip(draft, stocks[draft.key[1]], config)
 
 
 class ClipMaker:

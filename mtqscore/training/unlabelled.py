@@ -24,6 +24,7 @@ from mtqscore.simulation.corpus import degrade
 from mtqscore.simulation.levels import Signal, active_level_db, level_db
 from mtqscore.simulation.noises import MADE
 from mtqscore.simulation.sources import Recording, list_recordings
+from mtqscore.simulation.voices import vary
 from mtqscore.spec import SAMPLE_RATE_HZ
 
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -276,14 +277,13 @@ def read_stretch(source: Source, start: int, samples: int) -> Signal:
     return _fitted(mono, samples)
 
 
-def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = (), hold_out: tuple[str, ...] = ()) -> Samples:
+def make_clip(draft: Draft, stock: Stock, config: DistillConfig) -> Samples:
     """Read a stretch and degrade it; where there is no sound, or it cannot be read, another one takes its place.
 
     Args:
         draft: which clip.
         stock: where it comes from.
-        enhancers: external enhancement commands.
-        hold_out: names of degradations that must not occur.
+        config: what may be done to it.
 
     Returns:
         int16 (samples,), as many as the draft says.
@@ -305,7 +305,7 @@ def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = (), hold_
             if level_db(clean) < SILENCE_DB:
                 problem = f"{source.path}: there is no sound from {draft.start / SAMPLE_RATE_HZ:.1f} s on"
                 continue
-            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, enhancers, hold_out)
+            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, config)
         except InputError as error:
             problem = str(error)
             continue
@@ -316,17 +316,12 @@ def make_clip(draft: Draft, stock: Stock, enhancers: tuple[str, ...] = (), hold_
     raise InputError(f"{ATTEMPTS} recordings in turn gave no clip; the last: {problem}")
 
 
-def _degraded(
-    clean: Signal,
-    draft: Draft,
-    stock: Stock,
-    rng: np.random.Generator,
-    enhancers: tuple[str, ...],
-    hold_out: tuple[str, ...],
-) -> Signal:
+def _degraded(clean: Signal, draft: Draft, stock: Stock, rng: np.random.Generator, config: DistillConfig) -> Signal:
+    if rng.random() < config.voice_share:
+        clean = vary(clean, SAMPLE_RATE_HZ, rng)
     level = active_level_db(clean, SAMPLE_RATE_HZ)
     speech = np.pad(clean * 10 ** ((SPEECH_DB - level) / 20), draft.pauses)
-    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers=enhancers, hold_out=hold_out)
+    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers=config.enhancers, hold_out=config.hold_out)
     return _fitted(scene.at_rate(SAMPLE_RATE_HZ).mix, draft.length)
 
 
