@@ -74,9 +74,7 @@ def write_report(runs: Runs, table: Path, listeners: Sequence[Sequence[str]], ou
     costs = measure({str(run): load_network(read_checkpoint(run)) for _, _, run in runs}, ROUNDS)
     raw = {str(run): estimates_of(run, sets, out) for _, _, run in runs}
     shown = [title for title in sets if title != VAL]
-    text = "\n".join(
-        [*_agreement(runs, costs, raw, shown), "", *_gaps(runs, raw, shown), "", *_ends(runs, raw)]
-    )
+    text = "\n".join([*_agreement(runs, costs, raw, shown), "", *_gaps(runs, raw, shown), "", *_ends(runs, raw)])
     (out / "students.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     _draw(runs, costs, raw, shown, out / "students.png")
