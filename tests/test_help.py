@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from mtqscore.cli import build_app
+from mtqscore.cli.app import build_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

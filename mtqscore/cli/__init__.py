@@ -1,72 +1,9 @@
-"""The command line: one file a command, one place where an error becomes a message and an exit code."""
+"""The command line: one file a command."""
 
 from __future__ import annotations
 
 import atexit
 import gc
-import importlib
-import sys
-from collections.abc import Sequence
-
-import typer
-
-from mtqscore.cli.console import fail, prepare_streams, stdout_problem
-from mtqscore.cli.plain import PlainGroup
-from mtqscore.errors import MtqscoreError
-
-COMMANDS = (
-    "assess",
-    "merge",
-    "gate",
-    "compare",
-    "explain",
-    "simulate",
-    "label",
-    "train",
-    "distill",
-    "prune",
-    "export",
-    "evaluate",
-    "models",
-    "doctor",
-    "selftest",
-)
-"""Modules of this package, each with ``register(app)``, in the order of the help page."""
-
-
-def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
-    """Make the command line.
-
-    Args:
-        commands: those that it shall know; to build one that is not wanted only takes time.
-    """
-    app = typer.Typer(
-        name="mtqscore",
-        cls=PlainGroup,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_start)
-    for command in commands:
-        importlib.import_module(f"{__name__}.{command}").register(app)
-    return app
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from mtqscore import __version__
-
-        typer.echo(f"mtqscore {__version__}")
-        raise typer.Exit
-
-
-def _start(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-    ),
-) -> None:
-    """Score speech without a reference: S-MOS (speech), N-MOS (background noise), G-MOS (overall)."""
 
 
 def main() -> None:
@@ -74,24 +11,6 @@ def main() -> None:
     # What a command loads stays to its end; going through all of it again and again is a tenth of a short run.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    prepare_streams()
-    named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    problem: MtqscoreError
-    try:
-        build_app([named] if named in COMMANDS else COMMANDS)()
-        return
-    except MtqscoreError as error:
-        problem = error
-    except ImportError as error:
-        from mtqscore.libraries import unloadable
+    from mtqscore.cli.app import run
 
-        problem = unloadable(error.name or "a library", error)
-    except OSError as error:
-        from mtqscore.report.output import MACHINE_FAULTS
-
-        # Commands say themselves what they cannot write: this is a page of help.
-        if error.errno not in MACHINE_FAULTS:
-            raise
-        problem = stdout_problem(error)
-    fail(problem)
-    sys.exit(problem.exit_code)
+    run()
