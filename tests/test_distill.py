@@ -17,14 +17,23 @@ from mtqscore.config import DistillConfig, TeacherChoice
 from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import read_manifest
 from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.training import lessons
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.dataset import Recordings
-from mtqscore.training.distillation import Hearing, distill
+from mtqscore.training.distillation import lessons
+from mtqscore.training.distillation.panel import open_panel
+from mtqscore.training.distillation.run import Hearing, distill
+from mtqscore.training.distillation.unlabelled import (
+    FULL_SCALE,
+    Draft,
+    Source,
+    Stock,
+    divide,
+    list_sources,
+    make_clip,
+    read_stretch,
+)
 from mtqscore.training.distributed import ALONE
 from mtqscore.training.loop import Watch
-from mtqscore.training.panel import open_panel
-from mtqscore.training.unlabelled import FULL_SCALE, Draft, Source, Stock, divide, list_sources, make_clip, read_stretch
 from mtqscore.training.validation import evaluate_split
 from tests.test_cli_train import SETTINGS
 from tests.training_kit import QUIET, paused_tone, small_config, small_network, write_corpus

@@ -13,11 +13,11 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import write_table
 from mtqscore.spec import G_MOS, N_MOS, S_MOS, SAMPLE_RATE_HZ
 from mtqscore.training.augmentation import BatchPlan, Cut, Silence, Splice
-from mtqscore.training.distill_settings import parse_teachers
+from mtqscore.training.distillation.panel import ScoreTable, check_teachers, combine
+from mtqscore.training.distillation.settings import parse_teachers
 from mtqscore.training.frame_labels import CURVE_HOP_SAMPLES as HOP
 from mtqscore.training.frame_labels import labels_along, on_grid
-from mtqscore.training.panel import ScoreTable, check_teachers, combine
-from mtqscore.training.teachers import Judgement
+from mtqscore.training.teachers.teacher import Judgement
 from tests.signals import speechlike, write
 
 RAMPS = [np.arange(100, dtype=np.float32)[:, None] * step for step in (1, -1)]

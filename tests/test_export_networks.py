@@ -27,7 +27,7 @@ from mtqscore.training.graph import build_graph, frame_hop_samples
 from mtqscore.training.networks import Network, build
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.xls_r_sqa import MaskedBatchNorm
-from mtqscore.training.teachers import OnnxTeacher
+from mtqscore.training.teachers.teacher import OnnxTeacher
 from tests.conftest import Run
 from tests.test_export import clips, score
 from tests.test_mosa_net import KINDS, SMALL, lively

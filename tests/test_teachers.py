@@ -20,13 +20,13 @@ from onnx import numpy_helper
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.manifest import FaultyTableError, Row, read_manifest, write_table
 from mtqscore.simulation.judge import measure_files
-from mtqscore.training import pseudo_labels, references
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.dataset import decode
 from mtqscore.training.networks import build
-from mtqscore.training.pseudo_labels import ask
-from mtqscore.training.references import ReferenceTeacher, check_twins, find_references
-from mtqscore.training.teachers import CheckpointTeacher, OnnxTeacher, open_teacher
+from mtqscore.training.teachers import pseudo_labels, references
+from mtqscore.training.teachers.pseudo_labels import ask
+from mtqscore.training.teachers.references import ReferenceTeacher, check_twins, find_references
+from mtqscore.training.teachers.teacher import CheckpointTeacher, OnnxTeacher, open_teacher
 from tests.fake_model import METADATA, write_fake_model
 from tests.training_kit import paused_tone, small_config, small_network, write_corpus
 

@@ -158,7 +158,7 @@ def distill(
     tensorboard: Tensorboard = None,
 ) -> None:
     """Train a small network to judge as teachers do, on unlabelled speech; the same command again goes on."""
-    from mtqscore.training.distill_settings import distill_settings, parse_teachers
+    from mtqscore.training.distillation.settings import distill_settings, parse_teachers
     from mtqscore.training.settings import NetworkFlags
 
     flags: dict[str, object] = {
@@ -188,8 +188,8 @@ def distill(
     folder = Path(out) if out is not None else Path("runs") / f"{Path(data).resolve().stem or 'speech'}-student"
     with interruptible(folder):
         check_extra("mtqscore distill")
-        from mtqscore.training.distillation import Hearing
-        from mtqscore.training.distillation import distill as carry_out
+        from mtqscore.training.distillation.run import Hearing
+        from mtqscore.training.distillation.run import distill as carry_out
         from mtqscore.training.loop import Watch
 
         paths = {"noise": noise, "cache": cache, "labelled": labelled, "labels": labels, "init": init}

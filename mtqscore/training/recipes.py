@@ -35,13 +35,13 @@ from mtqscore.training.checkpoint import (
 from mtqscore.training.loop import FREE_SETTINGS, Watch
 from mtqscore.training.networks import Network, build
 from mtqscore.training.precision import resolved, training_device
-from mtqscore.training.pseudo_labels import PseudoLabels, ask
-from mtqscore.training.references import ReferenceTeacher, check_twins
 from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
 from mtqscore.training.ssl.weights import find_weights
-from mtqscore.training.teachers import check_run, open_teacher
+from mtqscore.training.teachers.pseudo_labels import PseudoLabels, ask
+from mtqscore.training.teachers.references import ReferenceTeacher, check_twins
+from mtqscore.training.teachers.teacher import check_run, open_teacher
 
 RELATIONS_FILE = "pseudo_labels.csv"
 HEADS = "heads."

@@ -23,7 +23,7 @@ from mtqscore.manifest import Row, write_table
 from mtqscore.model_store.registry import own_folder
 from mtqscore.spec import DECIMALS
 from mtqscore.training.dataset import check_recordings
-from mtqscore.training.teachers import Teacher
+from mtqscore.training.teachers.teacher import Teacher
 
 FORMAT = "mtqscore-pseudo-labels-1"
 

@@ -24,12 +24,12 @@ from mtqscore.config import DistillConfig, TrainConfig
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.augmentation import BatchPlan, Samples, plan_epoch
 from mtqscore.training.dataset import BATCHES_AHEAD, FULL_SCALE, Batch, Recordings, collate
+from mtqscore.training.distillation.panel import Panel
+from mtqscore.training.distillation.unlabelled import MADE_HERE, Draft, Stock, make_clip
 from mtqscore.training.distributed import Ranks, Shard
 from mtqscore.training.frame_labels import Curve
-from mtqscore.training.panel import Panel
 from mtqscore.training.resources import replacing
-from mtqscore.training.teachers import Clip, Judgement
-from mtqscore.training.unlabelled import MADE_HERE, Draft, Stock, make_clip
+from mtqscore.training.teachers.teacher import Clip, Judgement
 
 LEARNED, HELD_OUT, LABELLED = 0, 1, 2
 """What randomness is for: second number of every key. The first two are places in a list of stocks too."""

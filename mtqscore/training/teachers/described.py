@@ -18,7 +18,7 @@ from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.resolve import from_plain, read_settings
 from mtqscore.runtime import open_any
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
-from mtqscore.training.teachers import Along, Clip, ListeningTeacher, Window
+from mtqscore.training.teachers.teacher import Along, Clip, ListeningTeacher, Window
 
 LONGEST_S = 600.0
 _FLOAT = 1

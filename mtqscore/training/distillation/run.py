@@ -30,16 +30,16 @@ from mtqscore.spec import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.text import printable
 from mtqscore.training import checkpoint as store
 from mtqscore.training.dataset import Recordings, decode
+from mtqscore.training.distillation.lessons import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
+from mtqscore.training.distillation.panel import Panel, open_panel, restricted
+from mtqscore.training.distillation.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
 from mtqscore.training.distributed import Ranks, local_processes
-from mtqscore.training.lessons import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
 from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
-from mtqscore.training.panel import Panel, open_panel, restricted
 from mtqscore.training.precision import training_device
 from mtqscore.training.recipes import is_first, transfer
 from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import Material, carry_out_run, load_split, make_folder
-from mtqscore.training.teachers import Judgement
-from mtqscore.training.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
+from mtqscore.training.teachers.teacher import Judgement
 from mtqscore.training.validation import MEASURES
 
 VALIDATION_FOLDER = "validation"

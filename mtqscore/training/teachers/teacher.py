@@ -25,8 +25,8 @@ from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.checkpoint import BEST_FILE, load_network, read_checkpoint
 from mtqscore.training.dataset import FULL_SCALE, decode
 from mtqscore.training.frame_labels import Curve, on_grid
-from mtqscore.training.references import ReferenceTeacher
 from mtqscore.training.settings import REFERENCES
+from mtqscore.training.teachers.references import ReferenceTeacher
 from mtqscore.windows import Windower, level_weights, valid_frames
 
 BATCH_SAMPLES = 80 * SAMPLE_RATE_HZ
@@ -284,7 +284,7 @@ def open_teacher(
         with ReferenceTeacher(rows, base, references) as exact:
             yield exact
     elif choice.lower().endswith(".toml"):
-        from mtqscore.training.described import DescribedTeacher
+        from mtqscore.training.teachers.described import DescribedTeacher
 
         yield DescribedTeacher(Path(choice))
     elif choice.lower().endswith(".onnx") or not (is_path(choice) or os.path.exists(choice)):  # noqa: PTH110 - as there
