@@ -37,10 +37,10 @@ def _cgroup_limit(folder: Path) -> int | None:
     """Cores that a control group allows, rounded up; None without a limit."""
     try:
         if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()[:2]
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()[:2]
         else:
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
         if quota in ("max", "-1") or int(period) <= 0:
             return None
         return max(1, -(-int(quota) // int(period)))

@@ -309,7 +309,7 @@ def _memory_bytes() -> int:
         found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # no such group, or "max"
-            found.append(int(Path(limit).read_text(encoding="ascii")))
+            found.append(int(Path(limit).read_text(encoding="utf-8")))
     return min(found)
 
 

@@ -40,6 +40,15 @@ def test_assess_loads_nothing_of_training(tmp_path: Path, fake_model: str, rate_
     assert ("soxr" in loaded) is (rate_hz != 16_000)
 
 
+def test_a_plain_run_loads_only_what_it_uses(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", speechlike(1))
+    (tmp_path / "pyproject.toml").write_text("[project.scripts]\nmtqscore = 'mtqscore.cli:main'\n")
+    loaded = loaded_after("from mtqscore.cli import main; main()", "assess", "a.wav", folder=tmp_path)
+    assert "mtqscore.report.table" in loaded, "it must have shown a score"
+    idle = {"config", "network_config", "onnx_file", "gate", "compare", "results", "resume", "shards", "remote"}
+    assert not loaded & {"tomllib", "base64", "mtqscore.report.formats", *(f"mtqscore.{name}" for name in idle)}
+
+
 def test_import_loads_nothing_heavy() -> None:
     loaded = loaded_after("import mtqscore; from mtqscore import AssessConfig, Assessment, UsageError")
     assert not loaded & (HEAVY | {"numpy", "onnxruntime", "soundfile", "soxr", "typer", "rich"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -150,8 +151,6 @@ def cached_models(listed: Sequence[ModelEntry] = ()) -> list[ModelEntry]:
     Args:
         listed: models that are known already, and left out.
     """
-    import glob
-
     known = {entry.source for entry in listed}
     found = []
     # Not Path.glob, which raises where a folder may not be entered: what is there cannot be used anyway.
