@@ -92,6 +92,11 @@ def cut(share: float) -> Callable[[Samples], Samples]:
     return lambda samples: samples[: int(share * len(samples))]
 
 
+def at_speed(speed: float) -> Callable[[Samples], Samples]:
+    """Return another voice: pitch, formants and tempo times ``speed``."""
+    return lambda samples: np.asarray(soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ))
+
+
 def repeated(times: int) -> Callable[[Samples], Samples]:
     """Return a recording played several times."""
     return lambda samples: np.tile(samples, times)
@@ -120,6 +125,7 @@ CHANGES = (
     Change("3 s of silence before and after", 1.1, padded(3, 3)),
     *(Change(f"first {share:.0%} of the recording", 1.2, cut(share)) for share in (0.25, 0.5, 0.75)),
     *(Change(f"played {times} times", 0.6, repeated(times)) for times in (2, 4)),
+    *(Change(f"at {speed:g} of its speed, as another voice", 1.2, at_speed(speed)) for speed in (0.85, 1.15)),
 )
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mtqscore.compare import CompareConfig, compare_results
     from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
     from mtqscore.explain import explain_file
-    from mtqscore.gate import judge, parse_gate
+    from mtqscore.gate import judge
+    from mtqscore.gate_grammar import parse_gate
     from mtqscore.inputs import find_inputs
     from mtqscore.results import read_results
     from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
@@ -40,7 +41,7 @@ _HOMES = {
     "UsageError": "errors",
     "explain_file": "explain",
     "judge": "gate",
-    "parse_gate": "gate",
+    "parse_gate": "gate_grammar",
     "find_inputs": "inputs",
     "read_results": "results",
     "Assessment": "scores",

@@ -284,36 +284,11 @@ def _idle(gate: Gate) -> UsageError:
     return UsageError(f"{where}gate {gate.text!r}: its pattern {gate.paths!r} matches no recording; {hint}")
 
 
-def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:
-    """Read a gate; ``g>=3.2 in enhanced/**`` limits it to a pattern.
-
-    Args:
-        text: the gate as a user wrote it.
-        targets: names of the scores that the model gives.
-        level: whether it fails the run or only warns.
-        paths: pattern of the recordings it is limited to; None is all, or what the text says.
-
-    Raises:
-        UsageError: the text is no gate, its metric or statistic is unknown, its limit makes no sense, or it has two
-            patterns.
-
-    Example:
-        >>> parse_gate("mean(s)>=3.5 in street/**", ("s_mos", "n_mos", "g_mos")).paths
-        'street/**'
-    """
-    from mtqscore.gate_grammar import read_gate
-
-    try:
-        return read_gate(text, targets, level, paths)
-    except UsageError as error:
-        raise UsageError(f"gate {text!r}: {error}") from error
-
-
 def judge(gates: Sequence[Gate], rows: Iterable[Assessment]) -> GateReport:
     """Judge gates over rows that are at hand; see `GateJudge`.
 
     Example:
-        >>> from mtqscore import assess_file
+        >>> from mtqscore import assess_file, parse_gate
         >>> from mtqscore.conformance.known import CLIPS_FOLDER
         >>> rows = [assess_file(CLIPS_FOLDER / "clean-1.flac")]
         >>> judge([parse_gate("g>=1.1", ("s_mos", "n_mos", "g_mos"))], rows).passed

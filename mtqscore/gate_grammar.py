@@ -24,12 +24,30 @@ _PERCENTILE = re.compile(r"p(\d{1,3})(\.\d{1,6})?", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
-def read_gate(text: str, targets: Sequence[str], level: Level, paths: str | None) -> Gate:
-    """Read a gate; see `mtqscore.gate.parse_gate`, which names the gate in every error.
+def parse_gate(text: str, targets: Sequence[str], level: Level = Level.ERROR, paths: str | None = None) -> Gate:
+    """Read a gate; ``g>=3.2 in enhanced/**`` limits it to a pattern.
+
+    Args:
+        text: the gate as a user wrote it.
+        targets: names of the scores that the model gives.
+        level: whether it fails the run or only warns.
+        paths: pattern of the recordings it is limited to; None is all, or what the text says.
 
     Raises:
-        UsageError: as there.
+        UsageError: the text is no gate, its metric or statistic is unknown, its limit makes no sense, or it has two
+            patterns.
+
+    Example:
+        >>> parse_gate("mean(s)>=3.5 in street/**", ("s_mos", "n_mos", "g_mos")).paths
+        'street/**'
     """
+    try:
+        return _read(text, targets, level, paths)
+    except UsageError as error:
+        raise UsageError(f"gate {text!r}: {error}") from error
+
+
+def _read(text: str, targets: Sequence[str], level: Level, paths: str | None) -> Gate:
     demand, *found = re.split(r"\s+in(?:\s+|$)", text.strip(), maxsplit=1)
     for pattern in found:
         if paths is not None:

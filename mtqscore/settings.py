@@ -108,7 +108,7 @@ def parse_gates(entries: Sequence[GateEntry], targets: Sequence[str]) -> list[Ga
     """
     if not entries:
         return []
-    from mtqscore.gate import parse_gate
+    from mtqscore.gate_grammar import parse_gate
 
     gates = []
     for entry in entries:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.training.frame_labels import CURVE_HOP_SAMPLES
 from mtqscore.training.teachers.described import DescribedTeacher
-from mtqscore.training.teachers.teacher import open_teacher
+from mtqscore.training.teachers.opening import open_teacher
 
 WINDOW = 122_880
 """Of Distill-MOS: 7.68 s."""

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mtqscore.errors import UsageError
-from mtqscore.gate import WORST_SHOWN, Gate, GateJudge, Level, Verdict, check_patterns, judge, parse_gate
+from mtqscore.gate import WORST_SHOWN, Gate, GateJudge, Level, Verdict, check_patterns, judge
+from mtqscore.gate_grammar import parse_gate
 from mtqscore.report.csv import CsvWriter
 from mtqscore.report.gates import gate_lines, verdict_line
 from mtqscore.report.jsonl import JsonLinesWriter

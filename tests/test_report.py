@@ -15,7 +15,8 @@ from pyarrow.parquet import read_table as from_parquet
 
 from mtqscore.assess_config import AssessConfig
 from mtqscore.estimates import read_estimates
-from mtqscore.gate import GateReport, Level, judge, parse_gate
+from mtqscore.gate import GateReport, Level, judge
+from mtqscore.gate_grammar import parse_gate
 from mtqscore.manifest import Row as LabelledRow
 from mtqscore.report.csv import guarded, unguarded
 from mtqscore.report.formats import WRITERS

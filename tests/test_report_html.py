@@ -20,7 +20,8 @@ import soundfile
 
 from mtqscore.assess_config import AssessConfig
 from mtqscore.errors import UsageError
-from mtqscore.gate import Level, judge, parse_gate
+from mtqscore.gate import Level, judge
+from mtqscore.gate_grammar import parse_gate
 from mtqscore.report.html import HtmlOptions, HtmlWriter
 from mtqscore.report.html.choice import Choice, Chosen
 from mtqscore.report.html.curves import cut_excerpt, smooth, worst_second

@@ -24,9 +24,10 @@ from mtqscore.training.checkpoint import load_network, read_checkpoint, write_ch
 from mtqscore.training.dataset import decode
 from mtqscore.training.networks import build
 from mtqscore.training.teachers import pseudo_labels, references
+from mtqscore.training.teachers.opening import open_teacher
 from mtqscore.training.teachers.pseudo_labels import ask
 from mtqscore.training.teachers.references import ReferenceTeacher, check_twins, find_references
-from mtqscore.training.teachers.teacher import CheckpointTeacher, OnnxTeacher, open_teacher
+from mtqscore.training.teachers.teacher import CheckpointTeacher, OnnxTeacher
 from tests.fake_model import METADATA, write_fake_model
 from tests.training_kit import paused_tone, small_config, small_network, write_corpus
 

@@ -39,9 +39,9 @@ from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
 from mtqscore.training.ssl.weights import find_weights
+from mtqscore.training.teachers.opening import check_run, open_teacher
 from mtqscore.training.teachers.pseudo_labels import PseudoLabels, ask
 from mtqscore.training.teachers.references import ReferenceTeacher, check_twins
-from mtqscore.training.teachers.teacher import check_run, open_teacher
 
 RELATIONS_FILE = "pseudo_labels.csv"
 HEADS = "heads."

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from mtqscore.report.html.detail import Detail
+    from mtqscore.report.html.options import HtmlOptions
     from mtqscore.report.html.rows import GateFilter, RowColumns
-    from mtqscore.report.html.writer import HtmlOptions
     from mtqscore.report.writer import Summary
     from mtqscore.run import Run
 

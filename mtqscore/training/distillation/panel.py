@@ -20,7 +20,8 @@ from mtqscore.scores import Assessment
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS, Target
 from mtqscore.training.frame_labels import on_grid
 from mtqscore.training.settings import NO_TEACHER, REFERENCES, TABLE
-from mtqscore.training.teachers.teacher import Clip, Judgement, ListeningTeacher, open_teacher
+from mtqscore.training.teachers.opening import open_teacher
+from mtqscore.training.teachers.teacher import Clip, Judgement, ListeningTeacher
 
 SCORE_FILES = (".csv", ".jsonl", ".json", ".parquet")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,16 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from mtqscore.cores import usable_cores
-from mtqscore.errors import UsageError
 from mtqscore.manifest import Row
-from mtqscore.model_store import is_path, load_model
+from mtqscore.model_store import load_model
 from mtqscore.runtime import Scorer
 from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
-from mtqscore.training.checkpoint import BEST_FILE, load_network, read_checkpoint
+from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.dataset import FULL_SCALE, decode
 from mtqscore.training.frame_labels import Curve, on_grid
-from mtqscore.training.settings import REFERENCES
-from mtqscore.training.teachers.references import ReferenceTeacher
 from mtqscore.windows import Windower, level_weights, valid_frames
 
 BATCH_SAMPLES = 80 * SAMPLE_RATE_HZ
@@ -259,51 +254,6 @@ class OnnxTeacher(ListeningTeacher):
         hop = self.scorer.info.frame_hop_samples
         counts = [valid_frames(int(length), hop) for length in lengths]
         return scores, [Along(hop * np.arange(count), item[:count]) for item, count in zip(frames, counts, strict=True)]
-
-
-@contextmanager
-def open_teacher(
-    choice: str, rows: Sequence[Row], base: Path, device: torch.device, references: Path | None = None
-) -> Iterator[Teacher]:
-    """Open the teacher that a user names, and let go of what it holds in the end.
-
-    Args:
-        choice: ``references``, a run folder, a checkpoint, an ONNX file, a TOML file that describes any other ONNX
-            file, or a model by name.
-        rows: the recordings that it will be asked about.
-        base: folder that the table's column ``clean`` is relative to.
-        device: where networks compute.
-        references: folder of clean references; None for those of the table.
-
-    Raises:
-        UsageError: it is nothing of these.
-        InputError: a checkpoint is damaged.
-        FaultyTableError: references are missing or do not fit.
-    """
-    if choice == REFERENCES:
-        with ReferenceTeacher(rows, base, references) as exact:
-            yield exact
-    elif choice.lower().endswith(".toml"):
-        from mtqscore.training.teachers.described import DescribedTeacher
-
-        yield DescribedTeacher(Path(choice))
-    elif choice.lower().endswith(".onnx") or not (is_path(choice) or os.path.exists(choice)):  # noqa: PTH110 - as there
-        yield OnnxTeacher(choice)
-    else:
-        yield CheckpointTeacher(check_run(choice), device)
-
-
-def check_run(choice: str) -> Path:
-    """Return the path of a checkpoint or run folder, as far as it looks like one.
-
-    Raises:
-        UsageError: it does not.
-    """
-    path = Path(choice)
-    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112 - as above
-        raise UsageError(f"--teacher {choice}: no run folder, since it has no {BEST_FILE}; clean recordings go with "
-                         "--references")  # fmt: skip
-    return path
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
