@@ -66,7 +66,8 @@ def arms_of(name: str, out: Path) -> list[Arm]:
         best = {target: tables.best_value(STUDIES[study][1], setting, target, out) for target in (*MOS, *PSEUDO)}
         shown = ", ".join(f"{target[0].upper()} {value:g}" for target, value in best.items() if target in MOS)
         key = hashlib.sha256(json.dumps(best).encode()).hexdigest()[:6]
-        arms.append(Arm(f"best-{setting}-{key}", f"best {setting} a metric ({shown})", settings={setting: best}))
+        sign = {"delta": "δ", "alpha": "α"}[setting]
+        arms.append(Arm(f"best-{setting}-{key}", f"best {sign} of each score ({shown})", settings={setting: best}))
     return arms
 
 
