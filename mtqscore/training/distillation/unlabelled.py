@@ -318,7 +318,7 @@ def make_clip(draft: Draft, stock: Stock, config: DistillConfig) -> Samples:
 
 def _degraded(clean: Signal, draft: Draft, stock: Stock, rng: np.random.Generator, config: DistillConfig) -> Signal:
     if rng.random() < config.voice_share:
-        clean = vary(clean, SAMPLE_RATE_HZ, rng)
+        clean = _fitted(vary(clean, SAMPLE_RATE_HZ, rng), draft.samples)  # so that noise fills the whole clip
     level = active_level_db(clean, SAMPLE_RATE_HZ)
     speech = np.pad(clean * 10 ** ((SPEECH_DB - level) / 20), draft.pauses)
     scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers=config.enhancers, hold_out=config.hold_out)
