@@ -24,7 +24,7 @@ from mtqscore.ray_worker import Job, Ledger, Rescuer, Worker, try_worker
 from mtqscore.scores import Assessment, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from mtqscore.runtime import Scorer
 
@@ -39,6 +39,9 @@ LOSSES = 2
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster of our own; names and rows are all that passes through it."""
+
+PATIENCE_S = 10.0
+"""How long the thread that feeds the workers may take to end."""
 
 REACH_S = 10.0
 """How long an address may take to answer."""
@@ -105,6 +108,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         self._ray = _import_ray()
         self._is_guest = self._ray.is_initialized()
         self._on_termination = signal.getsignal(signal.SIGTERM)
+        self._results: Generator[dict[str, Any], None, None] = (_ for _ in ())
         try:
             self._started = not self._is_guest and _connect(self._ray, address, self._threads)
             # Ray's own handler aborts in the middle of a call; what Ctrl-C raises is taken well everywhere.
@@ -124,10 +128,18 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         on_interrupt = signal.getsignal(signal.SIGINT)
         _handle(signal.SIGINT, signal.SIG_IGN)
         _handle(signal.SIGTERM, signal.SIG_IGN)
+        self._end_iteration()
         if not self._is_guest:
             self._ray.shutdown()
         _handle(signal.SIGTERM, self._on_termination)
         _handle(signal.SIGINT, on_interrupt)
+
+    def _end_iteration(self) -> None:
+        """End the thread that feeds the workers: if it asks Ray once Ray has shut down, Ray ends the process with 1."""
+        self._results.close()
+        for thread in threading.enumerate():
+            if type(thread).__module__.startswith("ray.data."):
+                thread.join(PATIENCE_S)
 
     @property
     def model(self) -> str:
@@ -185,13 +197,20 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             return
         done = 0
         try:
-            for record in self._dataset(inputs).iter_rows():
+            self._results = self._iterate(self._dataset(inputs))
+            for record in self._results:
                 yield from self._one_by_one(inputs[done : record["position"]])
                 yield pickle.loads(record["rows"])
                 done = record["position"] + 1
             yield from self._one_by_one(inputs[done:])
         except Exception as error:  # Ray's, which have no base in common
             raise _problem(error) from error
+
+    def _iterate(self, dataset: Any) -> Generator[dict[str, Any], None, None]:
+        """What `Dataset.iter_rows` yields, without its threads, which do not end when the iteration is left."""
+        for bundle in dataset.iter_internal_ref_bundles():
+            for block in bundle.block_refs:
+                yield from self._ray.get(block).to_pylist()
 
     def _dataset(self, inputs: list[Input]) -> Any:
         """The run as Ray Data has it: blocks of one task each, through a pool of workers, in their order."""

@@ -44,11 +44,13 @@ def SoundFile(handle, *arguments, **options):
     open(os.path.join(here, "pids", str(os.getpid())), "w").close()
     if "poison" in os.readlink(f"/proc/self/fd/{handle}"):
         os.kill(os.getpid(), signal.SIGKILL)
+    while "hold" in os.readlink(f"/proc/self/fd/{handle}"):
+        time.sleep(1)
     time.sleep(0.03)
     return open_sound(handle, *arguments, **options)
 module.SoundFile = SoundFile
 """
-"""The library as it is, but slow, and with a decoder that ends the process over one recording."""
+"""The library as it is, but slow, with a decoder that ends the process over one recording, and never ends another."""
 
 UGLY = ["new\nline.wav", "q\"uo'te.wav", "-dash.wav", "\udcff.wav", "é日.wav"]
 ROW_COUNT = 60
@@ -171,6 +173,8 @@ def test_workers_are_lost_and_the_rows_are_those_of_one_process(
 @needs_ray
 def test_ctrl_c_ends_the_cluster_and_another_engine_goes_on(run: Run, folder: Path, fake_model: str) -> None:
     run("assess", "rec", "--jsonl", "whole.jsonl")
+    last = folder / "rec" / "zz hold.wav"
+    last.write_bytes((folder / "rec" / "020.wav").read_bytes())
     process = start(folder, fake_model, "--jsonl", "o.jsonl", "--fail-under", "g>=1", "-q")
     journal = folder / "o.jsonl"
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
@@ -182,6 +186,7 @@ def test_ctrl_c_ends_the_cluster_and_another_engine_goes_on(run: Run, folder: Pa
     wait_for(lambda: not any(map(lives, family)), 20)
     assert not list(folder.glob("*.partial"))
 
+    last.unlink()
     kept = journal.read_bytes()
     assert (folder / "whole.jsonl").read_bytes().startswith(kept)
     done = run("assess", "rec", "--jsonl", "o.jsonl", "--resume")
