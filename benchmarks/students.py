@@ -6,8 +6,8 @@
 A teacher learns from the labels of the corpus; so does a student of every size. Another student of every size hears
 the same recordings and learns what the teacher says of them, as a whole and along time, instead of the labels
 (`distilled`), or the mean of both (`labels and teacher`). A network that learned from labels is pruned to the same
-numbers of parameters and learns again, from labels or from the teacher. All train for the same number of epochs;
-students.toml has the settings.
+numbers of parameters and learns again, from labels or from the teacher. Students of all ways and sizes train for the
+same number of epochs, pruned ones for some more; students.toml has the settings.
 
 Every run is ``mtqscore train``, ``prune`` or ``distill`` with a settings file that stays in its folder. What is
 finished is not run again, and what was interrupted goes on. The command may run several times at once: each takes the
@@ -129,12 +129,16 @@ def plan(study: Study) -> Iterator[Callable[[bool], None]]:
     yield lambda patient: carry_out(teacher, labelled, settings, patient)
     for size in dict.fromkeys([origin, *sizes]):
         yield of_labels(size)
-    for arm in (Arm.DISTILLED, Arm.BOTH):
-        for size in sizes:
-            yield distilled(size, arm)
-    for arm in (Arm.PRUNED, Arm.PRUNED_DISTILLED):
-        for size in study.settings["pruned_to"]:
+    # What costs most comes last in each kind, so that a study that is cut short compares something.
+    cheap_first = sorted(sizes, key=lambda size: size == origin)
+    for size in cheap_first[:-1]:
+        yield distilled(size, Arm.DISTILLED)
+    for size in study.settings["pruned_to"]:
+        for arm in (Arm.PRUNED, Arm.PRUNED_DISTILLED):
             yield pruned(size, arm)
+    yield distilled(cheap_first[-1], Arm.DISTILLED)
+    for size in cheap_first:
+        yield distilled(size, Arm.BOTH)
 
 
 def ask_teacher(study: Study) -> None:

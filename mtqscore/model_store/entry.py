@@ -33,6 +33,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}\.onnx")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_WANTED = {
+    NAME: "up to 64 letters, digits, - _ and ., a letter or digit first",
+    VERSION: "one to four numbers with dots between them, as 2 or 1.0.3",
+    _FILE: "letters, digits, - _ and ., a letter or digit first, and .onnx at the end",
+    _SHA256: "64 digits 0 to 9 and a to f",
+    REPOSITORY: "owner/name",
+    REVISION: "40 digits 0 to 9 and a to f",
+}
+"""What a text must be; tools, shells and stores take these names as they are."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,7 @@ def _text(fields: Mapping[str, Any], key: str, pattern: re.Pattern[str] | None =
     if not isinstance(value, str) or not value or len(value) > _LONGEST_TEXT or not value.isprintable():
         raise ValueError(f"{key} is missing or no plain text")
     if pattern is not None and not pattern.fullmatch(value):
-        raise ValueError(f"{key} {value!r} is not allowed")
+        raise ValueError(f"{key} {value!r} must be {_WANTED[pattern]}")
     return value
 
 
