@@ -180,25 +180,40 @@ def _ends(runs: Runs, raw: dict[str, Estimates]) -> list[str]:
 
 def _draw(runs: Runs, costs: dict[str, Cost], found: dict[str, Estimates], shown: Sequence[str], picture: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure, panels = plt.subplots(len(shown), 2, figsize=(9, 3.2 * len(shown)), layout="constrained", squeeze=False)
+    heights = {
+        title: {str(run): float(np.mean(_measures(found[str(run)][title], "lcc"))) for *_, run in runs}
+        for title in shown
+    }
+    # One scale for all sets, so that what is small beside the other does not look large.
+    extent = 1.15 * max(max(of.values()) - min(of.values()) for of in heights.values())
     for line, title in zip(panels, shown, strict=True):
+        middle = (max(heights[title].values()) + min(heights[title].values())) / 2
         for panel, axis in zip(line, ("parameters", "× real time, one thread"), strict=True):
             for arm in Arm:
                 points = []
-                for _, own, run in runs:
+                for size, own, run in runs:
                     if own is arm:
                         cost = costs[str(run)]
                         place = cost.parameters if axis == "parameters" else 1e3 / cost.cpu_ms
-                        points.append((place, float(np.mean(_measures(found[str(run)][title], "lcc")))))
+                        points.append((place, heights[title][str(run)]))
+                        if arm in (TEACHER, LABELS):
+                            panel.annotate(size, points[-1], (5, -11), textcoords="offset points", fontsize=8)
                 if points:
-                    places, heights = zip(*sorted(points), strict=True)
-                    panel.plot(places, heights, "o-", color=COLOURS[arm], label=MEANING[arm], markersize=5)
+                    places, values = zip(*sorted(points), strict=True)
+                    panel.plot(places, values, "o-", color=COLOURS[arm], label=MEANING[arm], markersize=5)
             panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.margins(x=0.12)
+            panel.set_ylim(middle - extent / 2, middle + extent / 2)
             panel.set_xlabel(axis)
             panel.set_ylabel(f"mean LCC of S, N, G, {title}")
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, fontsize=8)
-    figure.savefig(picture, dpi=150)
+    figure.savefig(picture, dpi=110)
     plt.close(figure)
