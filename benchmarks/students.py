@@ -129,15 +129,15 @@ def plan(study: Study) -> Iterator[Callable[[bool], None]]:
     yield lambda patient: carry_out(teacher, labelled, settings, patient)
     for size in dict.fromkeys([origin, *sizes]):
         yield of_labels(size)
-    # What costs most comes last in each kind, so that a study that is cut short compares something.
-    cheap_first = sorted(sizes, key=lambda size: size == origin)
-    for size in cheap_first[:-1]:
+    # What costs most comes late, so that a study that is cut short compares something.
+    *cheap, dear = sizes
+    for size in cheap:
         yield distilled(size, Arm.DISTILLED)
     for size in study.settings["pruned_to"]:
         for arm in (Arm.PRUNED, Arm.PRUNED_DISTILLED):
             yield pruned(size, arm)
-    yield distilled(cheap_first[-1], Arm.DISTILLED)
-    for size in cheap_first:
+    yield distilled(dear, Arm.DISTILLED)
+    for size in sizes:
         yield distilled(size, Arm.BOTH)
 
 
