@@ -136,6 +136,23 @@ def test_other_settings_do_not_mix_into_a_corpus(sources: tuple[Path, Path], cor
     assert done.stderr.count("\n") == 1
 
 
+def test_a_corpus_can_grow_and_equals_one_made_at_once(
+    sources: tuple[Path, Path], corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "grown"
+    for clips in (CLIPS // 2, CLIPS):
+        done = simulate(sources, out, "--workers", "1", "--clips", str(clips))
+        assert done.returncode == 0, done.stderr
+        assert len(read_manifest(out)) == clips
+    assert content(out) == content(corpus)
+    assert json.loads((out / "simulation.json").read_text())["clips"] == CLIPS
+
+    done = simulate(sources, out, "--clips", str(CLIPS - 1))
+    assert done.returncode == 2
+    assert f"holds a corpus of {CLIPS} clips; ask for as many or more" in done.stderr
+    assert content(out) == content(corpus)
+
+
 def names_by_clip(folder: Path) -> dict[str, tuple[str, set[str]]]:
     """Split, and names of the steps and of their codecs, by the name of the clip."""
     found = {}

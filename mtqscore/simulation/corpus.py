@@ -105,7 +105,7 @@ def simulate_corpus(
     workers: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
-    """Build the corpus, or finish one that was interrupted.
+    """Build the corpus, finish one that was interrupted, or add to one.
 
     Args:
         speech: folder or table of clean speech.
@@ -119,7 +119,8 @@ def simulate_corpus(
         The manifest.
 
     Raises:
-        UsageError: the folder holds another corpus, a source does not exist, or nothing has a name of ``hold_out``.
+        UsageError: the folder holds another corpus or a larger one, a source does not exist, or nothing has a name of
+            ``hold_out``.
         InputError: a source cannot be used.
         EnvironmentProblemError: nothing can be written, or an external enhancer fails.
     """
@@ -158,14 +159,19 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
     described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
     described["enhancers"], described["hold_out"] = list(job.config.enhancers), sorted({*job.config.hold_out})
     note = job.folder / "simulation.json"
-    if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
-        changed = sorted(key for key in described if (BEFORE | found).get(key) != described[key])
+    found = BEFORE | json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    if found:
+        changed = sorted(key for key in described if key != "clips" and found.get(key) != described[key])
         if changed:
             raise UsageError(
                 f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
             )
-    else:
+        # No clip depends on how many there are, so a corpus may grow.
+        if job.config.clips < found["clips"]:
+            raise UsageError(
+                f"{job.folder}: holds a corpus of {found['clips']} clips; ask for as many or more, or for another --out"
+            )
+    if found.get("clips") != job.config.clips:
         partial_note = note.with_suffix(".partial")
         partial_note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         partial_note.replace(note)
