@@ -331,7 +331,7 @@ def test_every_recording_that_a_teacher_cannot_hear_is_named(own_rows, checkpoin
 
 
 @pytest.mark.usefixtures("few_at_once")
-@pytest.mark.parametrize("tail", ["", "[[1.0, 0.", "[[1.0]]\n", '{"a": 1}\n'])
+@pytest.mark.parametrize("tail", ["", '{"a": [1.0, 0.', "[[1.0]]\n", '{"a": 1}\n', '{"a": [1.0]}\n'])
 def test_an_interrupted_teacher_goes_on(own_rows, tail):
     with pytest.raises(KeyboardInterrupt):
         asked_of(own_rows, Countdown(breaks_at=6))
@@ -380,25 +380,48 @@ def change_the_targets(rows):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "anew"),
     [
-        change_a_recording,
-        touch_a_recording,
-        edit_the_table,
-        lose_the_note,
-        change_the_teacher,
-        change_the_targets,
-        lambda rows: (rows[::-1], Countdown()),
-        lambda rows: (rows[:-1], Countdown()),
+        (change_a_recording, ["2.flac"]),
+        (touch_a_recording, ["2.flac"]),
+        (edit_the_table, None),
+        (lose_the_note, None),
+        (change_the_teacher, None),
+        (change_the_targets, None),
+        (lambda rows: (rows[::-1], Countdown()), []),
+        (lambda rows: (rows[:-1], Countdown()), []),
     ],
 )
-def test_what_was_kept_of_something_else_is_not_used(own_rows, change):
+def test_only_what_was_said_of_the_very_same_is_used_again(own_rows, change, anew):
     asked_of(own_rows)
     rows, teacher = change(own_rows)
     labels, asked = asked_of(rows, teacher)
-    assert len(asked) == len(rows)
+    assert asked == ([row.path.name for row in rows] if anew is None else anew)
     np.testing.assert_allclose(labels.values, Countdown().estimate(rows), atol=5.1e-5)
     assert asked_of(rows, teacher)[0].kept
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_teacher_is_asked_about_what_is_new_in_a_corpus_that_grows(own_rows):
+    asked_of(own_rows[:4])
+    with pytest.raises(KeyboardInterrupt):
+        asked_of(own_rows, Countdown(breaks_at=3))
+    labels, asked = asked_of(own_rows)
+    assert asked == ["7.flac"]
+    np.testing.assert_allclose(labels.values, Countdown().estimate(own_rows), atol=5.1e-5)
+
+
+def test_what_is_said_of_recordings_of_another_table_stays_while_they_are_there(own_rows):
+    asked_of(own_rows[:5])
+    assert asked_of(own_rows[3:])[1] == ["5.flac", "6.flac", "7.flac"]
+    assert asked_of(own_rows)[1] == []
+    own_rows[0].path.unlink()
+    change_a_recording(own_rows)
+    labels, asked = asked_of(own_rows[2:])
+    assert asked == ["2.flac"]
+    with labels.table.open(newline="") as stream:
+        names = [record["path"] for record in csv.DictReader(stream)]
+    assert sorted(names) == [f"{number}.flac" for number in range(1, 8)]
 
 
 @pytest.mark.usefixtures("few_at_once")

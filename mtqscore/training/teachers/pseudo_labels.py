@@ -8,7 +8,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from mtqscore.spec import DECIMALS
 from mtqscore.training.dataset import check_recordings
 from mtqscore.training.teachers.teacher import Teacher
 
-FORMAT = "mtqscore-pseudo-labels-1"
+FORMAT = "mtqscore-pseudo-labels-2"
 
 ROWS_AT_ONCE = 32
 """Recordings that a teacher gets at once; so many are lost at most when it is interrupted."""
@@ -35,6 +35,12 @@ LONGEST_WAIT_S = 24 * 3600.0
 
 Advance = Callable[[int, int], None]
 """Takes how many of how many are done."""
+
+Values = list[float | None]
+"""What a teacher says of one recording, by target; None where it has nothing to say."""
+
+Record = dict[str, str]
+"""A line of the CSV."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,8 @@ class PseudoLabels:
 def ask(teacher: Teacher, rows: Sequence[Row], base: Path, advance: Advance, *, wait: bool = False) -> PseudoLabels:
     """Ask a teacher about every recording, or take what it said of the same recordings before.
 
-    An interrupted call goes on where it stopped. What was kept is used only if teacher, recordings (names, sizes and
-    times) and targets are the same.
+    An interrupted call goes on where it stopped. What was kept is used if teacher and targets are the same, for every
+    recording whose name, size and time are; only the others are asked about.
 
     Args:
         teacher: gives the estimates.
@@ -104,9 +110,9 @@ def ask(teacher: Teacher, rows: Sequence[Row], base: Path, advance: Advance, *, 
     deadline_s = time.monotonic() + LONGEST_WAIT_S
     while True:
         for folder in store.folders:
-            values = store.read(folder)
-            if values is not None:
-                return store.result(values, folder, kept=True)
+            labels = store.read(folder)
+            if labels is not None:
+                return labels
         if not wait:
             break
         if time.monotonic() > deadline_s:
@@ -116,14 +122,17 @@ def ask(teacher: Teacher, rows: Sequence[Row], base: Path, advance: Advance, *, 
 
 
 class _Store:
-    """The files of one teacher and one set of recordings.
+    """The files of one teacher and one folder of recordings.
 
-    ``pseudo_labels-<teacher>.csv`` holds the values, the ``.json`` beside it what they are of and the CSV's checksum.
-    While the teacher is asked, ``.partial.jsonl`` holds what it has said: its first line is what it is of.
+    ``pseudo_labels-<teacher>.csv`` holds the values, the ``.json`` beside it what they are of, recording by recording,
+    and the CSV's checksum. While the teacher is asked, ``.partial.jsonl`` holds what it has said: its first line is
+    what it is of.
     """
 
     def __init__(self, teacher: Teacher, rows: Sequence[Row], base: Path) -> None:
-        self.teacher, self.rows, self.base = teacher, rows, base
+        self.teacher, self.base = teacher, base
+        self.rows = {self._mark(row): row for row in rows}
+        self.marks = [self._mark(row) for row in rows]
         self.name = f"pseudo_labels-{teacher.fingerprint[:12]}"
         own = hashlib.sha256(str(base.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
         self.folders = (base, own_folder() / "pseudo-labels" / own)
@@ -131,103 +140,127 @@ class _Store:
             "format": FORMAT,
             "teacher": teacher.name,
             "teacher_sha256": teacher.fingerprint,
-            "data_sha256": self._fingerprint(),
             "targets": list(teacher.targets),
-            "recordings": len(rows),
         }
 
-    def result(self, values: NDArray[np.float32], folder: Path, *, kept: bool) -> PseudoLabels:
-        teacher = self.teacher
-        table = folder / f"{self.name}.csv"
-        return PseudoLabels(teacher.name, teacher.fingerprint, teacher.targets, values, table, kept)
-
-    def read(self, folder: Path) -> NDArray[np.float32] | None:
-        """Values that are kept in a folder; None if there are none, or of something else, or not whole."""
-        try:
-            note = json.loads((folder / f"{self.name}.json").read_text(encoding="utf-8"))
-            content = (folder / f"{self.name}.csv").read_bytes()
-        except (OSError, ValueError):
+    def read(self, folder: Path) -> PseudoLabels | None:
+        """What is kept in a folder; None where a recording is missing."""
+        records = self._kept(folder)
+        if not records.keys() >= self.rows.keys():
             return None
-        if not self._same(note) or note.get("table_sha256") != hashlib.sha256(content).hexdigest():
-            return None
-        records = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
-        cells = [[float(record[name] or "nan") for name in self.teacher.targets] for record in records]
-        return np.array(cells, dtype=np.float32)
+        return self._result(folder, {mark: self._values(records[mark]) for mark in self.rows}, kept=True)
 
     def make(self, advance: Advance) -> PseudoLabels:
         """Ask for what is not yet known, write it down as it comes, and put it into its place when all is there."""
-        folder, log, values = self._open()
-        table = folder / f"{self.name}.csv"
+        folder, log, said, records = self._open()
+        missing = [mark for mark in self.rows if mark not in said]
         try:
             with log.open("a", encoding="utf-8") as stream:
-                for start in range(len(values), len(self.rows), ROWS_AT_ONCE):
-                    advance(start, len(self.rows))
-                    said = self.teacher.estimate(self.rows[start : start + ROWS_AT_ONCE])
-                    rounded = [[None if np.isnan(x) else round(float(x), DECIMALS) for x in line] for line in said]
-                    stream.write(json.dumps(rounded) + "\n")
+                for start in range(0, len(missing), ROWS_AT_ONCE):
+                    advance(len(said), len(self.rows))
+                    marks = missing[start : start + ROWS_AT_ONCE]
+                    estimates = self.teacher.estimate([self.rows[mark] for mark in marks])
+                    rounded = [[None if np.isnan(x) else round(float(x), DECIMALS) for x in line] for line in estimates]
+                    new = dict(zip(marks, rounded, strict=True))
+                    stream.write(json.dumps(new) + "\n")
                     stream.flush()
-                    values += rounded
-            self._keep(table, values)
+                    said |= new
+            self._keep(folder, said, records)
             log.unlink(missing_ok=True)
         except InputError:
-            check_recordings(self.rows, usable_cores())  # names all that cannot be decoded, not the first alone
+            check_recordings([*self.rows.values()], usable_cores())  # names all that cannot be decoded
             raise
         except OSError as error:
+            table = self._table(folder)
             raise EnvironmentProblemError(
                 f"{table}: cannot keep the pseudo-labels: {error.strerror or error}"
             ) from error
-        numbers = np.array(values, dtype=np.float64).astype(np.float32)
-        return self.result(numbers.reshape(-1, len(self.teacher.targets)), folder, kept=False)
+        return self._result(folder, said, kept=False)
 
-    def _open(self) -> tuple[Path, Path, list[list[float | None]]]:
-        """Begin or go on with the log in the first folder that takes it; give folder, log and what it holds."""
+    def _table(self, folder: Path) -> Path:
+        return folder / f"{self.name}.csv"
+
+    def _result(self, folder: Path, said: Mapping[str, Values], *, kept: bool) -> PseudoLabels:
+        teacher = self.teacher
+        numbers = np.array([said[mark] for mark in self.marks], dtype=np.float64).astype(np.float32)
+        values = numbers.reshape(-1, len(teacher.targets))
+        return PseudoLabels(teacher.name, teacher.fingerprint, teacher.targets, values, self._table(folder), kept)
+
+    def _kept(self, folder: Path) -> dict[str, Record]:
+        """Lines of the CSV of a folder by mark; none if there is none, or one of something else, or not whole."""
+        table = self._table(folder)
+        try:
+            note = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
+            content = table.read_bytes()
+        except (OSError, ValueError):
+            return {}
+        if not self._same(note) or note.get("table_sha256") != hashlib.sha256(content).hexdigest():
+            return {}
+        records = csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""))
+        return dict(zip(note["recordings"], records, strict=True))
+
+    def _values(self, record: Record) -> Values:
+        return [float(record[name]) if record[name] else None for name in self.teacher.targets]
+
+    def _open(self) -> tuple[Path, Path, dict[str, Values], dict[str, Record]]:
+        """Begin or go on with the log in the first folder that takes it.
+
+        Returns:
+            Folder, log, what is known of these recordings, and the lines of the CSV that was kept before.
+        """
         problem = ""
         for folder in self.folders:
             path = folder / f"{self.name}.partial.jsonl"
-            values = self._logged(path)
+            records, logged = self._kept(folder), self._logged(path)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 # What is whole is written anew, so that nothing follows half a line.
-                lines = [json.dumps(self.identity)]
-                for start in range(0, len(values), ROWS_AT_ONCE):
-                    lines.append(json.dumps(values[start : start + ROWS_AT_ONCE]))
                 new = path.with_name(path.name + ".new")
-                new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                new.write_text(f"{json.dumps(self.identity)}\n{json.dumps(logged)}\n", encoding="utf-8")
                 new.replace(path)
             except OSError as error:
                 problem = problem or f"{path}: {error.strerror or error}"
                 continue
-            return folder, path, values
+            known = {mark: self._values(record) for mark, record in records.items()} | logged
+            return folder, path, {mark: known[mark] for mark in self.rows if mark in known}, records
         raise EnvironmentProblemError(f"the pseudo-labels can be kept nowhere ({problem}); set MTQSCORE_HOME")
 
-    def _logged(self, path: Path) -> list[list[float | None]]:
-        values: list[list[float | None]] = []
+    def _logged(self, path: Path) -> dict[str, Values]:
+        said: dict[str, Values] = {}
         with suppress(OSError, ValueError):  # no log, or a line that an interrupted call left half written
             first, *lines = path.read_text(encoding="utf-8").splitlines()
             if self._same(json.loads(first)):
                 for line in lines:
-                    values += self._checked(json.loads(line))
-        return values
-
-    def _checked(self, said: list[list[float | None]]) -> list[list[float | None]]:
-        """Values of some recordings as they were written; anything else was not written here."""
-        count = len(self.teacher.targets)
-        fits = isinstance(said, list) and all(isinstance(line, list) and len(line) == count for line in said)
-        if not fits or not all(value is None or isinstance(value, float) for line in said for value in line):
-            raise ValueError("no estimates")
+                    said |= self._checked(json.loads(line))
         return said
 
-    def _keep(self, table: Path, values: Sequence[Sequence[float | None]]) -> None:
-        names = self.teacher.targets
-        records = [
-            {"path": os.path.relpath(row.path, self.base), "split": row.split}
-            | {name: "" if value is None else f"{value:.{DECIMALS}f}" for name, value in zip(names, line, strict=True)}
-            for row, line in zip(self.rows, values, strict=True)
-        ]
-        write_table(table, ["path", "split", *names], records)
-        note: dict[str, Any] = {**self.identity, "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest()}
+    def _checked(self, said: object) -> dict[str, Values]:
+        """Values of some recordings as they were written; anything else was not written here."""
+        if not isinstance(said, dict):
+            raise ValueError("no estimates")
+        for line in said.values():
+            if not isinstance(line, list) or len(line) != len(self.teacher.targets):
+                raise ValueError("no estimates")
+            if not all(value is None or isinstance(value, float) for value in line):
+                raise ValueError("no estimates")
+        return said
+
+    def _keep(self, folder: Path, said: Mapping[str, Values], before: Mapping[str, Record]) -> None:
+        """Write the CSV and its note; what was kept of recordings that this run does not hear stays, below."""
+        names, table = self.teacher.targets, self._table(folder)
+        records: dict[str, Record] = {}
+        for mark, row in self.rows.items():
+            cells = ["" if value is None else f"{value:.{DECIMALS}f}" for value in said[mark]]
+            place = {"path": os.path.relpath(row.path, self.base), "split": row.split}
+            records[mark] = place | dict(zip(names, cells, strict=True))
+        heard = {record["path"] for record in records.values()}
+        others = {mark: record for mark, record in before.items() if record["path"] not in heard}
+        records |= {mark: record for mark, record in others.items() if (self.base / record["path"]).exists()}
+        write_table(table, ["path", "split", *names], records.values())
+        checksum = hashlib.sha256(table.read_bytes()).hexdigest()
+        note: dict[str, Any] = {**self.identity, "table_sha256": checksum, "recordings": [*records]}
         partial = table.with_suffix(".json.partial")
-        partial.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         partial.replace(table.with_suffix(".json"))
 
     def _same(self, note: object) -> bool:
@@ -235,10 +268,8 @@ class _Store:
             note.get(key) == value for key, value in self.identity.items() if key != "teacher"
         )
 
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for row in self.rows:
-            found = row.path.stat()
-            mark = (os.path.relpath(row.path, self.base), found.st_size, found.st_mtime_ns)
-            digest.update(repr(mark).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+    def _mark(self, row: Row) -> str:
+        """Digest of the name, size and time of a recording."""
+        found = row.path.stat()
+        mark = repr((os.path.relpath(row.path, self.base), found.st_size, found.st_mtime_ns))
+        return hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:16]
