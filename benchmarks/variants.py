@@ -33,8 +33,9 @@ from processes import EXAMPLES, bundled_speech, rolled
 from variant_graphs import VARIANTS, Feeds
 
 from mtqscore import stats
-from mtqscore.audio import Resampler, open_recording
+from mtqscore.audio import Resampler
 from mtqscore.conformance.known import clip_paths
+from mtqscore.decode import open_recording
 from mtqscore.errors import InputError, MtqscoreError, UsageError
 from mtqscore.manifest import Row, read_manifest
 from mtqscore.model_store import ModelFile, ModelInfo, load_model

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mtqscore.explain import explain_file
     from mtqscore.gate import judge
     from mtqscore.gate_grammar import parse_gate
-    from mtqscore.inputs import find_inputs
     from mtqscore.results import read_results
     from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
+    from mtqscore.search import find_inputs
     from mtqscore.testing import assert_quality
 
 __version__ = "0.1.0"
@@ -42,13 +42,13 @@ _HOMES = {
     "explain_file": "explain",
     "judge": "gate",
     "parse_gate": "gate_grammar",
-    "find_inputs": "inputs",
     "read_results": "results",
     "Assessment": "scores",
     "Flag": "scores",
     "FrameScores": "scores",
     "Scores": "scores",
     "Status": "scores",
+    "find_inputs": "search",
     "assert_quality": "testing",
 }
 

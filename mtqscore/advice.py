@@ -13,7 +13,7 @@ from mtqscore.text import moment, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mtqscore.explain import Explanation
+    from mtqscore.explanation import Explanation
     from mtqscore.signal_facts import SignalFacts
 
 BANDS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtqscore.assess_config import AssessConfig
-from mtqscore.audio import ArraySource, UnscorableError
+from mtqscore.audio import ArraySource
 from mtqscore.batches import Batches
 from mtqscore.cores import usable_cores
 from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
@@ -18,7 +18,7 @@ from mtqscore.errors import UsageError
 from mtqscore.inputs import Input
 from mtqscore.model_store import load_model
 from mtqscore.runtime import Scorer
-from mtqscore.scores import Assessment, FrameScores, Scores, Status
+from mtqscore.scores import Assessment, FrameScores, Scores, Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
 from mtqscore.windows import join_frames, level_weights, pool_scores
 

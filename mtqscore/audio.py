@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from mtqscore.errors import InputError
-from mtqscore.inputs import is_remote
 from mtqscore.libraries import load_library
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -43,20 +41,6 @@ _BREAK_SIGNS = (
     "does not match value from 'ds64'",
     "lacks an end-of-stream bit",
 )
-
-
-class UnscorableError(InputError):
-    """A recording has no score.
-
-    Args:
-        status: the kind of fault.
-        reason: the fault in words, without the path.
-    """
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
 
 
 class Source(Protocol):
@@ -202,20 +186,6 @@ class FileSource:
                 yield block
         except (soundfile.SoundFileError, UnscorableError):
             return
-
-
-def open_recording(path: str) -> FileSource:
-    """Open a file of this machine, or one with a scheme such as ``s3://``.
-
-    Raises:
-        UnscorableError: it cannot be opened as audio.
-        EnvironmentProblemError: a store does not answer, or its library is missing.
-    """
-    if is_remote(path):
-        from mtqscore.fetch import RemoteSource
-
-        return RemoteSource(path)
-    return FileSource(path)
 
 
 class ArraySource:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import ArraySource, FileSource, Resampler, Source, UnscorableError
+from mtqscore.audio import ArraySource, FileSource, Resampler, Source
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.inputs import Input, is_remote
 from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound, sound_level_db
-from mtqscore.scores import Flag, Status
+from mtqscore.scores import Flag, Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
 from mtqscore.windows import Windower, level_weights
 
@@ -32,6 +32,20 @@ VOICES_AT_ONCE = 16
 
 WINDOWS_AHEAD = 3
 """Windows of one recording that may wait for the model; 2 MB at 10 s a window."""
+
+
+def open_recording(path: str) -> FileSource:
+    """Open a file of this machine, or one with a scheme such as ``s3://``.
+
+    Raises:
+        UnscorableError: it cannot be opened as audio.
+        EnvironmentProblemError: a store does not answer, or its library is missing.
+    """
+    if is_remote(path):
+        from mtqscore.fetch import RemoteSource
+
+        return RemoteSource(path)
+    return FileSource(path)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import tempfile
 import threading
 from typing import IO
 
-from mtqscore.audio import FileSource, UnscorableError
+from mtqscore.audio import FileSource
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.remote import ASKED_AT_ONCE, fault_of, is_web, locate, stamp_of_info
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 
 AHEAD_BYTES = 32 * 2**20
 """Files up to this size are fetched before their turn; larger ones would fill the disk for nothing."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import UnscorableError
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mtqscore.audio import UnscorableError
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError
 from mtqscore.inputs import Input, is_audio_name
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,6 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mtqscore.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,6 +33,20 @@ class Status(StrEnum):
     SILENT = "silent"
     NON_FINITE = "non_finite"
     CHANGED = "changed"
+
+
+class UnscorableError(InputError):
+    """A recording has no score.
+
+    Args:
+        status: the kind of fault.
+        reason: the fault in words, without the path.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
 
 
 class Flag(StrEnum):

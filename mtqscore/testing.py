@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mtqscore.assess import Assessor
     from mtqscore.assess_config import AssessConfig
     from mtqscore.audio import Source
-    from mtqscore.explain import Second
+    from mtqscore.explanation import Second
     from mtqscore.scores import Assessment
 
 
@@ -187,7 +187,8 @@ def _as_array(audio: Any) -> Any:
 
 def _worst_second(heard: Heard) -> Second | None:
     """Look where it is worst; nothing that goes wrong here may hide what the assertion has to say."""
-    from mtqscore.audio import ArraySource, open_recording
+    from mtqscore.audio import ArraySource
+    from mtqscore.decode import open_recording
     from mtqscore.explain import explain_assessment
 
     rate_hz = heard.assessment.sample_rate_hz

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import soxr
 
-from mtqscore.audio import BLOCK_VALUES, ArraySource, FileSource, Resampler, Source, UnscorableError
-from mtqscore.scores import Status
+from mtqscore.audio import BLOCK_VALUES, ArraySource, FileSource, Resampler, Source
+from mtqscore.scores import Status, UnscorableError
 from tests.signals import RATE_HZ, speechlike, write
 
 
@@ -30,7 +30,7 @@ def test_a_file_is_read_whole_in_bounded_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(soundfile.available_formats()) - {"RAW", "SD2"}))
 def test_every_format_of_libsndfile_is_found_and_read(tmp_path: Path, name: str) -> None:
-    from mtqscore.inputs import find_inputs
+    from mtqscore.search import find_inputs
 
     rate_hz = 22_050 if name in ("SVX", "MPC2K") else 8_000 if name == "WVE" else RATE_HZ
     samples = speechlike(1, rate_hz)

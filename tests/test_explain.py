@@ -19,7 +19,7 @@ from mtqscore import AssessConfig, Assessor, UsageError, explain_file
 from mtqscore.advice import band
 from mtqscore.cli.curves import in_columns, plot
 from mtqscore.cli.explain import describe
-from mtqscore.explain import as_record
+from mtqscore.explanation import as_record
 from mtqscore.judgement import RawJudge
 from mtqscore.scores import Status
 from mtqscore.seconds import Seconds, SecondsScorer

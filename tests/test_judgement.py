@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import soxr
 
-from mtqscore.audio import UnscorableError
 from mtqscore.judgement import BandJudge, RawJudge, has_sound, sound_level_db
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 from tests.signals import RATE_HZ, speechlike
 
 

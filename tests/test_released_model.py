@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from mtqscore import Assessment, Assessor, Scores
-from mtqscore.inputs import find_inputs
 from mtqscore.model_store import read_registry
+from mtqscore.search import find_inputs
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -23,10 +23,11 @@ import pytest
 from mtqscore import fetch, remote
 from mtqscore.assess import Assessor
 from mtqscore.assess_config import AssessConfig
-from mtqscore.audio import open_recording
+from mtqscore.decode import open_recording
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, UsageError
-from mtqscore.inputs import find_inputs, is_remote
+from mtqscore.inputs import is_remote
 from mtqscore.scores import Status
+from mtqscore.search import find_inputs
 from mtqscore.shards import shard_number
 from tests.signals import speechlike, write
 from tests.test_torch_guard import ROOT, loaded_after

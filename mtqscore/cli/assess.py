@@ -110,7 +110,7 @@ def assess(
         from mtqscore.assess_config import AssessConfig
         from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
         from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
-        from mtqscore.inputs import find_inputs
+        from mtqscore.search import find_inputs
         from mtqscore.settings import parse_gates
 
         named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}

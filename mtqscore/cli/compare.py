@@ -124,9 +124,9 @@ def _read_or_score(
     from mtqscore.cli.scoring import describe_run, score
     from mtqscore.compare import check_comparable
     from mtqscore.errors import UsageError
-    from mtqscore.inputs import find_inputs
     from mtqscore.results import read_results
     from mtqscore.run import Results
+    from mtqscore.search import find_inputs
 
     if names == ("-", "-"):
         raise UsageError("only one side can come from stdin")

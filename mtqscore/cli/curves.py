@@ -12,7 +12,7 @@ from mtqscore.text import moment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mtqscore.explain import Second
+    from mtqscore.explanation import Second
     from mtqscore.seconds import Seconds
 
 BLOCKS = " ▁▂▃▄▅▆▇█"

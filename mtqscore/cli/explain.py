@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mtqscore.assess_config import AssessConfig
-    from mtqscore.explain import Explanation
+    from mtqscore.explanation import Explanation
     from mtqscore.signal_facts import SignalFacts
 
 NO_SCORE_EXIT = 3
@@ -81,7 +81,7 @@ def _resolve(
 def _write_json(explanation: Explanation, target: str) -> None:
     from json import dumps
 
-    from mtqscore.explain import as_record
+    from mtqscore.explanation import as_record
     from mtqscore.report.output import Output, write_problem
 
     with Output(target, line_by_line=False) as place:

@@ -62,10 +62,10 @@ def merge(
     with clean_endings():
         from mtqscore.cli.outcome import choose_targets, exit_code
         from mtqscore.cli.scoring import read_names
-        from mtqscore.inputs import find_inputs
         from mtqscore.merge import merge_results
         from mtqscore.report.writer import Summary
         from mtqscore.results import read_results
+        from mtqscore.search import find_inputs
 
         named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
         targets = choose_targets(named, read=(*parts, from_list))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import UnscorableError
 from mtqscore.report.html.curves import WORST_S, hear_seconds
 from mtqscore.report.html.rows import safe_json
 from mtqscore.report.html.sound import as_flac, read_sound
 from mtqscore.report.html.spectrogram import spectrogram_png, top_hz
+from mtqscore.scores import UnscorableError
 
 if TYPE_CHECKING:
     from mtqscore.report.html.choice import Chosen

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import FileSource, Resampler, UnscorableError, open_recording
+from mtqscore.audio import FileSource, Resampler
+from mtqscore.decode import open_recording
 from mtqscore.report.html.choice import file_stamp
-from mtqscore.scores import Status
+from mtqscore.scores import Status, UnscorableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
