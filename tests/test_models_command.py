@@ -1,4 +1,4 @@
-"""`mtqscore models` on what is bundled and on lists of one's own, as users run it; the Hub is in test_hub.py."""
+"""`mtqscore models` on what is bundled and on lists of one's own, as users run it; the Hub is in hub/."""
 
 from __future__ import annotations
 

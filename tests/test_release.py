@@ -18,7 +18,7 @@ from mtqscore.training.calibration import from_points
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export import ModelIdentity, Parity
 from mtqscore.training.release import check_release, measure_run, write_release
-from tests.hub_server import TOKEN, serve
+from tests.hub.server import TOKEN, serve
 from tests.signals import speechlike, write
 from tests.training_kit import small_config, small_network
 
