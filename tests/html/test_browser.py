@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.html.kit import HOP_S, HOSTILE, MADE, frames, page, scored, unscored
 from tests.signals import speechlike, write
-from tests.test_report_html import HOP_S, HOSTILE, MADE, frames, page, scored, unscored
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
