@@ -5,9 +5,9 @@
 
 A teacher learns from the labels of the corpus; so does a student of every size. Another student of every size hears
 the same recordings and learns what the teacher says of them, as a whole and along time, instead of the labels
-(`distilled`), or the mean of both (`labels and teacher`). A network that learned from labels is pruned to the same
-numbers of parameters and learns again, from labels or from the teacher. Students of all ways and sizes train for the
-same number of epochs, pruned ones for some more; students.toml has the settings.
+(`distilled`). A network that learned from labels is pruned to the same numbers of parameters and learns again, from
+labels or from the teacher. Students of all ways and sizes train for the same number of epochs, pruned ones for some
+more; students.toml has the settings.
 
 Every run is ``mtqscore train``, ``prune`` or ``distill`` with a settings file that stays in its folder. What is
 finished is not run again, and what was interrupted goes on. The command may run several times at once: each takes the
@@ -100,14 +100,12 @@ def plan(study: Study) -> Iterator[Callable[[bool], None]]:
             study.run_of(size, LABELS), labelled, study.given("student", network={"size": size}), patient
         )
 
-    def distilled(size: str, arm: Arm) -> Callable[[bool], None]:
-        both = ["--teacher", str(study.table)] if arm is Arm.BOTH else []
-
+    def distilled(size: str) -> Callable[[bool], None]:
         def start(patient: bool) -> None:
             if (teacher / DONE).exists():
                 ask_teacher(study)
                 settings = study.given("student", network={"size": size})
-                carry_out(study.run_of(size, arm), [*learns, *both], settings, patient)
+                carry_out(study.run_of(size, Arm.DISTILLED), learns, settings, patient)
 
         return start
 
@@ -132,13 +130,11 @@ def plan(study: Study) -> Iterator[Callable[[bool], None]]:
     # What costs most comes late, so that a study that is cut short compares something.
     *cheap, dear = sizes
     for size in cheap:
-        yield distilled(size, Arm.DISTILLED)
+        yield distilled(size)
     for size in study.settings["pruned_to"]:
         for arm in (Arm.PRUNED, Arm.PRUNED_DISTILLED):
             yield pruned(size, arm)
-    yield distilled(dear, Arm.DISTILLED)
-    for size in sizes:
-        yield distilled(size, Arm.BOTH)
+    yield distilled(dear)
 
 
 def ask_teacher(study: Study) -> None:

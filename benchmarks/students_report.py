@@ -34,7 +34,6 @@ class Arm(StrEnum):
     TEACHER = "teacher"
     LABELS = "labels"
     DISTILLED = "distilled"
-    BOTH = "labels-and-teacher"
     PRUNED = "pruned"
     PRUNED_DISTILLED = "pruned-distilled"
 
@@ -44,7 +43,6 @@ MEANING = {
     Arm.TEACHER: "labels (the teacher)",
     Arm.LABELS: "labels",
     Arm.DISTILLED: "distilled",
-    Arm.BOTH: "labels and teacher",
     Arm.PRUNED: "pruned, then labels",
     Arm.PRUNED_DISTILLED: "pruned, then distilled",
 }
@@ -52,7 +50,6 @@ COLOURS = {
     Arm.TEACHER: "#222222",
     Arm.LABELS: "#c45a1b",
     Arm.DISTILLED: "#1f6f8b",
-    Arm.BOTH: "#3f9d5a",
     Arm.PRUNED: "#b98ad1",
     Arm.PRUNED_DISTILLED: "#7a3f9d",
 }
