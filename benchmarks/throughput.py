@@ -1,6 +1,6 @@
 """How fast `mtqscore assess` starts and scores, against what it cannot do without, side by side in one run.
 
-    python benchmarks/throughput.py [--clips 600] [--runs 5] [--full] [--peers PYTHON]
+    python benchmarks/throughput.py [--clips 600] [--runs 5] [--full] [--model NAME …] [--peers PYTHON]
 
 The clips are 5-second cuts of the bundled recordings, as WAV at 16 kHz and as FLAC at 48 kHz. All commands run in turn
 on the same files, once to warm up and then `--runs` times; a ratio is the median of the ratios run by run. Quote
@@ -99,8 +99,8 @@ def print_starts(runs: int) -> None:
         print(f"| {name} | {statistics.median(cost.wall_s for cost in found):.2f} | {ratio(found, base):.2f} |")
 
 
-def print_throughput(forms: dict[str, list[str]], runs: int) -> None:
-    """Decoding alone, and scoring, with threads in one process and with one process a core."""
+def print_throughput(forms: dict[str, list[str]], runs: int, models: list[str]) -> None:
+    """Decoding alone, and scoring, with threads in one process and with one process a core, and with other models."""
     cores = usable_cores()
     print("\n| clips | median s | CPU s | × real time | ratio to decoding |\n|---|---|---|---|---|")
     for form, paths in forms.items():
@@ -110,6 +110,9 @@ def print_throughput(forms: dict[str, list[str]], runs: int) -> None:
             "`mtqscore assess`": lambda paths=paths: run([*ASSESS, *paths]),  # type: ignore[misc]
             f"`mtqscore assess --threads 1`, {cores} processes": lambda each=each: run(*each),  # type: ignore[misc]
         }
+        for model in models:
+            command = [*ASSESS, "--model", model, *paths]
+            work[f"`mtqscore assess --model {model}`"] = lambda command=command: run(command)  # type: ignore[misc]
         costs = in_turn(work, runs)
         floor = costs["decode and resample only"]
         for name, found in costs.items():
@@ -152,6 +155,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--full", action="store_true", help="4,000 clips")
+    parser.add_argument("--model", action="append", default=[], help="another model beside the default; repeatable")
     parser.add_argument("--peers", metavar="PYTHON", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--peer-clips", type=int, default=20)
     options = parser.parse_args()
@@ -160,7 +164,7 @@ def main() -> None:
     print(f"\n{count} clips of {CLIP_S:g} s, {usable_cores()} cores:")
     with tempfile.TemporaryDirectory() as folder:
         forms = make_clips(Path(folder), count)
-        print_throughput(forms, options.runs)
+        print_throughput(forms, options.runs, options.model)
         print_peers(options.peers, forms["16 kHz WAV"][: options.peer_clips])
 
 
