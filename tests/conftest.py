@@ -45,6 +45,14 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: str) -> 
 
 
 @pytest.fixture
+def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that mtqscore keeps data of its own in, empty."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("MTQSCORE_HOME", str(home))
+    return home
+
+
+@pytest.fixture
 def run(fake_model: str, tmp_path: Path) -> Run:
     """Run the command line as a process in a folder of its own; `assess` gets the small model."""
 

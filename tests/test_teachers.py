@@ -28,12 +28,7 @@ from tests.training_kit import paused_tone, small_config, small_network, write_c
 CPU = torch.device("cpu")
 RATE_HZ = 16_000
 
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path_factory, monkeypatch) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("MTQSCORE_HOME", str(home))
-    return home
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture(scope="module")

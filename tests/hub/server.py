@@ -190,14 +190,21 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return found
 
-    def _resolve(self, name: str, revision: str, file: str) -> None:
+    def _revision(self, name: str, revision: str) -> tuple[Repository, str] | None:
+        """Find a revision that the client may see; else answer why not."""
         found = self._repository(name)
-        if found is None:
+        commit = found and found.find(revision)
+        if found is None or commit is None:
+            if found is not None:
+                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+            return None
+        return found, commit
+
+    def _resolve(self, name: str, revision: str, file: str) -> None:
+        place = self._revision(name, revision)
+        if place is None:
             return
-        commit = found.find(revision)
-        if commit is None:
-            self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-            return
+        found, commit = place
         if file not in found.revisions[commit]:
             self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             return
@@ -219,13 +226,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_file(self.server.objects[oid], {"ETag": f'"{oid}"'})
 
     def _model_info(self, name: str, revision: str = "main") -> None:
-        found = self._repository(name)
-        if found is None:
+        place = self._revision(name, revision)
+        if place is None:
             return
-        commit = found.find(revision)
-        if commit is None:
-            self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-            return
+        found, commit = place
         files = [{"rfilename": file} for file in found.revisions[commit]]
         self._send_json({"id": name, "modelId": name, "sha": commit, "siblings": files, "tags": [], "private": False})
 

@@ -131,8 +131,8 @@ class _Store:
 
     def __init__(self, teacher: Teacher, rows: Sequence[Row], base: Path) -> None:
         self.teacher, self.base = teacher, base
-        self.rows = {self._mark(row): row for row in rows}
         self.marks = [self._mark(row) for row in rows]
+        self.rows = dict(zip(self.marks, rows, strict=True))
         self.name = f"pseudo_labels-{teacher.fingerprint[:12]}"
         own = hashlib.sha256(str(base.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
         self.folders = (base, own_folder() / "pseudo-labels" / own)
@@ -192,12 +192,12 @@ class _Store:
         try:
             note = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
             content = table.read_bytes()
-        except (OSError, ValueError):
+            if not self._same(note) or note["table_sha256"] != hashlib.sha256(content).hexdigest():
+                return {}
+            records = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
+            return dict(zip(note["recordings"], records, strict=True))
+        except (OSError, ValueError, LookupError):  # none there, or a damaged one
             return {}
-        if not self._same(note) or note.get("table_sha256") != hashlib.sha256(content).hexdigest():
-            return {}
-        records = csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""))
-        return dict(zip(note["recordings"], records, strict=True))
 
     def _values(self, record: Record) -> Values:
         return [float(record[name]) if record[name] else None for name in self.teacher.targets]
