@@ -121,8 +121,8 @@ CHANGES = (
         for level_db, bound in ((-50, 0.9), (-40, 0.35), (-30, 0.15), (-20, 0.1), (-10, 0.05), (0, 0.05))
     ),
     *(Change(f"{length_s} s of silence before", 0.6, padded(length_s, 0)) for length_s in (1, 3)),
-    *(Change(f"{length_s} s of silence after", 0.7, padded(0, length_s)) for length_s in (1, 3, 10)),
-    Change("3 s of silence before and after", 0.8, padded(3, 3)),
+    *(Change(f"{length_s} s of silence after", 0.001, padded(0, length_s)) for length_s in (1, 3, 10)),
+    Change("3 s of silence before and after", 0.6, padded(3, 3)),
     *(Change(f"first {share:.0%} of the recording", 1.4, cut(share)) for share in (0.25, 0.5, 0.75)),
     *(Change(f"played {times} times", 0.6, repeated(times)) for times in (2, 4)),
     *(Change(f"at {speed:g} of its speed, as another voice", 1.8, at_speed(speed)) for speed in (0.85, 1.15)),

@@ -20,7 +20,7 @@ from mtqscore.inputs import Input, is_remote
 from mtqscore.judgement import NARROWBAND_RATE_HZ, BandJudge, RawJudge, has_sound, sound_level_db
 from mtqscore.scores import Flag, Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.windows import Windower, level_weights
+from mtqscore.windows import SoundWindower, level_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 VOICES_AT_ONCE = 16
 """Channels that are followed in one pass over a file; more take more passes, not more memory."""
+
+LONG_SILENCE_SAMPLES = SAMPLE_RATE_HZ
+"""Less than a second that is left out is not worth a flag."""
 
 WINDOWS_AHEAD = 3
 """Windows of one recording that may wait for the model; 2 MB at 10 s a window."""
@@ -121,7 +124,8 @@ class _Voice:
         self._raw = RawJudge(source.sample_rate_hz, source.full_scale)
         self._band = BandJudge()
         self._resampler = Resampler(source.sample_rate_hz)
-        self._windower = Windower(plan.window_samples, plan.hop_samples)
+        self._windower = SoundWindower(plan.window_samples, plan.hop_samples, plan.min_samples)
+        self._lengths: list[int] = []
         self._levels_db: list[float] = []
         self._cancelled = False  # whether the mixdown of sounding channels was silent somewhere
         self.problem: UnscorableError | None = None
@@ -148,6 +152,7 @@ class _Voice:
 
     def _hand_on(self, window: NDArray[np.float32], emit: Emit) -> None:
         level_db = sound_level_db(window)
+        self._lengths.append(len(window))
         self._levels_db.append(level_db)
         if math.isfinite(level_db):
             self._band.hear(window)
@@ -164,10 +169,14 @@ class _Voice:
             ),
             (Flag.CLIPPED, self._raw.clipped),
             (Flag.TRUNCATED, truncated),
-            (Flag.SILENT_PARTS, status is Status.OK and bool((level_weights(self._levels_db) == 0).any())),
+            (Flag.SILENT_PARTS, status is Status.OK and self._left_out_samples() >= LONG_SILENCE_SAMPLES),
         ]
         present = tuple(flag for flag, holds in flags if holds)
         return Heard(self._channel, frames / self._rate_hz, self._rate_hz, status, reason, present)
+
+    def _left_out_samples(self) -> int:
+        weights = level_weights(self._levels_db)
+        return sum(length for length, weight in zip(self._lengths, weights, strict=True) if weight == 0)
 
     def _fault(self, frames: int) -> tuple[Status, str]:
         if self.problem is not None:

@@ -65,7 +65,7 @@ FLAG_MEANING: Mapping[Flag, str] = MappingProxyType(
         Flag.NARROWBAND: "no content above 4 kHz: the scores are on the scale of telephone-band speech",
         Flag.CLIPPED: "samples stand at full scale",
         Flag.TRUNCATED: "the file ends early: what is there was scored",
-        Flag.SILENT_PARTS: "long stretches that are silent or far quieter than the rest were left out of the scores",
+        Flag.SILENT_PARTS: "a second or more that is silent or far quieter than the rest was left out of the scores",
     }
 )
 

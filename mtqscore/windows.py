@@ -72,6 +72,85 @@ class Windower:
         return held
 
 
+DIGITAL_SILENCE = 1e-5
+"""-100 dBFS, a third of the smallest step of 16 bit: no microphone is this quiet."""
+
+
+class SoundWindower:
+    """A `Windower` for recordings that begin or end in digital silence: that silence becomes windows of its own.
+
+    Silence that was put around a recording says nothing of its speech and noise, yet a model that hears it takes the
+    background for a quieter one. Silence between sounds stays where it is.
+
+    Args:
+        window_samples: longest window.
+        hop_samples: step between the model's frames; cuts before and between windows that sound fall on multiples of
+            it, so that a model hears the same frames whether there is silence ahead or not.
+        min_samples: shortest window that the model judges; shorter sound keeps some of the silence beside it.
+
+    Example:
+        >>> windower = SoundWindower(window_samples=8, hop_samples=2, min_samples=4)
+        >>> [len(w) for w in windower.push(np.array([0, 0, 0, 1, 1, 1, 0, 0, 0], np.float32))]
+        []
+        >>> [w.tolist() for w in windower.finish()]
+        [[0.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, window_samples: int, hop_samples: int, min_samples: int) -> None:
+        self._windower = Windower(window_samples, hop_samples)
+        self._hop_samples = hop_samples
+        self._zeros = np.zeros(window_samples, np.float32)
+        self._min_samples = min(min_samples, window_samples - hop_samples)
+        self._before = 0  # silence ahead of the first window
+        self._silence = 0  # silence since the last sound
+        self.total_samples = 0
+
+    def push(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Take more samples (samples,) and yield the windows that are then certain."""
+        self.total_samples += len(samples)
+        begin, end = _sound(samples)
+        if begin == end:
+            self._silence += len(samples)
+            return
+        if self._windower.total_samples:
+            begin = 0
+        else:
+            ahead = self._silence + begin
+            self._before = ahead // self._hop_samples * self._hop_samples
+            begin, self._silence = begin - min(begin, ahead - self._before), max(ahead - self._before - begin, 0)
+        for piece in (*self._silent(self._silence), samples[begin:end]):
+            for window in self._windower.push(piece):
+                yield from self._silent(self._before)
+                self._before = 0
+                yield window
+        self._silence = len(samples) - end
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the windows that are left."""
+        missing = self._min_samples - self._windower.total_samples if self._windower.total_samples else 0
+        after = min(max(missing, 0), self._silence)
+        hops = -(-max(missing - after, 0) // self._hop_samples)
+        before = min(hops * self._hop_samples, self._before)
+        yield from self._silent(self._before - before)
+        for window in self._windower.finish():
+            # Where something is missing there is a single window.
+            yield np.pad(window, (before, after)) if before + after else window
+        yield from self._silent(self._silence - after)
+
+    def _silent(self, samples: int) -> Iterator[NDArray[np.float32]]:
+        """Silence of any length, in windows that share their memory."""
+        for start in range(0, samples, len(self._zeros)):
+            yield self._zeros[: samples - start]
+
+
+def _sound(samples: NDArray[np.float32]) -> tuple[int, int]:
+    """Where the first sound begins and the last one ends; nowhere is twice 0."""
+    if len(samples) and min(abs(samples[0]), abs(samples[-1])) > DIGITAL_SILENCE:  # nearly always, and much cheaper
+        return 0, len(samples)
+    sounding = np.flatnonzero(np.abs(samples) > DIGITAL_SILENCE)
+    return (int(sounding[0]), int(sounding[-1]) + 1) if len(sounding) else (0, 0)
+
+
 FULL_WEIGHT_DB, NO_WEIGHT_DB = 12.0, 24.0
 """Distances below the loudest window up to which a window counts fully, and from which on it does not."""
 
@@ -122,16 +201,20 @@ def join_frames(
 
     Args:
         frames: one (frames, targets) a window, None for a window that was not scored.
-        samples: length of each window; all but the last are multiples of the hop.
+        samples: length of each window.
         hop_samples: step between frames.
         targets: number of columns.
 
     Returns:
-        float32 (frames, targets), NaN where a window was not scored.
+        float32 (frames, targets), NaN where a window was not scored. Frames stand at multiples of the hop, and so must
+        the beginnings of windows that were scored.
     """
-    joined = []
-    for index, (values, length) in enumerate(zip(frames, samples, strict=True)):
-        # The last frame of a window stands where the first of the next one does.
-        count = valid_frames(length, hop_samples) - (index < len(samples) - 1)
-        joined.append(np.full((count, targets), np.nan, np.float32) if values is None else values[:count])
-    return np.concatenate(joined) if joined else np.empty((0, targets), np.float32)
+    joined = np.full((valid_frames(sum(samples), hop_samples) if samples else 0, targets), np.nan, np.float32)
+    start = 0
+    for values, length in zip(frames, samples, strict=True):
+        if values is not None:
+            # The last frame of a window stands where the first of the next one does, which goes before.
+            place = joined[start // hop_samples :][: valid_frames(length, hop_samples)]
+            place[:] = values[: len(place)]
+        start += length
+    return joined

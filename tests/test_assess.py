@@ -100,6 +100,28 @@ def test_long_silence_around_short_speech_does_not_drown_it(assessor: Assessor) 
     assert np.isnan(within.frames.values[:1_000]).all()
 
 
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.32, 0.0), (0.0, 0.5), (0.96, 2.0), (14.4, 31.0)])
+def test_silence_around_a_recording_moves_no_score(assessor: Assessor, before_s: float, after_s: float) -> None:
+    speech = speechlike(3)[:, 0]
+    speech[20_000:26_000] = 0
+    before, after = round(before_s * RATE_HZ), round(after_s * RATE_HZ)
+    alone = assessor.assess_array(speech, RATE_HZ)
+    within = assessor.assess_array(np.pad(speech, (before, after)), RATE_HZ)
+    assert np.allclose(numbers(within), numbers(alone), atol=TOLERANCE)
+    assert within.duration_s == pytest.approx(3 + before_s + after_s)
+    assert within.flags == ((Flag.SILENT_PARTS,) if before_s + after_s >= 1 else ())
+    assert alone.frames is not None
+    assert within.frames is not None
+    sounding = np.isfinite(within.frames.values).all(axis=1)
+    assert len(sounding) == (len(speech) + before + after) // 512 + 1
+    begin, end = np.flatnonzero(sounding)[[0, -1]]
+    assert begin == before // 512
+    assert sounding[begin : end + 1].all()
+    known = alone.frames.values
+    assert np.allclose(within.frames.values[sounding], known[: sounding.sum()], atol=TOLERANCE)
+    assert sounding.sum() >= len(known) - 1
+
+
 @pytest.mark.parametrize(("rate_hz", "flags"), [(8_000, {Flag.UPSAMPLED, Flag.NARROWBAND}), (12_000, {Flag.UPSAMPLED})])
 def test_low_rates_are_flagged(assessor: Assessor, rate_hz: int, flags: set[Flag]) -> None:
     assert set(assessor.assess_array(speechlike(2, rate_hz), rate_hz).flags) == flags

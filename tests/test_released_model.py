@@ -85,8 +85,8 @@ def test_level_does_not_matter(assessor: Assessor, scores: dict[str, Scores], ga
     assert result.scores.g_mos == pytest.approx(scores["noisy-15db.flac"].g_mos, abs=0.005)
 
 
-@pytest.mark.parametrize("silence_s", [(1.0, 0.0), (0.0, 1.0), (0.0, 4.0)])
-def test_silence_around_a_recording_changes_little(
+@pytest.mark.parametrize("silence_s", [(1.024, 0.0), (0.0, 1.0), (0.512, 4.0)])
+def test_silence_around_a_recording_changes_nothing(
     assessor: Assessor, scores: dict[str, Scores], silence_s: tuple[float, float]
 ) -> None:
     for name in ("noisy-15db.flac", "clean.flac", "distorted-mnru.flac"):
@@ -94,8 +94,8 @@ def test_silence_around_a_recording_changes_little(
         before, after = (int(value * rate_hz) for value in silence_s)
         result = assessor.assess_array(np.pad(samples, (before, after)), rate_hz)
         assert result.scores is not None
-        assert result.scores.s_mos == pytest.approx(scores[name].s_mos, abs=0.4), name
-        assert result.scores.n_mos == pytest.approx(scores[name].n_mos, abs=0.6), name
+        assert result.scores.s_mos == pytest.approx(scores[name].s_mos, abs=0.001), name
+        assert result.scores.n_mos == pytest.approx(scores[name].n_mos, abs=0.001), name
 
 
 def test_a_long_pause_with_faint_noise_is_not_a_noisy_recording(assessor: Assessor, scores: dict[str, Scores]) -> None:

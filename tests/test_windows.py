@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtqscore.windows import Windower, join_frames, level_weights, pool_scores, valid_frames
+from mtqscore.windows import SoundWindower, Windower, join_frames, level_weights, pool_scores, valid_frames
 
 WINDOW, HOP = 1_600, 100
 
@@ -50,6 +50,49 @@ def test_no_more_than_two_windows_are_held() -> None:
         assert sum(len(part) for part in windower._parts) < 2 * WINDOW
 
 
+def cut_sound(samples: np.ndarray, block: int, min_samples: int = 1) -> list[np.ndarray]:
+    windower = SoundWindower(WINDOW, HOP, min_samples)
+    windows = [w.copy() for at in range(0, len(samples), block) for w in windower.push(samples[at : at + block])]
+    assert windower.total_samples == len(samples)
+    return windows + [window.copy() for window in windower.finish()]
+
+
+@pytest.mark.parametrize("block", [1, 77, 1_000, 50_000])
+@pytest.mark.parametrize(("before", "sound", "after"), [(0, 0, 900), (450, 900, 0), (7_001, 5_003, 6_000), (0, 42, 1)])
+def test_silence_at_the_ends_is_windows_of_its_own(before: int, sound: int, after: int, block: int) -> None:
+    speech = np.random.default_rng(0).uniform(0.1, 1, sound).astype(np.float32)
+    speech[sound // 3 : sound // 2] = 0  # a pause is no end
+    recording = np.concatenate([np.zeros(before), speech, np.zeros(after)]).astype(np.float32)
+    windows = cut_sound(recording, block)
+    assert np.array_equal(np.concatenate([*windows, np.empty(0, np.float32)]), recording)
+    assert all(0 < len(window) <= WINDOW for window in windows)
+    ahead = sum(len(window) for window in windows[: next((i for i, w in enumerate(windows) if w.any()), 0)])
+    assert ahead == (before // HOP * HOP if sound else 0)
+    heard = [window for window in windows if window.any()]
+    assert [len(window) for window in heard] == [
+        len(window) for window in cut(recording[ahead : before + sound], block)
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(500, 0), (0, 500), (250, 250), (30, 70)])
+def test_sound_too_short_for_a_model_keeps_silence_beside_it(before: int, after: int) -> None:
+    recording = np.concatenate([np.zeros(before), np.ones(50), np.zeros(after)]).astype(np.float32)
+    windows = cut_sound(recording, 64, min_samples=120)
+    assert np.array_equal(np.concatenate(windows), recording)
+    (heard,) = [len(window) for window in windows if window.any()]
+    assert 120 <= heard < 120 + HOP
+
+
+def test_hours_of_silence_need_no_memory() -> None:
+    windower = SoundWindower(WINDOW, HOP, 1)
+    for _ in range(1_000):
+        assert not list(windower.push(np.zeros(WINDOW, np.float32)))
+    assert not list(windower.push(np.ones(1, np.float32)))
+    windows = list(windower.finish())
+    assert len(windows) == 1_001
+    assert len({window.__array_interface__["data"] for window in windows[:-1]}) == 1
+
+
 def test_pooling_weighs_by_length() -> None:
     pooled = pool_scores([np.array([1, 5], np.float32), np.array([4, 2], np.float32)], [200, 100])
     assert pooled.dtype == np.float64
@@ -59,8 +102,8 @@ def test_pooling_weighs_by_length() -> None:
 def test_frames_join_on_one_time_axis() -> None:
     frames = [np.full((valid_frames(length, HOP) + 3, 2), value, np.float32) for value, length in ((1, 400), (3, 250))]
     joined = join_frames([frames[0], None, frames[1]], [400, 400, 250], HOP, 2)
-    assert joined[:, 0].tolist()[:4] == [1, 1, 1, 1]
-    assert np.isnan(joined[4:8]).all()
+    assert joined[:, 0].tolist()[:5] == [1, 1, 1, 1, 1]
+    assert np.isnan(joined[5:8]).all()
     assert joined[8:, 1].tolist() == [3, 3, 3]
     assert len(joined) == valid_frames(1_050, HOP)
 
