@@ -21,7 +21,9 @@ class CompactConfig:
         conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
         conv_strides: step of each block along frequency.
         hop_samples: step of the spectrum: 256, or 512 for half of its cost, where each sample is heard once.
-        time_stride: frames of the spectrum a step of the first block; scores stand hop_samples times this apart.
+        time_stride: frames of the spectrum a step of the first block.
+        second_time_stride: frames a step of the second block; 2 halves the cost of all that follows the first. Scores
+            stand hop_samples times both apart.
         squeeze_units: size of a frame before the recurrent layer.
         lstm_units: units a direction.
         dense_units: size of a frame before the heads.
@@ -37,6 +39,7 @@ class CompactConfig:
     conv_strides: tuple[int, ...] = (2, 3, 3, 3)
     hop_samples: Literal[256, 512] = 256
     time_stride: int = 2
+    second_time_stride: int = 1
     squeeze_units: int = 96
     lstm_units: int = 64
     dense_units: int = 64
@@ -52,16 +55,28 @@ class CompactConfig:
             raise UsageError("the first of conv_strides must be 2: even and odd bins are two channels of its input")
         if any(width % 2 == 0 for width in self.conv_widths):
             raise UsageError("conv_widths must be odd, so that a kernel has a middle")
-        counts = (self.time_stride, self.squeeze_units, self.lstm_units, self.dense_units)
+        counts = (self.time_stride, self.second_time_stride, self.squeeze_units, self.lstm_units, self.dense_units)
         if min(*self.conv_channels, *self.conv_widths, *self.conv_strides, *counts) < 1:
             raise UsageError("channels, widths, strides and units of a compact network must be 1 or more")
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
 
     @property
+    def time_strides(self) -> tuple[int, ...]:
+        """Step of each block along time."""
+        return (self.time_stride, self.second_time_stride, *(1 for _ in self.conv_channels[2:]))[
+            : len(self.conv_channels)
+        ]
+
+    @property
+    def frame_stride(self) -> int:
+        """Frames of the spectrum for each frame score."""
+        return math.prod(self.time_strides)
+
+    @property
     def frame_hop_samples(self) -> int:
         """Step between frame scores."""
-        return self.hop_samples * self.time_stride
+        return self.hop_samples * self.frame_stride
 
 
 SSL_BUNDLES = {

@@ -35,17 +35,18 @@ def test_sizes_go_from_under_fifty_thousand_parameters_to_several_million() -> N
     assert parameters("base") == 193_776
 
 
-@pytest.mark.parametrize(("hop", "stride"), [(256, 3), (512, 1), (512, 2)])
-def test_other_steps_keep_the_contract(hop: int, stride: int) -> None:
-    config = replace(SMALL, hop_samples=hop, time_stride=stride)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("hop", "stride", "second"), [(256, 3, 1), (512, 1, 1), (512, 2, 1), (256, 2, 2), (256, 1, 3)])
+def test_other_steps_keep_the_contract(hop: int, stride: int, second: int) -> None:
+    config = replace(SMALL, hop_samples=hop, time_stride=stride, second_time_stride=second)  # type: ignore[arg-type]
     network = small_network(2, config)
-    assert frame_hop_samples(network) == hop * stride
+    step = hop * stride * second
+    assert frame_hop_samples(network) == step
     clips = [*synthetic_clips(7), np.ones(8192, np.float32), np.ones(8191, np.float32), np.ones(8704, np.float32)]
     content = build_graph(network, from_points({}, TARGETS), "steps").SerializeToString()
     assert compare(network, from_points({}, TARGETS), content, clips).worst < 2e-4
     for samples in (8191, 8192, 8193):
         frames = network(torch.ones(1, samples), torch.tensor([samples])).frame_scores
-        assert frames.shape[1] == samples // (hop * stride) + 1 == len(network.frame_positions(samples))
+        assert frames.shape[1] == samples // step + 1 == len(network.frame_positions(samples))
         assert len(nearest_frames(network, samples)) == frames.shape[1]
 
 
@@ -74,7 +75,14 @@ def test_a_size_is_chosen_by_option_or_file_and_changed_by_the_file(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"time_stride": 0}, {"lstm_units": 0}, {"conv_channels": (15, 0, 47, 63)}, {"dropout": 1.0}]
+    "wrong",
+    [
+        {"time_stride": 0},
+        {"second_time_stride": 0},
+        {"lstm_units": 0},
+        {"conv_channels": (15, 0, 47, 63)},
+        {"dropout": 1.0},
+    ],
 )
 def test_a_network_of_nothing_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):

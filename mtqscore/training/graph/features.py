@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,25 +40,38 @@ class Masks:
     within: str
 
 
-def mask_audio(graph: GraphBuilder) -> str:
-    """Silence what lies beyond the lengths, whatever it is: float32 (batch, samples)."""
+def mask_audio(graph: GraphBuilder) -> tuple[str, str]:
+    """Silence what lies beyond the lengths, whatever it is.
+
+    Up to the shortest length everything is heard, and in a batch of nearly equal lengths that is nearly all.
+
+    Returns:
+        What all items have and the rest: float32 (batch, samples), to be joined along time.
+    """
     samples = graph.add("Shape", "waveform", name="samples", start=1, end=2)
     count = graph.add("Squeeze", samples, name="sample_count")
-    zero, one = graph.ints("zero", 0), graph.ints("one", 1)
-    index = graph.add("Range", zero, count, one, name="sample_index")
+    common = graph.add("ReduceMin", "lengths", name="common_samples", keepdims=1)
+    along = graph.vector(1)
+    head = graph.add("Slice", "waveform", graph.vector(0), common, along, name="audio_head")
+    tail = graph.add("Slice", "waveform", common, graph.vector(VERY_END), along, name="waveform_tail")
+    start = graph.add("Squeeze", common, name="common_sample_count")
+    index = graph.add("Range", start, count, graph.ints("one", 1), name="tail_index")
     ends = graph.add("Unsqueeze", "lengths", graph.ints("axis_1", [1]), name="ends")
-    # Twice as fast in 32 bits, where a tensor of too many samples would fill 8 GiB.
-    narrow = [graph.add("Cast", x, name=f"{x}_32", to=TensorProto.INT32) for x in (index, ends)]
-    inside = graph.add("Less", *narrow, name="inside")
-    return graph.add("Where", inside, "waveform", graph.floats("silence", 0.0), name="audio")
+    inside = graph.add("Less", index, ends, name="inside")
+    return head, graph.add("Where", inside, tail, graph.floats("silence", 0.0), name="audio_tail")
 
 
-def cut_blocks(graph: GraphBuilder, audio: str, hop_samples: int) -> tuple[str, str]:
-    """Put half a frame of silence in front, and cut into blocks of one hop.
+def join_audio(graph: GraphBuilder, parts: Sequence[str]) -> str:
+    """Join what `mask_audio` gave: float32 (batch, samples)."""
+    return graph.add("Concat", *parts, name="audio", axis=1)
+
+
+def cut_blocks(graph: GraphBuilder, parts: Sequence[str], hop_samples: int) -> tuple[str, str]:
+    """Put half a frame of silence in front of the sound, and cut into blocks of one hop.
 
     Args:
         graph: where to add.
-        audio: from `mask_audio`.
+        parts: the sound, from `mask_audio`.
         hop_samples: step of the spectrum, half a frame or a whole one.
 
     Returns:
@@ -69,28 +83,31 @@ def cut_blocks(graph: GraphBuilder, audio: str, hop_samples: int) -> tuple[str, 
     covered = graph.add("Mul", frames, hop, name="covered_samples")
     rest = graph.add("Sub", covered, "samples", name="samples_short")
     after = graph.add("Add", rest, graph.vector(hop_samples - HALF_SAMPLES), name="samples_after")
-    zero = graph.vector(0)
-    pads = graph.add("Concat", zero, graph.vector(HALF_SAMPLES), zero, after, name="pads", axis=0)
-    padded = graph.add("Pad", audio, pads, name="padded")
+    batch = graph.add("Shape", "waveform", name="batch", start=0, end=1)
+    silences = []
+    for name, samples in (("before", graph.vector(HALF_SAMPLES)), ("after", after)):
+        shape = graph.add("Concat", batch, samples, name=f"silence_{name}_shape", axis=0)
+        silences.append(graph.add("ConstantOfShape", shape, name=f"silence_{name}"))
+    padded = graph.add("Concat", silences[0], *parts, silences[1], name="padded", axis=1)
     blocks = graph.add("Reshape", padded, graph.vector(0, -1, hop_samples), name="blocks")
     return blocks, graph.add("Squeeze", frames, name="spectrum_frame_count")
 
 
 def make_masks(graph: GraphBuilder, config: CompactConfig, spectrum_frames: str) -> Masks:
-    """Tell valid frames from padding, before and after the time step of the first convolution.
+    """Tell valid frames from padding, before and after the time steps of the convolutions.
 
     Args:
         graph: where to add.
         config: steps of the network.
         spectrum_frames: how many there are in the padded batch, int64 ().
     """
-    index = graph.add("Range", "zero", spectrum_frames, "one", name="spectrum_index")
+    index = graph.add("Range", graph.ints("zero", 0), spectrum_frames, "one", name="spectrum_index")
     last = graph.add("Div", "lengths", graph.ints("hop", [config.hop_samples]), name="last_spectrum_frame")
     last = graph.add("Unsqueeze", last, graph.ints("axes_1_2", [1, 2]), name="last_spectrum_frame_3d")
     within = graph.add("LessOrEqual", index, last, name="within")
     within = graph.add("Cast", within, name="within_float", to=TensorProto.FLOAT)
-    up = graph.add("Add", spectrum_frames, graph.integer(config.time_stride - 1), name="frame_count_up")
-    frames = graph.add("Div", up, graph.integer(config.time_stride), name="frame_count")
+    up = graph.add("Add", spectrum_frames, graph.integer(config.frame_stride - 1), name="frame_count_up")
+    frames = graph.add("Div", up, graph.integer(config.frame_stride), name="frame_count")
     frame_index = graph.add("Range", "zero", frames, "one", name="frame_index")
     whole = graph.add("Div", "lengths", graph.ints("frame_hop", [config.frame_hop_samples]), name="whole_frame_hops")
     counts = graph.add("Add", whole, "one_1d", name="counts")

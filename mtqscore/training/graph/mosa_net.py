@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtqscore.spec import BINS, HOP_SAMPLES, STFT_SAMPLES
 from mtqscore.training.features import PowerSpectrum
 from mtqscore.training.graph.builder import GraphBuilder, RawScores
-from mtqscore.training.graph.features import active_level, cut_blocks, mask_audio
+from mtqscore.training.graph.features import active_level, cut_blocks, join_audio, mask_audio
 from mtqscore.training.graph.layers import (
     Frames,
     absent_energy,
@@ -36,10 +36,11 @@ from mtqscore.training.networks.sinc import HALF_TAPS, TAPS, SincConv
 
 def mosa_net_scores(graph: GraphBuilder, network: MosaNet) -> RawScores:
     """Write the network; its frames are those of the spectrum's stream."""
-    audio = mask_audio(graph)
+    parts = mask_audio(graph)
+    audio = join_audio(graph, parts)
     hops = graph.add("Div", "lengths", graph.integer(HOP_SAMPLES), name="whole_hops_own")
     counts = graph.add("Add", hops, graph.integer(1), name="spectrum_counts")
-    blocks, size = cut_blocks(graph, audio, HOP_SAMPLES)
+    blocks, size = cut_blocks(graph, parts, HOP_SAMPLES)
     if isinstance(network.spectrum, PowerSpectrum):
         root = graph.add("Sqrt", active_level(graph, blocks), name="level_root")
         audio_normal = graph.add("Div", audio, root, name="audio_normal")

@@ -33,7 +33,7 @@ def embed(graph: GraphBuilder, front_end: SslFrontEnd, audio: str) -> Frames:
     Args:
         graph: where to add.
         front_end: in evaluation mode.
-        audio: from `mask_audio`.
+        audio: from `join_audio`.
 
     Returns:
         Embeddings, zero beyond each end.

@@ -13,7 +13,7 @@ from onnx import TensorProto
 from torch import nn
 
 from mtqscore.training.graph.builder import GraphBuilder, RawScores
-from mtqscore.training.graph.features import mask_audio
+from mtqscore.training.graph.features import join_audio, mask_audio
 from mtqscore.training.graph.layers import (
     Frames,
     absent_energy,
@@ -33,7 +33,7 @@ from mtqscore.training.ssl.front_end import HOP_SAMPLES
 
 def mos_ssl_scores(graph: GraphBuilder, network: MosSslNet) -> RawScores:
     """Write MOS-SSL: one linear layer a target, and the mean."""
-    frames = embed(graph, network.ssl, mask_audio(graph))
+    frames = embed(graph, network.ssl, join_audio(graph, mask_audio(graph)))
     heads = [head for head in network.heads.values() if isinstance(head, nn.Linear)]
     joined = nn.Linear(network.ssl.width, len(heads))
     joined.weight, joined.bias = (
@@ -46,7 +46,7 @@ def mos_ssl_scores(graph: GraphBuilder, network: MosSslNet) -> RawScores:
 
 def xls_r_sqa_scores(graph: GraphBuilder, network: XlsRSqaNet) -> RawScores:
     """Write XLS-R-SQA: normalisation, projection, positions, transformer, and one attention pooling a target."""
-    embedding = embed(graph, network.ssl, mask_audio(graph))
+    embedding = embed(graph, network.ssl, join_audio(graph, mask_audio(graph)))
     x = linear(graph, _batch_norm(graph, embedding, network.input_norm, "input_norm"), network.project, "project")
     x = graph.add("Add", x, _positions(graph, embedding.size, network.config.units), name="placed")
     mask = frame_mask(graph, embedding.counts, embedding.size, "sqa")

@@ -53,11 +53,9 @@ class CompactNet(Network):
         self.spectrum = PowerSpectrum(config)
         blocks = []
         inputs, bins = 1, BINS
-        for layer, (outputs, width, stride) in enumerate(
-            zip(config.conv_channels, config.conv_widths, config.conv_strides, strict=True)
-        ):
-            steps = (config.time_stride if layer == 0 else 1, stride)
-            blocks.append(ConvBlock(inputs, outputs, (3, width), steps))
+        sizes = zip(config.conv_channels, config.conv_widths, config.time_strides, config.conv_strides, strict=True)
+        for outputs, width, time_stride, stride in sizes:
+            blocks.append(ConvBlock(inputs, outputs, (3, width), (time_stride, stride)))
             inputs, bins = outputs, (bins - 1) // stride + 1
         self.blocks = nn.ModuleList(blocks)
         # Convolutions with few channels are twice as fast with the channels innermost.
@@ -76,12 +74,13 @@ class CompactNet(Network):
 
     def score_features(self, features: Tensor, lengths: Tensor) -> Estimates:
         """Score features (batch, frames, bins) from the front end; see `forward` for the rest."""
-        counts = lengths // self.config.frame_hop_samples + 1
         x = features[:, None]
-        mask = frame_mask(counts, (x.shape[2] - 1) // self.config.time_stride + 1)
-        valid = counts.tolist()
-        for block in self.blocks:
-            x = block(x, valid)
+        hop: int = self.config.hop_samples
+        for block, time_stride in zip(self.blocks, self.config.time_strides, strict=True):
+            hop *= time_stride
+            x = block(x, (lengths // hop + 1).tolist())
+        counts = lengths // hop + 1
+        mask = frame_mask(counts, x.shape[2])
         x = x.permute(0, 2, 1, 3).flatten(2)
         x = torch.relu(self.squeeze(x))
         x = self.recurrent(x, counts)

@@ -251,13 +251,15 @@ def _widths(group: Group, budget: Budget) -> list[int]:
 
 
 def _cost(network: CompactNet, group: Group, budget: Budget) -> float:
-    """What a unit costs: its weights, or for time how often a frame of sound is multiplied by them."""
+    """What a unit costs: its weights, or for time how often they are multiplied for a frame score."""
     state = network.state_dict()
     uses = {}
-    bins = BINS
-    for block, stride in enumerate(network.config.conv_strides):
-        bins = (bins - 1) // stride + 1
-        uses[f"blocks.{block}.conv.weight"] = bins if budget == "time" else 1
+    bins, frames = BINS, network.config.frame_stride
+    for block, (stride, time_stride) in enumerate(
+        zip(network.config.conv_strides, network.config.time_strides, strict=True)
+    ):
+        bins, frames = (bins - 1) // stride + 1, frames // time_stride
+        uses[f"blocks.{block}.conv.weight"] = bins * frames if budget == "time" else 1
     cost = 0.0
     for layer in group.layers:
         for place in (*layer.written, *layer.read):
