@@ -32,8 +32,8 @@ LEAST_SHARE = 0.1
 """What is left of every layer at least, at each call: a layer of nothing ends the network."""
 
 CHANNEL_BLOCK = 16
-"""Vector registers hold so many channels, or half of them: any other number takes the time of the next multiple. One of
-them marks padding in the exported graph."""
+"""Vector registers hold so many channels: any other number takes the time of the next multiple. One of them marks padding
+in the exported graph."""
 
 Importance = Mapping[str, Tensor]
 """What each unit is worth, by the name of its layer: float64 (units,)."""
@@ -245,8 +245,8 @@ def _widths(group: Group, budget: Budget) -> list[int]:
     """Numbers of units that a layer may be left with, ascending, its own last."""
     least = max(1, math.ceil(LEAST_SHARE * group.units))
     if budget == "time" and group.part == "channels":
-        blocks = (CHANNEL_BLOCK // 2 - 1, *range(CHANNEL_BLOCK - 1, group.units, CHANNEL_BLOCK))
-        return [*(width for width in blocks if least <= width < group.units), group.units]
+        blocks = range(CHANNEL_BLOCK - 1, group.units, CHANNEL_BLOCK)
+        return [*(width for width in blocks if least <= width), group.units]
     return list(range(least, group.units + 1))
 
 
