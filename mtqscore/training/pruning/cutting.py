@@ -32,8 +32,8 @@ LEAST_SHARE = 0.1
 """What is left of every layer at least, at each call: a layer of nothing ends the network."""
 
 CHANNEL_BLOCK = 16
-"""Vector registers hold so many channels: any other number takes the time of the next multiple. One of them marks padding
-in the exported graph."""
+"""Vector registers hold so many channels: any other number takes the time of the next multiple. One of them marks
+padding in the exported graph."""
 
 Importance = Mapping[str, Tensor]
 """What each unit is worth, by the name of its layer: float64 (units,)."""
