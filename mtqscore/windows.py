@@ -99,7 +99,7 @@ class SoundWindower:
     def __init__(self, window_samples: int, hop_samples: int, min_samples: int) -> None:
         self._windower = Windower(window_samples, hop_samples)
         self._hop_samples = hop_samples
-        self._zeros = np.zeros(window_samples, np.float32)
+        self._window_samples = window_samples
         self._min_samples = min(min_samples, window_samples - hop_samples)
         self._before = 0  # silence ahead of the first window
         self._silence = 0  # silence since the last sound
@@ -139,8 +139,11 @@ class SoundWindower:
 
     def _silent(self, samples: int) -> Iterator[NDArray[np.float32]]:
         """Silence of any length, in windows that share their memory."""
-        for start in range(0, samples, len(self._zeros)):
-            yield self._zeros[: samples - start]
+        if not samples:
+            return
+        nothing = np.zeros(min(samples, self._window_samples), np.float32)
+        for start in range(0, samples, len(nothing)):
+            yield nothing[: samples - start]
 
 
 def _sound(samples: NDArray[np.float32]) -> tuple[int, int]:
