@@ -20,6 +20,7 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.training import checkpoint as store
 from mtqscore.training import loop
 from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
+from mtqscore.training.interruption import uninterrupted
 from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network
 from mtqscore.training.precision import Arithmetic
@@ -238,3 +239,17 @@ def test_a_scaled_loss_gives_the_same_to_the_bit_and_its_scale_goes_on(corpus, f
     large = read_checkpoint(tmp_path / "large" / LAST_FILE)
     assert large.state["scaler"]["scale"] < 2.0**127
     assert {float(tensor) for name, tensor in large.tensors.items() if name.endswith("/step")} <= {1.0, 2.0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    started = False
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.raise_signal(number)
+            started = True
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert started

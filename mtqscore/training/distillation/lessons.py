@@ -28,6 +28,7 @@ from mtqscore.training.distillation.panel import Panel
 from mtqscore.training.distillation.unlabelled import MADE_HERE, Draft, Stock, make_clip
 from mtqscore.training.distributed import Ranks, Shard
 from mtqscore.training.frame_labels import Curve
+from mtqscore.training.interruption import uninterrupted
 from mtqscore.training.resources import replacing
 from mtqscore.training.teachers.teacher import Clip, Judgement
 
@@ -93,7 +94,8 @@ class ClipMaker:
     def submit(self, draft: Draft) -> Future[Samples]:
         """Begin to make a clip."""
         try:
-            return self._pool.submit(_make, draft)
+            with uninterrupted():
+                return self._pool.submit(_make, draft)
         except BrokenProcessPool as error:
             raise _lost() from error
 

@@ -25,6 +25,7 @@ from mtqscore.simulation.judge import measure_files
 from mtqscore.simulation.measures import SDI_LIMIT
 from mtqscore.spec import PSEUDO
 from mtqscore.text import printable
+from mtqscore.training.interruption import uninterrupted
 from mtqscore.training.settings import REFERENCES
 
 CLEAN_COLUMN = "clean"
@@ -103,7 +104,8 @@ class ReferenceTeacher:
             # Fresh processes: a copy of one that has loaded torch may lock up.
             fresh = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(workers, fresh, initializer=_start_process)
-        return self._pool.map(_measured, pairs)
+        with uninterrupted():
+            return self._pool.map(_measured, pairs)
 
 
 def find_references(rows: Sequence[Row], base: Path, folder: Path | None) -> dict[Path, Path]:
