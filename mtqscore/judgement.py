@@ -38,7 +38,7 @@ BAND_SAMPLES = 1_024
 """Analysis length for the bandwidth: 64 ms."""
 
 BAND_SPREAD = 16
-"""Places at which the spectrum of a window is looked at; twice as many tell the same of 2,650 recordings."""
+"""Places at which the spectrum of a window is looked at."""
 
 SPEECH_BAND_HZ = (200, 4_000)
 HIGH_BAND_FROM_HZ = 4_200

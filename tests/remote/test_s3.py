@@ -19,11 +19,11 @@ from mtqscore.assess import Assessor
 from mtqscore.errors import UsageError
 from mtqscore.search import find_inputs
 from mtqscore.shards import shard_number
+from tests.remote.kit import KEYS, put, rows, spoken
 from tests.test_torch_guard import ROOT
 
 if TYPE_CHECKING:
     from tests.conftest import Run
-from tests.remote.kit import KEYS, put, rows, spoken
 
 UGLY = ["a b.wav", "q?x.wav", "take[1].wav", "*.wav", "é日.wav", "#h.wav", "%41.wav", "d//e.wav", "+.wav", "x\x01y.wav"]
 UGLY += ["-dash.wav", " .wav", "a::b.wav", "a&b<>.wav", "s3:/z.wav", "=1+1.wav", "q\"uo'te.wav", f"{'n' * 250}.wav"]

@@ -21,12 +21,12 @@ from mtqscore.errors import EnvironmentProblemError, MissingExtraError
 from mtqscore.inputs import is_remote
 from mtqscore.scores import Status
 from mtqscore.search import find_inputs
+from tests.remote.kit import spoken
 from tests.signals import speechlike, write
 from tests.test_torch_guard import ROOT, loaded_after
 
 if TYPE_CHECKING:
     from tests.conftest import Run
-from tests.remote.kit import spoken
 
 
 def test_the_extra_is_named(run: Run, tmp_path: Path) -> None:
