@@ -6,7 +6,7 @@ The last row is `base` with a second step along time, the form of the released m
 
 Times are processor time in milliseconds a second of audio, on one thread, medians over rounds in which every size has
 its turn. Training is a step in float32: forward, loss, backward, optimiser. Inference is the exported file in
-onnxruntime on batches of 40 s, with the heads of S, N and G. `× real time` is of inference. Quote ratios: single times
+onnxruntime on batches of 20 s, with the heads of S, N and G. `× real time` is of inference. Quote ratios: single times
 on a shared machine say little.
 """
 

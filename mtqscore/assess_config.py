@@ -38,7 +38,7 @@ class AssessConfig:
     device: str = "auto"
     channels: str = "mean"
     threads: int | None = None
-    batch_s: float = 40.0
+    batch_s: float = 20.0
     frames: bool = False
     precision: str = "fp32"
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -85,6 +86,7 @@ class FileSource:
         self.subtype = str(self._sound.subtype)
         self.full_scale = _FULL_SCALE.get(self.subtype, 1.0)
         self._truncated = _log_says_truncated(self._sound.extra_info)
+        self._begun = False
 
     def _open(self, path: str) -> tuple[int, os.stat_result]:
         return _open_regular(path)
@@ -95,7 +97,7 @@ class FileSource:
         if self._before.st_size == 0:
             raise UnscorableError(Status.EMPTY, "the file has no bytes")
         try:
-            sound = soundfile.SoundFile(self._readable(), closefd=False)
+            sound = _reader()(self._readable(), closefd=False)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.rstrip(".")
             raise UnscorableError(Status.UNREADABLE, f"no audio format that can be decoded ({detail})") from error
@@ -148,8 +150,9 @@ class FileSource:
         delivered = 0
         detail = ""
         try:
-            if self._sound.seekable():
+            if self._begun and self._sound.can_go_back:
                 self._sound.seek(0)
+            self._begun = True
             while True:
                 block = self._sound.read(block_frames, dtype="float32", always_2d=True)
                 if not len(block):
@@ -254,6 +257,26 @@ class Resampler:
             return samples
         resampled: NDArray[np.float32] = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
         return resampled
+
+
+@cache
+def _reader() -> Any:
+    """Class of libsndfile's readers for who reads from the start to the end.
+
+    soundfile seeks to where it already stands before and after every block of a file that it can seek in, and there
+    decoders of FLAC, Ogg and MP3 begin anew.
+    """
+    soundfile = load_library("soundfile")
+
+    class Reader(soundfile.SoundFile):  # type: ignore[misc, name-defined]  # a library that is loaded when it is needed
+        @property
+        def can_go_back(self) -> bool:
+            return bool(super().seekable())
+
+        def seekable(self) -> bool:
+            return False
+
+    return Reader
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, int]:

@@ -69,7 +69,9 @@ class Batches(AbstractContextManager["Batches[Ticket]"], Generic[Ticket]):
         Raises:
             EnvironmentProblemError: the model failed while it ran.
         """
-        while self._running and (len(self._running) > self._workers or self._running[0].done()):
+        # As much may be under way as is pooled: workers go on while the next pool fills.
+        most = BATCHES_POOLED * self._workers
+        while self._running and (len(self._running) > most or self._running[0].done()):
             yield from self._running.popleft().result()
 
     def drain(self) -> Iterator[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]:

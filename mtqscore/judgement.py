@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mtqscore.scores import Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
@@ -30,6 +31,9 @@ SILENT_RMS = 1e-4
 
 LEVEL_SAMPLES = SAMPLE_RATE_HZ // 10
 """Level is taken over 100 ms, without its mean, so that an offset is not taken for sound."""
+
+LARGEST_OFFSET = 100.0
+"""Power of the mean, relative to that of what sounds, up to which the difference of both sums is exact enough."""
 
 LEVEL_SPREAD_DB = 16
 """Stretches this far below the loudest one are pauses."""
@@ -130,17 +134,14 @@ class BandJudge:
     def __init__(self) -> None:
         self._speech_power = 0.0
         self._high_power = 0.0
-        self._frames = np.empty((BAND_SPREAD, BAND_SAMPLES), np.float32)
 
     def hear(self, window: NDArray[np.float32]) -> None:
         """Add one window (samples,) to the measured bandwidth."""
         if len(window) < BAND_SAMPLES:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))
         last = len(window) - BAND_SAMPLES
-        starts = dict.fromkeys(last * place // (BAND_SPREAD - 1) for place in range(BAND_SPREAD))  # each once
-        frames = self._frames[: len(starts)]
-        for frame, start in zip(frames, starts, strict=True):
-            frame[:] = window[start : start + BAND_SAMPLES]
+        starts = list(dict.fromkeys(last * place // (BAND_SPREAD - 1) for place in range(BAND_SPREAD)))  # each once
+        frames = sliding_window_view(window, BAND_SAMPLES)[starts]
         frames -= frames.mean(axis=1, keepdims=True)
         frames *= _TAPER
         spectrum = np.fft.rfft(frames, axis=1)
@@ -178,8 +179,14 @@ def sound_level_db(window: NDArray[np.float32]) -> float:
 
 
 def _variances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Power of each row (rows, samples) without its mean; the mean goes first, so that float32 holds the rest."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    """Power of each row (rows, samples) without its mean."""
+    means = rows.mean(axis=1, keepdims=True)
+    offsets = means[:, 0].astype(np.float64) ** 2
+    variances = np.einsum("ij,ij->i", rows, rows).astype(np.float64) / rows.shape[1] - offsets
+    if (offsets <= LARGEST_OFFSET * variances).all():
+        return np.asarray(variances)
+    # Beside so large a mean float32 holds nothing else: it goes first, at the cost of a copy.
+    centred = rows - means
     return np.asarray(np.einsum("ij,ij->i", centred, centred) / rows.shape[1], dtype=np.float64)
 
 

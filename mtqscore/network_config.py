@@ -58,6 +58,8 @@ class CompactConfig:
         counts = (self.time_stride, self.second_time_stride, self.squeeze_units, self.lstm_units, self.dense_units)
         if min(*self.conv_channels, *self.conv_widths, *self.conv_strides, *counts) < 1:
             raise UsageError("channels, widths, strides and units of a compact network must be 1 or more")
+        if self.second_time_stride > 1 and len(self.conv_channels) == 1:
+            raise UsageError("second_time_stride is a step of the second convolution, and conv_channels names only one")
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
 

@@ -174,6 +174,8 @@ def level_weights(levels_db: Sequence[float]) -> NDArray[np.float64]:
         >>> level_weights([-20.0, -38.0, -60.0])
         array([1. , 0.5, 0. ])
     """
+    if len(levels_db) == 1:
+        return np.ones(1)
     levels = np.asarray(levels_db, dtype=np.float64)
     below_db = levels.max(initial=-np.inf) - np.where(np.isfinite(levels), levels, -1e3)
     return np.asarray(np.clip((NO_WEIGHT_DB - below_db) / (NO_WEIGHT_DB - FULL_WEIGHT_DB), 0.0, 1.0))
@@ -189,6 +191,8 @@ def pool_scores(scores: Sequence[NDArray[np.float32]], weights: Sequence[float])
     Returns:
         float64 (targets,).
     """
+    if len(scores) == 1:
+        return scores[0].astype(np.float64)
     return np.average(np.asarray(scores, dtype=np.float64), axis=0, weights=np.asarray(weights, dtype=np.float64))
 
 

@@ -82,6 +82,26 @@ def test_half_a_file_is_read_and_called_truncated(tmp_path: Path, suffix: str, s
     assert 0.25 * count < read < 0.65 * count
 
 
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [
+        (".wav", "PCM_16"),
+        (".flac", "PCM_24"),
+        (".ogg", "VORBIS"),
+        (".ogg", "OPUS"),
+        (".mp3", "MPEG_LAYER_III"),
+        (".wav", "GSM610"),
+        (".wav", "MS_ADPCM"),
+    ],
+)
+def test_blocks_are_what_the_whole_file_is(tmp_path: Path, suffix: str, subtype: str) -> None:
+    rate_hz = 48_000 if subtype == "OPUS" else RATE_HZ
+    path = write(tmp_path / f"a{suffix}", speechlike(4 * BLOCK_VALUES / rate_hz, rate_hz), rate_hz, subtype=subtype)
+    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    with FileSource(str(path)) as source:
+        assert np.allclose(read_all(source), whole, atol=1e-6), "no decoder begins anew between blocks"
+
+
 def test_what_stands_before_a_break_is_rescued(tmp_path: Path) -> None:
     samples = speechlike(20)
     path = write(tmp_path / "a.flac", samples, subtype="PCM_16")

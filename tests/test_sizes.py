@@ -82,6 +82,7 @@ def test_a_size_is_chosen_by_option_or_file_and_changed_by_the_file(tmp_path: Pa
         {"lstm_units": 0},
         {"conv_channels": (15, 0, 47, 63)},
         {"dropout": 1.0},
+        {"conv_channels": (15,), "conv_widths": (5,), "conv_strides": (2,), "second_time_stride": 2},
     ],
 )
 def test_a_network_of_nothing_is_refused(wrong: dict[str, object]) -> None:

@@ -71,7 +71,7 @@ def assess(
     precision: Precision = None,
     channels: Channels = None,
     threads: Threads = None,
-    batch_seconds: BatchSeconds = 40.0,
+    batch_seconds: BatchSeconds = 20.0,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,

@@ -36,11 +36,10 @@ from mtqscore.training.networks.sinc import HALF_TAPS, TAPS, SincConv
 
 def mosa_net_scores(graph: GraphBuilder, network: MosaNet) -> RawScores:
     """Write the network; its frames are those of the spectrum's stream."""
-    parts = mask_audio(graph)
-    audio = join_audio(graph, parts)
+    audio = join_audio(graph, mask_audio(graph))
     hops = graph.add("Div", "lengths", graph.integer(HOP_SAMPLES), name="whole_hops_own")
     counts = graph.add("Add", hops, graph.integer(1), name="spectrum_counts")
-    blocks, size = cut_blocks(graph, parts, HOP_SAMPLES)
+    blocks, size = cut_blocks(graph, [audio], HOP_SAMPLES)
     if isinstance(network.spectrum, PowerSpectrum):
         root = graph.add("Sqrt", active_level(graph, blocks), name="level_root")
         audio_normal = graph.add("Div", audio, root, name="audio_normal")
