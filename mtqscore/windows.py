@@ -84,8 +84,8 @@ class SoundWindower:
 
     Args:
         window_samples: longest window.
-        hop_samples: step between the model's frames; cuts before and between windows that sound fall on multiples of
-            it, so that a model hears the same frames whether there is silence ahead or not.
+        hop_samples: step between the model's frames; cuts fall on multiples of it from the first sound on, so that a
+            model hears the same frames whatever silence there is ahead.
         min_samples: shortest window that the model judges; shorter sound keeps some of the silence beside it.
 
     Example:
@@ -93,12 +93,11 @@ class SoundWindower:
         >>> [len(w) for w in windower.push(np.array([0, 0, 0, 1, 1, 1, 0, 0, 0], np.float32))]
         []
         >>> [w.tolist() for w in windower.finish()]
-        [[0.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+        [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(self, window_samples: int, hop_samples: int, min_samples: int) -> None:
         self._windower = Windower(window_samples, hop_samples)
-        self._hop_samples = hop_samples
         self._window_samples = window_samples
         self._min_samples = min(min_samples, window_samples - hop_samples)
         self._before = 0  # silence ahead of the first window
@@ -115,9 +114,7 @@ class SoundWindower:
         if self._windower.total_samples:
             begin = 0
         else:
-            ahead = self._silence + begin
-            self._before = ahead // self._hop_samples * self._hop_samples
-            begin, self._silence = begin - min(begin, ahead - self._before), max(ahead - self._before - begin, 0)
+            self._before, self._silence = self._silence + begin, 0
         for piece in (*self._silent(self._silence), samples[begin:end]):
             for window in self._windower.push(piece):
                 yield from self._silent(self._before)
@@ -129,8 +126,7 @@ class SoundWindower:
         """Yield the windows that are left."""
         missing = self._min_samples - self._windower.total_samples if self._windower.total_samples else 0
         after = min(max(missing, 0), self._silence)
-        hops = -(-max(missing - after, 0) // self._hop_samples)
-        before = min(hops * self._hop_samples, self._before)
+        before = min(max(missing - after, 0), self._before)
         yield from self._silent(self._before - before)
         for window in self._windower.finish():
             # Where something is missing there is a single window.
@@ -213,15 +209,15 @@ def join_frames(
         targets: number of columns.
 
     Returns:
-        float32 (frames, targets), NaN where a window was not scored. Frames stand at multiples of the hop, and so must
-        the beginnings of windows that were scored.
+        float32 (frames, targets), NaN where a window was not scored. Frames stand at multiples of the hop, those of a
+        window that begins between two at the nearest.
     """
     joined = np.full((valid_frames(sum(samples), hop_samples) if samples else 0, targets), np.nan, np.float32)
     start = 0
     for values, length in zip(frames, samples, strict=True):
         if values is not None:
             # The last frame of a window stands where the first of the next one does, which goes before.
-            place = joined[start // hop_samples :][: valid_frames(length, hop_samples)]
+            place = joined[(start + hop_samples // 2) // hop_samples :][: valid_frames(length, hop_samples)]
             place[:] = values[: len(place)]
         start += length
     return joined

@@ -228,6 +228,17 @@ def test_another_size_of_a_layer_is_fresh_and_told(tmp_path):
     assert "dense" not in summary["taken"]
 
 
+def test_a_narrower_kernel_takes_the_middle_of_the_wider_one(tmp_path):
+    theirs = checkpoint_of(tmp_path, settings(network=SMALL))
+    made, summary = transfer(theirs, settings(network=dataclasses.replace(SMALL, conv_widths=(5, 3))), heads=True)
+    name = "blocks.1.conv.weight"
+    given, taken = theirs.part("average")[name], made.part("average")[name]
+    assert given.shape[-1] == 7
+    assert torch.equal(taken, given[..., 2:5])
+    assert summary["share"] == 1
+    build(made.config).load_state_dict(made.part("average"))
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     theirs = checkpoint_of(tmp_path, settings())
     with pytest.raises(UsageError, match="holds a network compact, whose weights do not fit mosa-net"):

@@ -67,7 +67,7 @@ def test_silence_at_the_ends_is_windows_of_its_own(before: int, sound: int, afte
     assert np.array_equal(np.concatenate([*windows, np.empty(0, np.float32)]), recording)
     assert all(0 < len(window) <= WINDOW for window in windows)
     ahead = sum(len(window) for window in windows[: next((i for i, w in enumerate(windows) if w.any()), 0)])
-    assert ahead == (before // HOP * HOP if sound else 0)
+    assert ahead == (before if sound else 0)
     heard = [window for window in windows if window.any()]
     assert [len(window) for window in heard] == [
         len(window) for window in cut(recording[ahead : before + sound], block)
@@ -106,6 +106,17 @@ def test_frames_join_on_one_time_axis() -> None:
     assert np.isnan(joined[5:8]).all()
     assert joined[8:, 1].tolist() == [3, 3, 3]
     assert len(joined) == valid_frames(1_050, HOP)
+
+
+@pytest.mark.parametrize(("before", "first"), [(0, 0), (49, 0), (50, 1), (149, 1), (150, 2), (199, 2)])
+def test_frames_after_silence_stand_at_the_nearest_place(before: int, first: int) -> None:
+    window = np.arange(valid_frames(400, HOP), dtype=np.float32)[:, None]
+    joined = join_frames([None, window], [before, 400], HOP, 1)[:, 0]
+    assert len(joined) == valid_frames(before + 400, HOP)
+    heard = joined[first : first + len(window)]
+    assert heard.tolist() == window[: len(heard), 0].tolist()
+    assert len(heard) >= len(window) - 1
+    assert np.isnan(joined[:first]).all()
 
 
 def test_windows_far_below_the_loudest_do_not_count():

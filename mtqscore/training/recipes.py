@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mtqscore.config import TrainConfig
 from mtqscore.cores import usable_cores
@@ -196,6 +197,8 @@ def is_first() -> bool:
 def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tuple[Checkpoint, dict[str, Any]]:
     """Put the weights of one network into a fresh one of other targets or sizes, as far as name and shape agree.
 
+    A convolution whose kernel is to be narrower (``conv_widths``) takes the middle of the wider one.
+
     Args:
         checkpoint: whose averaged weights are taken.
         config: of the network that gets them.
@@ -213,9 +216,9 @@ def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tup
         raise UsageError(f"{checkpoint.path}: holds a network {theirs}, whose weights do not fit {ours}")
     torch.manual_seed(config.seed)
     network = build(config)
-    given = checkpoint.part("average")
     _load_front_end(network, checkpoint)
     weights = network.state_dict()
+    given = {name: _narrowed(tensor, weights.get(name)) for name, tensor in checkpoint.part("average").items()}
     fitting = {
         name
         for name, tensor in weights.items()
@@ -235,6 +238,14 @@ def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tup
     made = {f"average.{name}": given[name] if name in fitting else tensor for name, tensor in weights.items()}
     summary = {"share": round(share, 4), "taken": dict(taken), "fresh": dict(fresh)}
     return Checkpoint(checkpoint.path, config, made, describe_front_end(network)), summary
+
+
+def _narrowed(kernel: Tensor, like: Tensor | None) -> Tensor:
+    """Return the middle of a kernel where it is wider, by its last axis alone, than what it is to be like."""
+    if like is None or kernel.ndim != 4 or kernel.shape[:-1] != like.shape[:-1]:
+        return kernel
+    beyond = kernel.shape[-1] - like.shape[-1]
+    return kernel[..., beyond // 2 : kernel.shape[-1] - beyond // 2].contiguous() if beyond > 0 else kernel
 
 
 def _ask(
