@@ -7,7 +7,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -265,7 +264,11 @@ class Recording:
         self._plan = plan
         self._stop = stop
         self._download = download
-        self._queue: queue.Queue[Window | list[Heard]] = queue.Queue(WINDOWS_AHEAD)
+        # Windows and verdicts of short recordings, by the thousand: one hand-over each, and no lock of Python's own.
+        self._ready: queue.SimpleQueue[tuple[Window | list[Heard], ...]] = queue.SimpleQueue()
+        self._held: tuple[Window, ...] = ()
+        self._given = self._taken = 0
+        self._room: threading.Event | None = None
         self._fault: EnvironmentProblemError | None = None
 
     def read(self) -> None:
@@ -281,7 +284,7 @@ class Recording:
             reason = f"cannot be read ({type(error).__name__}: {error})"
             heard = [Heard(self._channel(), status=Status.UNREADABLE, reason=reason)]
         finally:  # whatever happens, for who takes the windows waits for their end
-            self._put(heard)
+            self._ready.put((*self._held, heard))
 
     def take(self) -> Iterator[Window | list[Heard]]:
         """Yield its windows as they come, and at the end the verdicts.
@@ -290,23 +293,26 @@ class Recording:
             EnvironmentProblemError: no recording could be read on this machine.
         """
         while True:
-            item = self._queue.get()
+            items = self._ready.get()
+            self._taken += 1
+            if self._room is not None:
+                self._room.set()
             if self._fault is not None:
                 raise self._fault
-            yield item
-            if isinstance(item, list):
+            yield from items
+            if isinstance(items[-1], list):
                 return
 
     def _read(self) -> list[Heard]:
         if isinstance(self._item, ArraySource):
             self.channel_count = self._item.channels
-            return decode(self._item, self._plan, self._put, self._stop.is_set)
+            return decode(self._item, self._plan, self._emit, self._stop.is_set)
         if self._item.status is not Status.OK:
             raise UnscorableError(self._item.status, self._item.reason)
         with self._open(self._item.path) as source:
             self.size_bytes, self.modified_ns = source.stamp
             self.channel_count = source.channels
-            heard = decode(source, self._plan, self._put, self._stop.is_set)
+            heard = decode(source, self._plan, self._emit, self._stop.is_set)
             if source.changed:
                 raise UnscorableError(Status.CHANGED, "the file was written to while it was read; score it again")
             return heard
@@ -321,13 +327,17 @@ class Recording:
     def _channel(self) -> str:
         return "" if self._plan.channels == "each" else self._plan.channels
 
-    def _put(self, item: Window | list[Heard]) -> None:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                continue
+    def _emit(self, window: Window) -> None:
+        """Hand on the window before this one, and wait where too many are not taken yet."""
+        if self._held:
+            while self._given - self._taken >= WINDOWS_AHEAD and not self._stop.is_set():
+                self._room = self._room or threading.Event()
+                self._room.clear()
+                if self._given - self._taken >= WINDOWS_AHEAD:  # none was taken meanwhile, so the next one will tell
+                    self._room.wait(0.2)
+            self._ready.put(self._held)
+            self._given += 1
+        self._held = (window,)
 
 
 class DecodeAhead(AbstractContextManager["DecodeAhead"]):
@@ -343,14 +353,19 @@ class DecodeAhead(AbstractContextManager["DecodeAhead"]):
         self._plan = plan
         self._ahead = ahead
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._jobs: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
+        self._threads = threads
+        self._readers: list[threading.Thread] = []
         self._fetch_ahead: FetchAhead | None = None
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._fetch_ahead is not None:
             self._fetch_ahead.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for _reader in self._readers:
+            self._jobs.put(None)
+        for reader in self._readers:
+            reader.join()
 
     def recordings(self, items: Iterable[Input | ArraySource]) -> Iterator[Recording]:
         """Yield the recordings in order; the first are being read already."""
@@ -358,11 +373,20 @@ class DecodeAhead(AbstractContextManager["DecodeAhead"]):
         for item in items:
             recording = Recording(item, self._plan, self._stop, self._fetch(item))
             # Threads take them in this order, so the one that is wanted is never stuck behind a full queue.
-            self._pool.submit(recording.read)
+            self._jobs.put(recording)
+            if len(self._readers) < self._threads:
+                self._readers.append(threading.Thread(target=self._read, name="decode", daemon=True))
+                self._readers[-1].start()
             waiting.append(recording)
             if len(waiting) > self._ahead:
                 yield waiting.popleft()
         yield from waiting
+
+    def _read(self) -> None:
+        """Read one recording after the other; runs in a thread."""
+        while (recording := self._jobs.get()) is not None:
+            if not self._stop.is_set():
+                recording.read()
 
     def _fetch(self, item: Input | ArraySource) -> Download | None:
         """Begin to fetch what is not on this machine."""
