@@ -112,7 +112,7 @@ CHANGES = (
     Change("float WAV", 0.001, subtype="FLOAT"),
     Change("24-bit FLAC", 0.001, subtype="PCM_24", container="FLAC"),
     Change("Ogg Opus", 1.0, subtype="OPUS", container="OGG"),
-    Change("Ogg Vorbis", 0.5, subtype="VORBIS", container="OGG"),
+    Change("Ogg Vorbis", 0.7, subtype="VORBIS", container="OGG"),
     Change("MP3", 0.6, subtype="MPEG_LAYER_III", container="MP3"),
     Change("stereo, twice the same", 0.001, beside(1.0)),
     Change("stereo, one channel silent", 0.001, beside(0.0)),
@@ -125,7 +125,7 @@ CHANGES = (
     Change("3 s of silence before and after", 0.001, padded(3, 3)),
     *(Change(f"first {share:.0%} of the recording", 1.4, cut(share)) for share in (0.25, 0.5, 0.75)),
     *(Change(f"played {times} times", 0.6, repeated(times)) for times in (2, 4)),
-    *(Change(f"at {speed:g} of its speed, as another voice", 2.0, at_speed(speed)) for speed in (0.85, 1.15)),
+    *(Change(f"at {speed:g} of its speed, as another voice", 2.1, at_speed(speed)) for speed in (0.85, 1.15)),
 )
 
 

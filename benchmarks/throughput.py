@@ -1,10 +1,10 @@
 """How fast `mtqscore assess` starts and scores, against what it cannot do without, side by side in one run.
 
-    python benchmarks/throughput.py [--clips 600] [--runs 5] [--full] [--model NAME …] [--peers PYTHON]
+    python benchmarks/throughput.py [--clips 2000] [--runs 5] [--full] [--model NAME …] [--peers PYTHON]
 
 The clips are 5-second cuts of the bundled recordings, as WAV at 16 kHz and as FLAC at 48 kHz. All commands run in turn
 on the same files, once to warm up and then `--runs` times; a ratio is the median of the ratios run by run. Quote
-ratios: single times on a shared machine say little. `--full` takes 4,000 clips, so that starting counts for nothing.
+ratios: single times on a shared machine say little. `--full` takes 4,000 clips, so that starting counts for even less.
 
 Peers are run where they are found, by an interpreter of their own if you like, since they need other libraries:
 `pip install speechmos librosa pandas` (DNSMOS P.835, script and model as published), `pip install distillmos`,
@@ -152,7 +152,7 @@ def make_clips(folder: Path, count: int) -> dict[str, list[str]]:
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--clips", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--full", action="store_true", help="4,000 clips")
     parser.add_argument("--model", action="append", default=[], help="another model beside the default; repeatable")
