@@ -39,15 +39,15 @@ here = os.path.dirname(os.path.abspath(__file__))
 spec = machinery.PathFinder.find_spec("soundfile", [path for path in sys.path if os.path.abspath(path) != here])
 module = sys.modules["soundfile"] = util.module_from_spec(spec)
 spec.loader.exec_module(module)
-open_sound = module.SoundFile
-def SoundFile(handle, *arguments, **options):
-    open(os.path.join(here, "pids", str(os.getpid())), "w").close()
-    if "poison" in os.readlink(f"/proc/self/fd/{handle}"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    while "hold" in os.readlink(f"/proc/self/fd/{handle}"):
-        time.sleep(1)
-    time.sleep(0.03)
-    return open_sound(handle, *arguments, **options)
+class SoundFile(module.SoundFile):
+    def __init__(self, handle, *arguments, **options):
+        open(os.path.join(here, "pids", str(os.getpid())), "w").close()
+        if "poison" in os.readlink(f"/proc/self/fd/{handle}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while "hold" in os.readlink(f"/proc/self/fd/{handle}"):
+            time.sleep(1)
+        time.sleep(0.03)
+        super().__init__(handle, *arguments, **options)
 module.SoundFile = SoundFile
 """
 """The library as it is, but slow, with a decoder that ends the process over one recording, and never ends another."""
