@@ -50,8 +50,8 @@ MOST_DEPENDENCE = 1e-4
 MOST_TIME = 0.95
 """Of the time of float32; the row of float32 once more shows how far two measurements of one file differ."""
 
-CLIP_S, BATCH = 5.0, 4
-"""What `assess` gives a model at once: 20 s of audio."""
+CLIP_S, BATCH = 5.0, 8
+"""40 s of audio at once, two batches of `assess`."""
 
 CALIBRATION_CLIPS = 24
 TOGETHER = 16

@@ -264,7 +264,7 @@ def _reader() -> Any:
     """Class of libsndfile's readers for who reads from the start to the end.
 
     soundfile seeks to where it already stands before and after every block of a file that it can seek in, and there
-    decoders of FLAC, Ogg and MP3 begin anew.
+    the decoder of MP3 loses a piece.
     """
     soundfile = load_library("soundfile")
 

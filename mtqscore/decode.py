@@ -284,7 +284,8 @@ class Recording:
             reason = f"cannot be read ({type(error).__name__}: {error})"
             heard = [Heard(self._channel(), status=Status.UNREADABLE, reason=reason)]
         finally:  # whatever happens, for who takes the windows waits for their end
-            self._ready.put((*self._held, heard))
+            held, self._held = self._held, ()  # nothing of it stays in memory here
+            self._ready.put((*held, heard))
 
     def take(self) -> Iterator[Window | list[Heard]]:
         """Yield its windows as they come, and at the end the verdicts.

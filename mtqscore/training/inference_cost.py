@@ -16,8 +16,8 @@ from mtqscore.training.graph import build_graph
 from mtqscore.training.networks import Network
 
 CLIP_S = 5.0
-BATCH = 4
-"""What `assess` gives a model at once: 20 s of audio."""
+BATCH = 8
+"""40 s of audio at once, two batches of `assess`."""
 
 
 @dataclass(frozen=True)
