@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from mtqscore.assess_config import AssessConfig
 from mtqscore.audio import ArraySource
 from mtqscore.batches import Batches
 from mtqscore.cores import usable_cores
+from mtqscore.crew import Crew
 from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
 from mtqscore.errors import UsageError
 from mtqscore.inputs import Input
@@ -24,6 +27,7 @@ from mtqscore.windows import join_frames, level_weights, pool_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -184,9 +188,15 @@ class Assessor:
         self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
         rows: deque[_Row] = deque()
-        ahead = DecodeAhead(self._plan, self._threads, RECORDINGS_AHEAD)
-        batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, self._workers)
-        with ahead, batches:
+        with ExitStack() as ending:
+            crew = Crew(self._threads)
+            ending.callback(crew.shutdown, cancel_futures=True)
+            scoring: Executor = crew
+            if not self._scorer.on_cpu:  # a thread that waits for the GPU should not keep a reader from its work
+                scoring = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
+                ending.callback(scoring.shutdown, cancel_futures=True)
+            ahead = ending.enter_context(DecodeAhead(self._plan, crew, RECORDINGS_AHEAD))
+            batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, self._workers, scoring)
             for recording in ahead.recordings(items):
                 row = _Row(recording)
                 rows.append(row)

@@ -8,8 +8,6 @@ must be.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -19,6 +17,7 @@ from mtqscore.windows import valid_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
@@ -30,7 +29,7 @@ BATCHES_POOLED = 4
 Ticket = TypeVar("Ticket")
 
 
-class Batches(AbstractContextManager["Batches[Ticket]"], Generic[Ticket]):
+class Batches(Generic[Ticket]):
     """Takes windows, each with a ticket, and gives back their scores, in whatever order they are ready.
 
     Args:
@@ -39,20 +38,18 @@ class Batches(AbstractContextManager["Batches[Ticket]"], Generic[Ticket]):
         batch_s: seconds of audio a batch, padding included; a longer window is a batch of its own.
         workers: batches that run at the same time. One thread a batch serves a recurrent network better than many
             threads on one batch, since its time steps must wait for one another.
+        executor: whose threads score.
     """
 
-    def __init__(self, scorer: Scorer, batch_s: float, workers: int) -> None:
+    def __init__(self, scorer: Scorer, batch_s: float, workers: int, executor: Executor) -> None:
         self._scorer = scorer
         self._padded_samples = scorer.padded_samples
         self._batch_samples = batch_s * SAMPLE_RATE_HZ
         self._workers = workers
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="score")
+        self._executor = executor
         self._pool: list[tuple[Ticket, NDArray[np.float32]]] = []
         self._pooled_samples = 0
         self._running: deque[Future[list[tuple[Ticket, NDArray[np.float32], NDArray[np.float32]]]]] = deque()
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def add(self, ticket: Ticket, samples: NDArray[np.float32]) -> None:
         """Take one window (samples,)."""

@@ -24,6 +24,7 @@ from mtqscore.windows import SoundWindower, level_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mtqscore.crew import Crew
     from mtqscore.fetch import Download, FetchAhead
 
 VOICES_AT_ONCE = 16
@@ -250,11 +251,17 @@ class Recording:
         item: the file, or the array with its rate.
         plan: how to cut it.
         stop: set when nobody wants the rest.
+        crew: whose threads read it.
         download: of a file that is not on this machine.
     """
 
     def __init__(
-        self, item: Input | ArraySource, plan: Plan, stop: threading.Event, download: Download | None = None
+        self,
+        item: Input | ArraySource,
+        plan: Plan,
+        stop: threading.Event,
+        crew: Crew,
+        download: Download | None = None,
     ) -> None:
         self.path = item.path if isinstance(item, Input) else None
         self.size_bytes: int | None = None
@@ -263,16 +270,18 @@ class Recording:
         self._item = item
         self._plan = plan
         self._stop = stop
+        self._crew = crew
         self._download = download
         # Windows and verdicts of short recordings, by the thousand: one hand-over each, and no lock of Python's own.
         self._ready: queue.SimpleQueue[tuple[Window | list[Heard], ...]] = queue.SimpleQueue()
         self._held: tuple[Window, ...] = ()
         self._given = self._taken = 0
-        self._room: threading.Event | None = None
         self._fault: EnvironmentProblemError | None = None
 
     def read(self) -> None:
-        """Read it to its end; runs in a thread and never raises."""
+        """Read it to its end, unless nobody wants it any more; runs in a thread and never raises."""
+        if self._stop.is_set():
+            return
         heard = [Heard(self._channel(), status=Status.UNREADABLE, reason="cannot be read")]
         try:
             heard = self._read()
@@ -296,8 +305,7 @@ class Recording:
         while True:
             items = self._ready.get()
             self._taken += 1
-            if self._room is not None:
-                self._room.set()
+            self._crew.nudge()
             if self._fault is not None:
                 raise self._fault
             yield from items
@@ -331,63 +339,48 @@ class Recording:
     def _emit(self, window: Window) -> None:
         """Hand on the window before this one, and wait where too many are not taken yet."""
         if self._held:
-            while self._given - self._taken >= WINDOWS_AHEAD and not self._stop.is_set():
-                self._room = self._room or threading.Event()
-                self._room.clear()
-                if self._given - self._taken >= WINDOWS_AHEAD:  # none was taken meanwhile, so the next one will tell
-                    self._room.wait(0.2)
+            self._crew.wait_until(self._has_room)
             self._ready.put(self._held)
             self._given += 1
         self._held = (window,)
 
+    def _has_room(self) -> bool:
+        return self._given - self._taken < WINDOWS_AHEAD or self._stop.is_set()
+
 
 class DecodeAhead(AbstractContextManager["DecodeAhead"]):
-    """Reads recordings in threads, a bounded number ahead, and hands them out in order.
+    """Has recordings read, a bounded number ahead, and hands them out in order.
 
     Args:
         plan: how to cut them.
-        threads: recordings that are read at the same time.
+        crew: whose threads read.
         ahead: recordings that may be started or finished before they are wanted.
     """
 
-    def __init__(self, plan: Plan, threads: int, ahead: int) -> None:
+    def __init__(self, plan: Plan, crew: Crew, ahead: int) -> None:
         self._plan = plan
+        self._crew = crew
         self._ahead = ahead
         self._stop = threading.Event()
-        self._jobs: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
-        self._threads = threads
-        self._readers: list[threading.Thread] = []
         self._fetch_ahead: FetchAhead | None = None
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._crew.nudge()
         if self._fetch_ahead is not None:
             self._fetch_ahead.close()
-        for _reader in self._readers:
-            self._jobs.put(None)
-        for reader in self._readers:
-            reader.join()
 
     def recordings(self, items: Iterable[Input | ArraySource]) -> Iterator[Recording]:
         """Yield the recordings in order; the first are being read already."""
         waiting: deque[Recording] = deque()
         for item in items:
-            recording = Recording(item, self._plan, self._stop, self._fetch(item))
+            recording = Recording(item, self._plan, self._stop, self._crew, self._fetch(item))
             # Threads take them in this order, so the one that is wanted is never stuck behind a full queue.
-            self._jobs.put(recording)
-            if len(self._readers) < self._threads:
-                self._readers.append(threading.Thread(target=self._read, name="decode", daemon=True))
-                self._readers[-1].start()
+            self._crew.read(recording.read)
             waiting.append(recording)
             if len(waiting) > self._ahead:
                 yield waiting.popleft()
         yield from waiting
-
-    def _read(self) -> None:
-        """Read one recording after the other; runs in a thread."""
-        while (recording := self._jobs.get()) is not None:
-            if not self._stop.is_set():
-                recording.read()
 
     def _fetch(self, item: Input | ArraySource) -> Download | None:
         """Begin to fetch what is not on this machine."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from mtqscore.scores import Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
@@ -56,10 +55,11 @@ NARROWBAND_RATE_HZ = 8_500
 
 
 _TAPER = np.hanning(BAND_SAMPLES).astype(np.float32)
-_SPEECH_BINS, _HIGH_BINS = (
-    slice(*(math.ceil(edge_hz * BAND_SAMPLES / SAMPLE_RATE_HZ) for edge_hz in band))
+_SPEECH_PARTS, _HIGH_PARTS = (
+    slice(*(2 * math.ceil(edge_hz * BAND_SAMPLES / SAMPLE_RATE_HZ) for edge_hz in band))
     for band in (SPEECH_BAND_HZ, (HIGH_BAND_FROM_HZ, SAMPLE_RATE_HZ))
 )
+"""Real and imaginary parts of the bins of a spectrum."""
 
 
 class RawJudge:
@@ -140,24 +140,19 @@ class BandJudge:
         if len(window) < BAND_SAMPLES:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))
         last = len(window) - BAND_SAMPLES
-        starts = list(dict.fromkeys(last * place // (BAND_SPREAD - 1) for place in range(BAND_SPREAD)))  # each once
-        frames = sliding_window_view(window, BAND_SAMPLES)[starts]
-        frames -= frames.mean(axis=1, keepdims=True)
+        starts = sorted({last * place // (BAND_SPREAD - 1) for place in range(BAND_SPREAD)})
+        frames = np.stack([window[start : start + BAND_SAMPLES] for start in starts])
+        frames -= np.add.reduce(frames, axis=1, keepdims=True) / BAND_SAMPLES
         frames *= _TAPER
-        spectrum = np.fft.rfft(frames, axis=1)
-        self._speech_power += _power(spectrum[:, _SPEECH_BINS])
-        self._high_power += _power(spectrum[:, _HIGH_BINS])
+        parts = np.fft.rfft(frames, axis=1).view(frames.dtype)  # real and imaginary in turn
+        power = np.add.reduce(np.multiply(parts, parts, out=parts), axis=0)
+        self._speech_power += float(np.add.reduce(power[_SPEECH_PARTS], dtype=np.float64))
+        self._high_power += float(np.add.reduce(power[_HIGH_PARTS], dtype=np.float64))
 
     @property
     def narrowband(self) -> bool:
         """Whether nothing was found above the telephone band."""
         return self._speech_power > 0 and self._high_power < self._speech_power * 10 ** (NARROWBAND_DB / 10)
-
-
-def _power(spectrum: NDArray[Any]) -> float:
-    """Sum of the squared magnitudes of complex numbers."""
-    parts = spectrum.view(spectrum.real.dtype)
-    return float(np.einsum("ij,ij->i", parts, parts).sum(dtype=np.float64))
 
 
 def sound_level_db(window: NDArray[np.float32]) -> float:
@@ -168,19 +163,19 @@ def sound_level_db(window: NDArray[np.float32]) -> float:
         reaches -80 dBFS.
     """
     whole = len(window) // LEVEL_SAMPLES * LEVEL_SAMPLES
-    parts = [window[:whole].reshape(-1, LEVEL_SAMPLES)] if whole else []
-    if whole < len(window):
-        parts.append(window[whole:].reshape(1, -1))
-    powers = np.concatenate([_variances(part) for part in parts]) if parts else np.zeros(1)
-    loudest = float(powers.max())
+    parts = (window[:whole].reshape(-1, LEVEL_SAMPLES), window[whole:].reshape(1, -1))
+    powers = [power for part in parts if part.size for power in _variances(part).tolist()]
+    loudest = max(powers, default=0.0)
     if loudest <= SILENT_RMS**2:
         return -math.inf
-    return 10 * math.log10(float(powers[powers >= loudest * 10 ** (-LEVEL_SPREAD_DB / 10)].mean()))
+    least = loudest * 10 ** (-LEVEL_SPREAD_DB / 10)
+    sounding = [power for power in powers if power >= least]
+    return 10 * math.log10(math.fsum(sounding) / len(sounding))
 
 
 def _variances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Power of each row (rows, samples) without its mean."""
-    means = rows.mean(axis=1, keepdims=True)
+    means = np.add.reduce(rows, axis=1, keepdims=True) / rows.shape[1]
     offsets = means[:, 0].astype(np.float64) ** 2
     variances = np.einsum("ij,ij->i", rows, rows).astype(np.float64) / rows.shape[1] - offsets
     if (offsets <= LARGEST_OFFSET * variances).all():

@@ -134,8 +134,8 @@ def distill(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN",
-            help="Run folder or checkpoint whose network and weights to begin with, such as a pruned one.",
+            metavar="RUN|MODEL",
+            help="Run folder, checkpoint or released model whose network and weights to begin with.",
             rich_help_panel=STUDENT,
         ),
     ] = None,

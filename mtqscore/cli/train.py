@@ -139,7 +139,9 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN", help="Run folder or checkpoint whose weights to begin with.", rich_help_panel=RECIPE
+            metavar="RUN|MODEL",
+            help="Run folder, checkpoint or released model whose weights to begin with.",
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     loss: Annotated[

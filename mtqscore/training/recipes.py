@@ -26,6 +26,7 @@ from mtqscore.manifest import Row
 from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
 from mtqscore.spec import PSEUDO
 from mtqscore.text import printable
+from mtqscore.training.beginning import read_weights
 from mtqscore.training.checkpoint import (
     LAST_FILE,
     Checkpoint,
@@ -131,7 +132,7 @@ def _initial(
     if weights is None:
         return config, None, None
     is_gone = not os.path.exists(weights)  # noqa: PTH110 - Path.exists raises where a name is too long
-    checkpoint = begun if begun is not None and is_gone else read_checkpoint(weights)
+    checkpoint = begun if begun is not None and is_gone else read_weights(weights)
     if not sources.network_is_chosen:
         config = dataclasses.replace(config, network=checkpoint.config.network)
     if checkpoint is begun:

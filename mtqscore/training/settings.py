@@ -65,29 +65,26 @@ def check_teacher(config: TrainConfig, folder: Path) -> None:
 
     Raises:
         InputError: no such run folder, checkpoint or ONNX file.
-        UsageError: no model of this name, or an ONNX file for the recipe kt.
+        UsageError: no model of this name.
     """
     from mtqscore.model_store import find_model, is_path
 
     choice = config.teacher
     # Not the methods of Path, which raise where a name is too long.
     is_here = os.path.exists(choice)  # noqa: PTH110
-    if config.recipe == "kt" and is_here and choice.lower().endswith(".onnx"):
-        raise UsageError(f"--teacher {choice}: an ONNX file cannot be trained on; name the run that it came from")
     if is_here or choice in (TABLE, REFERENCES, NO_TEACHER) or choice.startswith("hf:"):
         return
     if config.recipe == "kt":
         from mtqscore.training.checkpoint import LAST_FILE
 
-        if not os.path.isfile(folder / LAST_FILE):  # noqa: PTH113
-            raise InputError(f"--teacher {choice}: no such run folder or checkpoint")
-    elif is_path(choice):
+        if os.path.isfile(folder / LAST_FILE):  # noqa: PTH113
+            return
+    if is_path(choice):
         raise InputError(f"--teacher {choice}: no such run folder, checkpoint or ONNX file")
-    else:
-        try:
-            find_model(choice)
-        except UsageError as error:
-            raise UsageError(f"--teacher {choice}: no such run folder or checkpoint, and {error}") from error
+    try:
+        find_model(choice)
+    except UsageError as error:
+        raise UsageError(f"--teacher {choice}: no such run folder or checkpoint, and {error}") from error
 
 
 def train_settings(

@@ -29,6 +29,7 @@ from mtqscore.simulation.sources import list_recordings
 from mtqscore.spec import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.text import printable
 from mtqscore.training import checkpoint as store
+from mtqscore.training.beginning import read_weights
 from mtqscore.training.dataset import Recordings, decode
 from mtqscore.training.distillation.lessons import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
 from mtqscore.training.distillation.panel import Panel, open_panel, restricted
@@ -322,7 +323,7 @@ def _initial(
     if init is None:
         return config, None
     begun = folder / store.LAST_FILE
-    checkpoint = store.read_checkpoint(begun if begun.is_file() else init)
+    checkpoint = store.read_checkpoint(begun) if begun.is_file() else read_weights(init)
     config = dataclasses.replace(config, network=checkpoint.config.network)
     if begun.is_file():
         return config, None

@@ -18,12 +18,12 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.manifest import Row
 from mtqscore.network_config import CompactConfig
 from mtqscore.resolve import to_plain
+from mtqscore.training.beginning import read_weights
 from mtqscore.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
     Checkpoint,
     load_network,
-    read_checkpoint,
     write_checkpoint,
 )
 from mtqscore.training.dataset import Recordings
@@ -102,7 +102,7 @@ def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
         InputError: it is neither.
         UsageError: it holds another kind of network.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_weights(source)
     network = load_network(checkpoint)
     if not isinstance(network, CompactNet):
         raise UsageError(f"{source}: holds a network {checkpoint.config.network.kind}; only compact ones can be pruned")
