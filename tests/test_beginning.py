@@ -29,6 +29,7 @@ CONFIGS = {
         SMALL, conv_channels=(5, 6, 7), conv_widths=(3, 5, 3), conv_strides=(2, 3, 4), second_time_stride=2
     ),
     "wide": dataclasses.replace(SMALL, conv_widths=(7, 3), hop_samples=512, time_stride=3),
+    "narrow": dataclasses.replace(SMALL, conv_widths=(1, 3)),
     "one layer": dataclasses.replace(
         SMALL, conv_channels=(6,), conv_widths=(5,), conv_strides=(2,), floor_db=-70.0, feature_mean_db=-30.0
     ),

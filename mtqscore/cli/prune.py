@@ -13,7 +13,9 @@ from mtqscore.errors import MissingExtraError, UsageError
 
 
 def prune(
-    source: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="Run folder (its best epoch), checkpoint, or released model.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="Run folder (its best epoch), checkpoint, or released model.")
+    ],
     out: Annotated[str, typer.Option(metavar="DIR", help="Run folder to make.")],
     data: Annotated[
         str | None,

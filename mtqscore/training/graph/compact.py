@@ -2,8 +2,8 @@
 
 The graph computes what `CompactNet` computes in evaluation mode, with these exact rewritings:
 
-* The DFT of a windowed frame is four matrix products of a quarter of its length: the sum of its halves gives the even
-  bins, the difference the odd ones, and each is folded once more into what cosines and what sines see. Even and odd
+* The DFT of a windowed frame is a few short matrix products: the sum of its halves gives the even bins, the difference
+  the odd ones, each is folded into what cosines and what sines see, and that of the even bins once more. Even and odd
   bins stay apart, since a first convolution with a step of two bins takes them as two channels.
 * Standardisation is folded into the DFT, the floor and the first convolution; batch normalisation into its convolution.
 * Frames beyond the end are silenced inside the convolutions. A further channel is 1 there and 0 elsewhere; a large
@@ -51,7 +51,7 @@ def _polyphase(kernel: Tensor) -> Tensor:
     """
     outputs, _, time, width = kernel.shape
     middle = width // 2
-    reach = (middle + 1) // 2
+    reach = max(1, (middle + 1) // 2)  # one row at least, since the features end in one of padding
     phases = kernel.new_zeros(outputs, 2, time, 2 * reach + 1)
     for tap in range(width):
         shift, odd = divmod(tap - middle, 2)
@@ -94,7 +94,9 @@ def _convolutions(graph: GraphBuilder, network: CompactNet, x: str) -> str:
         weights = graph.floats(f"{label}_kernel", kernel.transpose(2, 3)), graph.floats(f"{label}_bias", bias)
         time, bins = kernel.shape[2] // 2, kernel.shape[3] // 2
         strides = [1 if index == 0 else block.conv.stride[1], block.conv.stride[0]]
-        x = graph.add("Conv", x, *weights, name=label, strides=strides, pads=[bins, time, bins, time])
+        # The features end in a row of padding.
+        pads = [bins, time, bins - (index == 0), time]
+        x = graph.add("Conv", x, *weights, name=label, strides=strides, pads=pads)
         x = graph.add("Relu", x, name=f"{label}_relu")
     # One more kernel over all bins of a frame: a matrix product would want the frames in another order first.
     units, channels = network.config.squeeze_units, network.config.conv_channels[-1]

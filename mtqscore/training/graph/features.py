@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from mtqscore.network_config import CompactConfig
@@ -15,11 +16,12 @@ from mtqscore.training.features import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
 from mtqscore.training.graph.builder import GraphBuilder
 from mtqscore.training.networks.compact import CompactNet
 
-HALF_BINS = (BINS + 1) // 2
-"""Even bins of the power spectrum, and odd ones with one row of padding."""
+SPECTRUM_ROWS = (BINS + 3) // 2
+"""Rows of the features: even bins and a row of zeros, odd bins and two. The last row is the convolution's padding."""
 
 HALF_SAMPLES = STFT_SAMPLES // 2
 QUARTER_SAMPLES = STFT_SAMPLES // 4
+EIGHTH_SAMPLES = STFT_SAMPLES // 8
 
 VERY_END = 2**62
 """Where a slice ends that goes to the end."""
@@ -160,7 +162,7 @@ def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Mask
         masks: from `make_masks`.
 
     Returns:
-        float32 (batch, 3, half bins, frames).
+        float32 (batch, 3, `SPECTRUM_ROWS`, frames).
     """
     first, second, third, fourth = _quarters(graph, network, blocks)
     channels = []
@@ -168,7 +170,7 @@ def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Mask
     for name, operator, odd in (("even", "Add", False), ("odd", "Sub", True)):
         early = graph.add(operator, first, third, name=f"{name}_early")
         late = graph.add(operator, second, fourth, name=f"{name}_late")
-        channel = _half_spectrum(graph, network, (early, late), odd)
+        channel = (_odd_spectrum if odd else _even_spectrum)(graph, network, early, late)
         channel = graph.add("Mul", channel, masks.within, name=f"{name}_features")
         channels.append(graph.add("Unsqueeze", channel, "axis_1", name=f"{name}_features_4d"))
     beyond = graph.add("Sub", graph.floats("one_float", 1.0), masks.within, name="beyond")
@@ -201,8 +203,8 @@ def _quarters(graph: GraphBuilder, network: CompactNet, blocks: str) -> list[str
     return found
 
 
-def _half_spectrum(graph: GraphBuilder, network: CompactNet, samples: tuple[str, str], odd: bool) -> str:
-    """Logarithm of the power at every other bin.
+def _odd_spectrum(graph: GraphBuilder, network: CompactNet, early: str, late: str) -> str:
+    """Logarithm of the power at odd bins, with rows of zeros up to `SPECTRUM_ROWS`.
 
     With time counted from half a sample before the first, a wave of these bins is even or odd about the middle of a
     half frame. So one product takes the sum of its quarters and the other their difference, each half as long.
@@ -210,27 +212,60 @@ def _half_spectrum(graph: GraphBuilder, network: CompactNet, samples: tuple[str,
     Args:
         graph: where to add.
         network: its floor and offset.
-        samples: the first quarters and the last ones backwards, the halves of a frame added or subtracted.
-        odd: which bins.
+        early: the first quarter, the same of the second half subtracted, float32 (batch, 128, frames).
+        late: the second quarter backwards, likewise.
 
     Returns:
-        float32 (batch, half bins, frames).
+        float32 (batch, rows, frames).
     """
-    name = "odd" if odd else "even"
-    bins = np.arange(odd, BINS + odd, 2)
-    angle = 2.0 * math.pi * bins[:, None] * (np.arange(QUARTER_SAMPLES)[None, :] + 0.5) / STFT_SAMPLES
-    # The offset of the standardisation as a gain, so that the logarithm comes out centred; none for the row of padding.
-    gain = (10.0 ** (-network.spectrum.offset / 2.0) * (bins < BINS))[:, None]
-    operators = ("Sub", "Add") if odd else ("Add", "Sub")
+    cosine = graph.add("Sub", early, late, name="odd_cosine_samples")
+    sine = graph.add("Add", early, late, name="odd_sine_samples")
+    return _log_spectrum(graph, network, "odd", np.arange(1, BINS, 2), SPECTRUM_ROWS, cosine, sine)
+
+
+def _even_spectrum(graph: GraphBuilder, network: CompactNet, early: str, late: str) -> str:
+    """Logarithm of the power at even bins, with a row of zeros: as `_odd_spectrum`, but folded once more.
+
+    What cosines and sines of even bins see is again even or odd about its middle, every other bin the one or the other.
+    """
+    halves = {}
+    for wave, operator in (("cosine", "Add"), ("sine", "Sub")):
+        whole = graph.add(operator, early, late, name=f"even_{wave}_samples")
+        steps = graph.vector(1), graph.vector(1)
+        first = graph.add("Slice", whole, graph.vector(0), graph.vector(EIGHTH_SAMPLES), *steps, name=f"{wave}_first")
+        back = graph.vector(QUARTER_SAMPLES - 1), graph.vector(EIGHTH_SAMPLES - 1), graph.vector(1), graph.vector(-1)
+        second = graph.add("Slice", whole, *back, name=f"{wave}_second")
+        for sign in ("Add", "Sub"):
+            halves[wave, sign] = graph.add(sign, first, second, name=f"{wave}_{sign.lower()}ed")
     parts = []
-    for part, operator, wave in zip(("cosine", "sine"), operators, (np.cos, np.sin), strict=True):
+    for name, start, cosine, sine in (("fourth", 0, "Add", "Sub"), ("between", 2, "Sub", "Add")):
+        bins, waves = np.arange(start, BINS, 4), (halves["cosine", cosine], halves["sine", sine])
+        part = _log_spectrum(graph, network, name, bins, SPECTRUM_ROWS // 2, *waves)
+        parts.append(graph.add("Unsqueeze", part, graph.vector(2), name=f"{name}_4d"))
+    both = graph.add("Concat", *parts, name="even_pairs", axis=2)
+    shape = graph.add("Shape", both, name="even_pairs_shape", start=3, end=4)
+    shape = graph.add("Concat", graph.vector(0, SPECTRUM_ROWS), shape, name="even_shape", axis=0)
+    return graph.add("Reshape", both, shape, name="even_log_power")
+
+
+def _log_spectrum(
+    graph: GraphBuilder, network: CompactNet, name: str, bins: NDArray[np.int64], rows: int, cosine: str, sine: str
+) -> str:
+    """Logarithm of the power at some bins from what their cosines and sines see, (batch, samples, frames) each."""
+    samples = EIGHTH_SAMPLES if name != "odd" else QUARTER_SAMPLES
+    angle = 2.0 * math.pi * bins[:, None] * (np.arange(samples)[None, :] + 0.5) / STFT_SAMPLES
+    # The offset of the standardisation as a gain, so that the logarithm comes out centred.
+    gain = 10.0 ** (-network.spectrum.offset / 2.0)
+    absent = ((0, rows - len(bins)), (0, 0))
+    parts = []
+    for part, seen, wave in (("cosine", cosine, np.cos), ("sine", sine, np.sin)):
         label = f"{name}_{part}"
-        folded = graph.add(operator, *samples, name=f"{label}_samples")
-        product = graph.add("MatMul", graph.floats(f"dft_{label}", gain * wave(angle)), folded, name=label)
+        kernel = graph.floats(f"dft_{label}", np.pad(gain * wave(angle), absent))
+        product = graph.add("MatMul", kernel, seen, name=label)
         parts.append(graph.add("Mul", product, product, name=f"{label}_power"))
     power = graph.add("Add", *parts, name=f"{name}_power")
-    floor = np.full((HALF_BINS, 1), network.spectrum.floor * 10.0**-network.spectrum.offset)
-    if odd:
-        floor[-1] = 1.0  # the row that is no bin: its logarithm is zero, like any padding
+    floor = np.full((len(bins), 1), network.spectrum.floor * 10.0**-network.spectrum.offset)
+    # Of a row that is no bin the logarithm is zero, like any padding.
+    floor = np.pad(floor, absent, constant_values=1.0)
     audible = graph.add("Add", power, graph.floats(f"{name}_floor", floor), name=f"{name}_audible_power")
     return graph.add("Log", audible, name=f"{name}_log_power")

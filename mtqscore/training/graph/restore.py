@@ -71,8 +71,11 @@ def _config(weights: Weights, strides: Mapping[str, tuple[int, ...]]) -> Compact
     widths = [first.shape[-1], *(kernel.shape[2] for kernel in kernels[1:])]
     steps = [strides[label] for label in labels]
     bins = [2, *(step[0] for step in steps[1:])]
-    offset = -2.0 * math.log10(float(weights["dft_even_cosine"][0, 0]))
-    floor = float(weights["even_floor"][0, 0]) * 10.0**offset
+    # The names of version 5 and before, and those of today.
+    loudest = weights["dft_even_cosine" if "dft_even_cosine" in weights else "dft_fourth_cosine"][0, 0]
+    floor = weights["even_floor" if "even_floor" in weights else "fourth_floor"][0, 0]
+    offset = -2.0 * math.log10(float(loudest))
+    floor = float(floor) * 10.0**offset
     return CompactConfig(
         conv_channels=tuple(channels),
         conv_widths=tuple(widths),
