@@ -33,6 +33,12 @@ VOICES_AT_ONCE = 16
 LONG_SILENCE_SAMPLES = SAMPLE_RATE_HZ
 """Less than a second that is left out is not worth a flag."""
 
+TOGETHER = 16
+"""Recordings that are handed out at a time: to take each one as it comes would interrupt those who read the next."""
+
+GATHER_S = 0.2
+"""So long they are waited for at most, lest rows come late where files come slowly."""
+
 WINDOWS_AHEAD = 3
 """Windows of one recording that may wait for the model; 2 MB at 10 s a window."""
 
@@ -252,6 +258,7 @@ class Recording:
         plan: how to cut it.
         stop: set when nobody wants the rest.
         crew: whose threads read it.
+        stir: called when it is read, if it is ``awaited``, and when too many of its windows wait to be taken.
         download: of a file that is not on this machine.
     """
 
@@ -261,6 +268,7 @@ class Recording:
         plan: Plan,
         stop: threading.Event,
         crew: Crew,
+        stir: Callable[[], None],
         download: Download | None = None,
     ) -> None:
         self.path = item.path if isinstance(item, Input) else None
@@ -271,7 +279,9 @@ class Recording:
         self._plan = plan
         self._stop = stop
         self._crew = crew
+        self._stir = stir
         self._download = download
+        self.awaited = self.is_read = False
         # Windows and verdicts of short recordings, by the thousand: one hand-over each, and no lock of Python's own.
         self._ready: queue.SimpleQueue[tuple[Window | list[Heard], ...]] = queue.SimpleQueue()
         self._held: tuple[Window, ...] = ()
@@ -295,6 +305,9 @@ class Recording:
         finally:  # whatever happens, for who takes the windows waits for their end
             held, self._held = self._held, ()  # nothing of it stays in memory here
             self._ready.put((*held, heard))
+            self.is_read = True
+            if self.awaited:
+                self._stir()
 
     def take(self) -> Iterator[Window | list[Heard]]:
         """Yield its windows as they come, and at the end the verdicts.
@@ -339,12 +352,15 @@ class Recording:
     def _emit(self, window: Window) -> None:
         """Hand on the window before this one, and wait where too many are not taken yet."""
         if self._held:
-            self._crew.wait_until(self._has_room)
+            if not self.has_room():
+                self._stir()
+                self._crew.wait_until(self.has_room)
             self._ready.put(self._held)
             self._given += 1
         self._held = (window,)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether it can be read on before some of it is taken."""
         return self._given - self._taken < WINDOWS_AHEAD or self._stop.is_set()
 
 
@@ -362,6 +378,7 @@ class DecodeAhead(AbstractContextManager["DecodeAhead"]):
         self._crew = crew
         self._ahead = ahead
         self._stop = threading.Event()
+        self._stirred = threading.Event()
         self._fetch_ahead: FetchAhead | None = None
 
     def __exit__(self, *_: object) -> None:
@@ -374,13 +391,22 @@ class DecodeAhead(AbstractContextManager["DecodeAhead"]):
         """Yield the recordings in order; the first are being read already."""
         waiting: deque[Recording] = deque()
         for item in items:
-            recording = Recording(item, self._plan, self._stop, self._crew, self._fetch(item))
+            recording = Recording(item, self._plan, self._stop, self._crew, self._stirred.set, self._fetch(item))
             # Threads take them in this order, so the one that is wanted is never stuck behind a full queue.
             self._crew.read(recording.read)
             waiting.append(recording)
-            if len(waiting) > self._ahead:
-                yield waiting.popleft()
+            if len(waiting) >= self._ahead + TOGETHER:
+                self._gather([waiting[index] for index in range(TOGETHER)])
+                for _ in range(TOGETHER):
+                    yield waiting.popleft()
         yield from waiting
+
+    def _gather(self, recordings: list[Recording]) -> None:
+        """Wait until the last of some is read, or one of them waits to be taken."""
+        self._stirred.clear()
+        recordings[-1].awaited = True
+        if not recordings[-1].is_read and all(one.has_room() for one in recordings):
+            self._stirred.wait(GATHER_S)
 
     def _fetch(self, item: Input | ArraySource) -> Download | None:
         """Begin to fetch what is not on this machine."""
