@@ -76,7 +76,8 @@ def with_masks(model: Model) -> Model:
         if kernel is not None and (weights == SILENCER).any():
             kernel.CopyFrom(numpy_helper.from_array(np.where(weights == SILENCER, np.float32(0), weights), kernel.name))
             if not mask:  # the last channel of the first convolution's input marks padding with 1
-                marker = _sliced(model, nodes, node.input[0], "end_marker", {1: slice(-1, None)})
+                one_bin = {1: slice(-1, None), 2: slice(0, 1)}  # for all: every bin of a frame has the same mark
+                marker = _sliced(model, nodes, node.input[0], "end_marker", one_bin)
                 model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "unmasked"))
                 nodes.append(helper.make_node("Sub", ["unmasked", marker], ["mask_0"], "mask_0"))
                 mask = "mask_0"

@@ -91,10 +91,10 @@ def test_wrong_settings_are_refused_in_one_line_before_anything_is_read(run, tmp
         (["--teacher", "nope"], 2, "--teacher nope: no such run folder or checkpoint, and no model 'nope'"),
         (["--teacher", "x" * 300], 2, "no such run folder or checkpoint"),
         (["--teacher", "runs/none"], 3, "--teacher runs/none: no such run folder, checkpoint or ONNX file"),
-        (["--recipe", "kt", "--teacher", "runs/none"], 3, "no such run folder or checkpoint"),
-        (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "name the run that it came from"),
+        (["--recipe", "kt", "--teacher", "runs/none"], 3, "no such run folder, checkpoint or ONNX file"),
+        (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "model.ONNX: not an ONNX file"),
         (["--recipe", "kt", "--teacher", "references"], 2, "--recipe kt needs --teacher"),
-        (["--init", "x" * 300], 3, "no such checkpoint"),
+        (["--init", "x" * 300], 3, "no such run folder or checkpoint, and no model"),
     ],
 )
 def test_teachers_that_are_none_are_refused_in_one_line(run, folder, arguments, code, message):
