@@ -66,7 +66,7 @@ def _config(weights: Weights, strides: Mapping[str, tuple[int, ...]]) -> Compact
     kernels = [weights[f"{label}_kernel"] for label in labels]
     # All but the last pass the mark of padding on, as one more channel.
     channels = [kernel.shape[0] - (kernel is not kernels[-1]) for kernel in kernels]
-    # The first kernel is that of even and odd bins, of which the outermost taps are absent at every other width.
+    # The first kernel is that of even and odd bins, wider than it must be.
     first = _one_phase(kernels[0][:, :2])
     widths = [first.shape[-1], *(kernel.shape[2] for kernel in kernels[1:])]
     steps = [strides[label] for label in labels]
