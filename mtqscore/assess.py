@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -93,9 +94,14 @@ class Assessor:
         self.config = config or AssessConfig()
         self._threads = self.config.threads or usable_cores()
         self._scorer = Scorer(load_model(self.config.model, tell), self.config.device, self.config.precision)
-        self._workers = self._threads if self._scorer.on_cpu else 1
         info = self._scorer.info
         self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
+
+    def with_threads(self, threads: int) -> Assessor:
+        """Return an assessor with the same model and options that uses so many threads."""
+        other = copy.copy(self)
+        other._threads = threads
+        return other
 
     @property
     def model(self) -> str:
@@ -188,15 +194,16 @@ class Assessor:
         self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
         rows: deque[_Row] = deque()
+        workers = self._threads if self._scorer.on_cpu else 1
         with ExitStack() as ending:
             crew = Crew(self._threads)
             ending.callback(crew.shutdown, cancel_futures=True)
             scoring: Executor = crew
             if not self._scorer.on_cpu:  # a thread that waits for the GPU should not keep a reader from its work
-                scoring = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
+                scoring = ThreadPoolExecutor(workers, thread_name_prefix="score")
                 ending.callback(scoring.shutdown, cancel_futures=True)
             ahead = ending.enter_context(DecodeAhead(self._plan, crew, RECORDINGS_AHEAD))
-            batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, self._workers, scoring)
+            batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, workers, scoring)
             for recording in ahead.recordings(items):
                 row = _Row(recording)
                 rows.append(row)

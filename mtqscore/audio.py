@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import stat
-from functools import cache
+from collections import deque
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-BLOCK_VALUES = 65_536
-"""Samples of all channels together that are decoded at once: 256 KiB."""
+BLOCK_VALUES = 131_072
+"""Samples of all channels together that are decoded at once: 512 KiB, which stays in a core's cache."""
 
 RESCUE_FRAMES = 256
 """Block size with which the last good samples before a break in the stream are fetched."""
@@ -31,6 +32,9 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_536_000
 
 MISSING_S = 0.1
 """A file that delivers this much less than its header announces counts as truncated."""
+
+IDLE_STREAMS = 16
+"""Resamplers of one rate that are kept for the next recordings; there is one a voice."""
 
 _FULL_SCALE = {"PCM_S8": 127 / 128, "PCM_U8": 127 / 128, "ALAW": 32_256 / 32_768, "ULAW": 32_124 / 32_768}
 _SHORTENED = re.compile(r"^\s*(?:data|riff|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -247,16 +251,30 @@ class Resampler:
     def __init__(self, sample_rate_hz: int, target_rate_hz: int = SAMPLE_RATE_HZ) -> None:
         self._stream: Any = None
         if sample_rate_hz != target_rate_hz:
-            soxr = load_library("soxr")
+            self._idle = _idle_streams(sample_rate_hz, target_rate_hz)
+            try:
+                self._stream = self._idle.pop()
+            except IndexError:
+                soxr = load_library("soxr")
 
-            self._stream = soxr.ResampleStream(sample_rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
+                self._stream = soxr.ResampleStream(sample_rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
 
     def push(self, samples: NDArray[np.float32], *, last: bool = False) -> NDArray[np.float32]:
-        """Return what is ready, float32 (samples,), after more samples (samples,) came in."""
+        """Return what is ready, float32 (samples,), after more samples (samples,) came in; none may after the last."""
         if self._stream is None:
             return samples
         resampled: NDArray[np.float32] = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
+        if last:
+            self._stream.clear()
+            self._idle.append(self._stream)
+            del self._stream
         return resampled
+
+
+@lru_cache(maxsize=8)
+def _idle_streams(sample_rate_hz: int, target_rate_hz: int) -> deque[Any]:  # noqa: ARG001 - the key
+    """Streams that have come to their end, as good as new: their filters and memory need not be made again."""
+    return deque(maxlen=IDLE_STREAMS)
 
 
 @cache

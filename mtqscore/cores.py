@@ -1,9 +1,13 @@
-"""How many processor cores this process may really use."""
+"""How many processor cores and how much memory this process may really use."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+UNKNOWN_MEMORY_BYTES = 8 << 30
+"""What a system that does not tell is taken to have."""
 
 
 def usable_cores() -> int:
@@ -11,6 +15,17 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [limit for folder in _cgroup_folders() if (limit := _cgroup_limit(folder)) is not None]
     return max(1, min([cores, *limits]))
+
+
+def usable_memory_bytes() -> int:
+    """Memory of this machine, or of the control group that this process is in."""
+    found = [UNKNOWN_MEMORY_BYTES]
+    if hasattr(os, "sysconf") and os.sysconf_names.keys() >= {"SC_PHYS_PAGES", "SC_PAGE_SIZE"}:
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such group, or "max"
+            found.append(int(Path(limit).read_text(encoding="utf-8")))
+    return min(found)
 
 
 def _cgroup_folders() -> list[Path]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtqscore.cores import usable_memory_bytes
 from mtqscore.devices import (
     CPU_PROVIDER,
     DEVICE_KINDS,
@@ -51,7 +50,6 @@ _CAP_SHARE = 0.75
 """Share of the machine's memory that the sessions on the processor may fill; what goes beyond is refused by name."""
 
 _LEAST_CAP_BYTES = 1 << 30
-_UNKNOWN_MEMORY_BYTES = 8 << 30
 _CAP_LOCK = threading.Lock()
 _TINY_MODEL = bytes.fromhex(
     "080812003a89010a0f0a01780a016b1201632204436f6e760a110a01630a016d12017922064d61744d756c1201742a190801080108031001"
@@ -291,7 +289,7 @@ def _session(content: bytes, device: Device, precision: str) -> Any:
 def _cap_memory() -> bool:
     """Bound what all sessions together may take for tensors on the processor; a file can ask for any amount."""
     onnxruntime = load_onnxruntime()
-    cap = max(_LEAST_CAP_BYTES, round(_memory_bytes() * _CAP_SHARE))
+    cap = max(_LEAST_CAP_BYTES, round(usable_memory_bytes() * _CAP_SHARE))
     place = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
@@ -300,17 +298,6 @@ def _cap_memory() -> bool:
     except Exception:  # a program around this one has already chosen how memory is taken
         return False
     return True
-
-
-def _memory_bytes() -> int:
-    """Memory of this machine, or of the control group that this process is in."""
-    found = [_UNKNOWN_MEMORY_BYTES]
-    if hasattr(os, "sysconf") and os.sysconf_names.keys() >= {"SC_PHYS_PAGES", "SC_PAGE_SIZE"}:
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # no such group, or "max"
-            found.append(int(Path(limit).read_text(encoding="utf-8")))
-    return min(found)
 
 
 def _inspect(model: ModelFile) -> dict[str, str]:

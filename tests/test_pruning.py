@@ -178,10 +178,11 @@ def test_magnitude_is_the_mean_weight_of_a_filter_and_ranks_within_a_layer() -> 
 
 
 def test_time_is_measured() -> None:
-    network = small_network(0, CompactConfig(conv_channels=(31, 31), conv_strides=(2, 6), conv_widths=(5, 5)))
-    options = PruneOptions(keep=0.7, of="time", criterion="magnitude", parts=("channels",))
+    # Wide enough that its convolutions are most of its time: a third of it is left where all but 15 channels go.
+    network = small_network(0, CompactConfig(conv_channels=(63, 63), conv_strides=(2, 6), conv_widths=(5, 5)))
+    options = PruneOptions(keep=0.6, of="time", criterion="magnitude", parts=("channels",))
     pruned = prune(network, None, small_config(), options, SILENT)
-    assert set(pruned.config.conv_channels) <= {7, 15, 31}
+    assert set(pruned.config.conv_channels) <= {7, 15, 31, 47, 63}
     costs = measure({"before": network, "after": pruned}, 3)
     assert costs["after"].cpu_ms < costs["before"].cpu_ms
     assert costs["after"].onnx_bytes < costs["before"].onnx_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
@@ -106,6 +107,8 @@ def assess(
     """
     from mtqscore.cli.console import clean_endings, without_native_noise
 
+    # NumPy's own threads would spin for a tenth of a second beside what is loaded, and have nothing to do here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with clean_endings(), without_native_noise():
         from mtqscore.assess_config import AssessConfig
         from mtqscore.cli.outcome import choose_targets, exit_code, gate_entries, project_settings
@@ -130,7 +133,7 @@ def assess(
         )
         cluster = choose_cluster(engine, address, workers)
         inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
-        with open_engine(options, cluster, quiet=quiet) as assessor:
+        with open_engine(options, cluster, workers, inputs, quiet=quiet) as assessor:
             run = describe_run(assessor, frames=frames, shard=part)
             gates = parse_gates(entries, assessor.targets)
             if gates:
@@ -226,8 +229,6 @@ def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, j
 
 
 def _choose_shard(shard: str | None, inputs: list[Input], *, quiet: bool) -> tuple[list[Input], Shard | None]:
-    import os
-
     from mtqscore.cli.console import say
 
     if shard is None:

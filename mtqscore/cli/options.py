@@ -89,7 +89,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="local|ray",
-        help="ray scores with many processes, on this machine or a Ray cluster; needs the extra ray.",
+        help="ray scores on a Ray cluster, or one of our own on this machine; needs the extra ray.",
         rich_help_panel=SCORING,
     ),
 ]
@@ -107,7 +107,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Ray processes at most, of --threads threads each (1 if not given); as many as fit if not given.",
+        help="Processes, which share --threads; as many as pay if not given. With --engine ray: processes at most, of "
+        "--threads threads each (1 if not given).",
         rich_help_panel=SCORING,
     ),
 ]

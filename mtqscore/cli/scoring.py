@@ -3,57 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
 
     from mtqscore.assess import Assessor
     from mtqscore.assess_config import AssessConfig
-    from mtqscore.engine_ray import Cluster
+    from mtqscore.engines.base import Engine
+    from mtqscore.engines.ray import Cluster
     from mtqscore.inputs import Input
     from mtqscore.run import Run
-    from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment
     from mtqscore.shards import Shard
 
+    Scoring: TypeAlias = Assessor | Engine
 
-class Scoring(Protocol):
-    """What scores recordings: an `Assessor` in this process, or a cluster."""
-
-    @property
-    def config(self) -> AssessConfig:
-        """Its options."""
-
-    @property
-    def model(self) -> str:
-        """name@version of the model."""
-
-    @property
-    def model_sha256(self) -> str:
-        """Checksum of the model's file, hexadecimal."""
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs the model."""
-
-    @property
-    def device_note(self) -> str:
-        """Why a GPU lies idle; empty when none does."""
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the scores."""
-
-    @property
-    def scorer(self) -> Scorer:
-        """The model in this process."""
-
-    def assess_files(
-        self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
-    ) -> Iterator[Assessment]:
-        """Score many files; rows come in the order of the paths."""
+MOST_WORKERS = 1024
 
 
 def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
@@ -112,7 +79,7 @@ def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
 
 
 def choose_cluster(engine: str, address: str | None, workers: int | None) -> Cluster | None:
-    """Where ``--engine`` scores; None is this process.
+    """Where ``--engine`` scores; None is this machine, without Ray.
 
     Raises:
         UsageError: there is no such engine, or options do not go with it.
@@ -120,27 +87,54 @@ def choose_cluster(engine: str, address: str | None, workers: int | None) -> Clu
     from mtqscore.errors import UsageError
 
     if engine == "ray":
-        from mtqscore.engine_ray import Cluster
+        from mtqscore.engines.ray import Cluster
 
         return Cluster(address, workers)
     if engine != "local":
         raise UsageError(f"--engine {engine!r} is neither local nor ray")
-    if address is not None or workers is not None:
-        raise UsageError("--address and --workers go with --engine ray")
+    if address is not None:
+        raise UsageError("--address goes with --engine ray")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers {workers} is outside 1 to {MOST_WORKERS}")
     return None
 
 
 @contextmanager
-def open_engine(config: AssessConfig, cluster: Cluster | None, *, quiet: bool = False) -> Iterator[Scoring]:
-    """Load the model here, or on a cluster that is left in the end."""
-    if cluster is None:
+def open_engine(
+    config: AssessConfig, cluster: Cluster | None, workers: int | None, inputs: Sequence[Input], *, quiet: bool = False
+) -> Iterator[Scoring]:
+    """Load the model here, in some processes, or on a cluster; what is not here is left in the end.
+
+    Args:
+        config: the options.
+        cluster: None is this machine, without Ray.
+        workers: processes on this machine; None is as many as pay.
+        inputs: what is to be scored.
+        quiet: no messages.
+
+    Raises:
+        UsageError: the device and the number of processes do not go together.
+    """
+    from mtqscore.cli.console import say
+    from mtqscore.engines.worth import worth_processes
+    from mtqscore.errors import UsageError
+
+    if cluster is not None:
+        from mtqscore.engines.ray import RayEngine
+
+        with RayEngine(config, cluster, None if quiet else say) as on_cluster:
+            yield on_cluster
+        return
+    processes = workers or worth_processes(config, inputs)
+    if processes > 1 and config.device not in ("auto", "cpu"):
+        raise UsageError(f"--workers {processes} needs --device cpu: one process feeds a GPU")
+    if processes == 1:
         yield load_assessor(config, quiet=quiet)
         return
-    from mtqscore.cli.console import say
-    from mtqscore.engine_ray import RayEngine
+    from mtqscore.engines.processes import ProcessEngine
 
-    with RayEngine(config, cluster, None if quiet else say) as engine:
-        yield engine
+    with ProcessEngine(config, processes, None if quiet else say) as here:
+        yield here
 
 
 def score(assessor: Scoring, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:

@@ -40,7 +40,7 @@ def test_local_files_load_nothing_of_this(fake_model: str, tmp_path: Path) -> No
     write(tmp_path / "a.wav", speechlike(0.5))
     arguments = ["assess", "a.wav", "--model", fake_model, "--jsonl", "o.jsonl", "--resume"]
     loaded = loaded_after("from mtqscore.cli import main; main()", *arguments, folder=tmp_path)
-    assert not loaded & {"fsspec", "s3fs", "ray", "mtqscore.remote", "mtqscore.fetch", "mtqscore.engine_ray"}
+    assert not loaded & {"fsspec", "s3fs", "ray", "mtqscore.remote", "mtqscore.fetch", "mtqscore.engines.ray"}
 
 
 def test_names() -> None:

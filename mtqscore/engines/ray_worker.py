@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtqscore.assess import Assessor
+from mtqscore.engines.base import by_recording
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 
 if TYPE_CHECKING:
@@ -128,14 +129,8 @@ class Rescuer:
 
 def score(assessor: Assessor, inputs: Sequence[Input]) -> Iterator[list[Assessment]]:
     """Score recordings; the rows of each are together."""
-    rows: list[Assessment] = []
     with told_from_here():
-        for row in assessor.assess_files(inputs):
-            if rows and row.begins_recording:
-                yield rows
-                rows = []
-            rows.append(row)
-    yield rows
+        yield from by_recording(assessor.assess_files(inputs))
 
 
 @contextmanager

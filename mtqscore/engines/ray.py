@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 import warnings
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +17,21 @@ from mtqscore.assess import Assessor
 from mtqscore.assess_config import AssessConfig
 from mtqscore.cores import usable_cores
 from mtqscore.devices import CPU_PROVIDER
+from mtqscore.engines.base import LOSSES, Engine
+from mtqscore.engines.ray_worker import Job, Ledger, Rescuer, Worker, try_worker
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError
 from mtqscore.inputs import Input
-from mtqscore.ray_worker import Job, Ledger, Rescuer, Worker, try_worker
-from mtqscore.scores import Assessment, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from mtqscore.runtime import Scorer
+    from mtqscore.scores import Assessment
 
 RECORDINGS_A_TASK = 64
 """Recordings that a worker gets at once, and that are scored again when it is lost."""
 
 TASKS_A_WORKER = 4
 """A short list is cut into at least so many tasks a worker, so that all end at about the same time."""
-
-LOSSES = 2
-"""Workers that a recording, alone, may end before it becomes a row without scores."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster of our own; names and rows are all that passes through it."""
@@ -76,7 +72,7 @@ class Cluster:
             raise UsageError(f"--workers {self.workers} is not at least 1")
 
 
-class RayEngine(AbstractContextManager["RayEngine"]):
+class RayEngine(Engine):
     """Scores as an `Assessor` does, with workers on one machine or many.
 
     Args:
@@ -93,14 +89,11 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             rows = list(engine.assess_files(find_inputs(["recordings/"])))
     """
 
-    device_note = ""
-
     def __init__(self, config: AssessConfig, cluster: Cluster, tell: Callable[[str], None] | None = None) -> None:
         if config.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"--engine ray knows --device auto, cpu and cuda (a GPU a worker), not {config.device}")
-        self.config = config
         # What describes a run needs the model here as well, but no GPU.
-        self._local = Assessor(AssessConfig(model=config.model, device="cpu"), tell)
+        super().__init__(config, Assessor(AssessConfig(model=config.model, device="cpu"), tell))
         self._threads = config.threads or 1
         address = cluster.address or os.environ.get("RAY_ADDRESS") or None
         if address is not None:
@@ -142,29 +135,9 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 thread.join(PATIENCE_S)
 
     @property
-    def model(self) -> str:
-        """name@version of the model."""
-        return self._local.model
-
-    @property
-    def model_sha256(self) -> str:
-        """Checksum of the model's file, hexadecimal, the same on every machine."""
-        return self._local.model_sha256
-
-    @property
     def provider(self) -> str:
         """The execution provider that runs the model on the workers."""
         return self._provider
-
-    @property
-    def scorer(self) -> Scorer:
-        """The model in this process, for what reports score of their own."""
-        return self._local.scorer
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the scores."""
-        return self._local.targets
 
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
@@ -256,24 +229,6 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 yield [self._lost(item)]
         if rescuer is not None:
             self._ray.kill(rescuer)
-
-    def _lost(self, item: Input) -> Assessment:
-        return Assessment(
-            path=item.path,
-            channel="" if self.config.channels == "each" else self.config.channels,
-            duration_s=None,
-            sample_rate_hz=None,
-            status=Status.UNREADABLE,
-            reason=f"{LOSSES} workers ended while they read it",
-            flags=(),
-            scores=None,
-            frames=None,
-            model=self.model,
-            model_sha256=self.model_sha256,
-            provider=self.provider,
-            options=self.config,
-            precision=self.config.precision,
-        )
 
     # --- the cluster --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,143 @@
+"""What scores chunks of recordings for `ProcessEngine`: a process of its own, or a thread of this one."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mtqscore.engines.base import by_recording
+from mtqscore.errors import EnvironmentProblemError, MtqscoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from mtqscore.assess import Assessor
+    from mtqscore.assess_config import AssessConfig
+    from mtqscore.inputs import Input
+    from mtqscore.scores import Assessment
+
+SEND_S = 0.5
+"""So long rows wait for those that come after them; with fewer messages the cores are interrupted less."""
+
+GARBAGE_AFTER = 50_000
+"""As in the process that starts this one: what is loaded stays to the end, and need not be gone through."""
+
+Answer = tuple[list[list["Assessment"]], bool]
+"""The rows of some recordings, and whether they are the last of a chunk."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process is told.
+
+    Args:
+        config: how it scores.
+        options: that stand in its rows: those of the whole run.
+        model_sha256: checksum that the model must have here too.
+    """
+
+    config: AssessConfig
+    options: AssessConfig
+    model_sha256: str
+
+    def load(self) -> Assessor:
+        """Load the model.
+
+        Raises:
+            EnvironmentProblemError: its file is another one by now, or it does not load.
+        """
+        from mtqscore.assess import Assessor
+
+        assessor = Assessor(self.config)
+        if assessor.model_sha256 != self.model_sha256:
+            raise EnvironmentProblemError(
+                f"model {assessor.model} was exchanged while the run began (its sha256 was {self.model_sha256}, and is "
+                f"{assessor.model_sha256}): start again"
+            )
+        return assessor
+
+
+def run_process(connection: Connection, other_end: Connection | None) -> None:
+    """Score in a process of its own, that ends when nobody wants its rows any more.
+
+    Args:
+        connection: see `serve`.
+        other_end: of the connection, where this process has a copy of it; while that is open, no end is seen.
+    """
+    import gc
+    import signal
+
+    import mtqscore.assess  # noqa: F401 - what takes long is loaded while the one who asks prepares the job
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
+    if other_end is not None:
+        other_end.close()
+    gc.set_threshold(GARBAGE_AFTER)
+    gc.freeze()
+    with suppress(EOFError, OSError):
+        job: Job = connection.recv()
+        serve(connection, job.load, job.options, lambda: os._exit(0))
+
+
+def serve(
+    connection: Connection, load: Callable[[], Assessor], options: AssessConfig, leave: Callable[[], object]
+) -> None:
+    """Score chunks in the order in which they come, until nobody sends any more.
+
+    Args:
+        connection: brings chunks, lists of recordings, and takes an `Answer` or an exception; the first answer is
+            empty, and says that the model is loaded.
+        load: makes what scores.
+        options: that stand in the rows.
+        leave: called by another thread once nobody sends any more, maybe in the midst of a chunk.
+    """
+    chunks: queue.SimpleQueue[list[Input] | None] = queue.SimpleQueue()
+    left = threading.Event()
+
+    def receive() -> None:
+        # In a thread of its own, so that neither side ever waits for the other to take what it sends.
+        with suppress(EOFError, OSError):
+            while True:
+                chunks.put(connection.recv())
+        left.set()
+        leave()
+        chunks.put(None)
+
+    threading.Thread(target=receive, name="receive chunks", daemon=True).start()
+    with suppress(OSError):  # nobody listens any more
+        try:
+            assessor = load()
+            connection.send(([], False))
+            while (chunk := chunks.get()) is not None:
+                if not _score(assessor, chunk, options, connection, left):
+                    return
+        except OSError:
+            raise
+        except MtqscoreError as error:
+            connection.send(error)
+        except BaseException:  # told where the one who started the run sees it
+            connection.send(RuntimeError(f"a process that scores failed:\n{traceback.format_exc()}"))
+
+
+def _score(
+    assessor: Assessor, chunk: list[Input], options: AssessConfig, connection: Connection, left: threading.Event
+) -> bool:
+    """Score one chunk and send its rows; say whether somebody still wants more."""
+    found: list[list[Assessment]] = []
+    sent_s = time.monotonic()
+    for rows in by_recording(assessor.assess_files(chunk)):
+        if left.is_set():
+            return False
+        found.append([replace(row, options=options) for row in rows])
+        if time.monotonic() - sent_s > SEND_S:
+            connection.send((found, False))
+            found, sent_s = [], time.monotonic()
+    connection.send((found, True))
+    return True

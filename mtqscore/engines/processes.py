@@ -1,0 +1,320 @@
+"""Scoring with several processes on this machine: no lock of Python's holds up one core for another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+
+from mtqscore.cores import usable_cores
+from mtqscore.engines.base import LOSSES, Engine
+from mtqscore.engines.process_worker import Job, run_process, serve
+from mtqscore.inputs import Input
+from mtqscore.libraries import load_library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from mtqscore.assess_config import AssessConfig
+    from mtqscore.engines.process_worker import Answer
+    from mtqscore.scores import Assessment
+
+RECORDINGS_A_CHUNK, LEAST_A_CHUNK = 64, 4
+CHUNKS_LEFT = 6
+"""Towards the end chunks become smaller: what is left is at least so many a process, so that all end together."""
+
+CHUNK_BYTES = 2**25
+"""Of files; long recordings come in smaller chunks, so that rows are written while the work goes on."""
+
+BACKLOG = 2
+"""Chunks that a process has at hand, so that it need not wait for the next one."""
+
+BACKLOGS_AHEAD = 2
+"""Rows that may wait for those of a long recording before them, as shares of what all have at hand."""
+
+END_S = 2.0
+"""So long a process, or a thread in the midst of a long recording, may take to end."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """Who scores chunks.
+
+    Args:
+        connection: takes chunks and brings answers.
+        process: None is a thread of this process.
+        thread: that scores here.
+        pending: what it has not answered yet, with the position in the run.
+        chunks: how many it has not answered to the end.
+        loaded: whether it has come so far that it can score.
+    """
+
+    connection: Connection
+    process: BaseProcess | None = None
+    thread: threading.Thread | None = None
+    pending: deque[tuple[int, Input]] = field(default_factory=deque)
+    chunks: int = 0
+    loaded: bool = False
+
+    def give(self, chunk: list[tuple[int, Input]]) -> None:
+        """Send a chunk; one who has ended is noticed when the answer fails to come."""
+        self.pending += chunk
+        self.chunks += 1
+        with suppress(OSError):
+            self.connection.send([item for _, item in chunk])
+
+
+class ProcessEngine(Engine):
+    """Scores as an `Assessor` does, in this process and further ones, on the processor.
+
+    A process that ends, for whatever reason, costs no row: what it had is scored again by a new one, each recording
+    for itself, and one that ends two processes is ``unreadable``.
+
+    Args:
+        config: the options; its ``threads`` are shared out.
+        processes: how many, with this one.
+        tell: takes messages; None is silence.
+
+    Raises:
+        UsageError: the model is unknown or not a model of mtqscore.
+        EnvironmentProblemError: the device does not work, or a bundled model is damaged.
+
+    Example:
+        if __name__ == "__main__":  # further processes begin by reading the program
+            with ProcessEngine(AssessConfig(), 2) as engine:
+                rows = list(engine.assess_files(find_inputs(["recordings/"])))
+    """
+
+    def __init__(self, config: AssessConfig, processes: int, tell: Callable[[str], None] | None = None) -> None:
+        self._workers: list[_Worker] = []
+        self._losses: Counter[int] = Counter()
+        try:
+            from mtqscore.assess import Assessor
+
+            for library in ("soundfile", "soxr"):
+                load_library(library)  # a forked process has them from the start
+            # They load onnxruntime while this one does.
+            for _ in range(processes - 1):
+                if (worker := _start()) is None:
+                    break
+                self._workers.append(worker)
+            super().__init__(config, Assessor(config, tell))
+            if not self.scorer.on_cpu:  # one process keeps a GPU busy, and several would not fit into its memory
+                self._end_processes()
+                return
+            threads = max(1, (config.threads or usable_cores()) // processes)
+            self._local = self._local.with_threads(threads)
+            self._job = Job(replace(config, threads=threads, device="cpu"), config, self.model_sha256)
+            for worker in self._workers:
+                with suppress(OSError):
+                    worker.connection.send(self._job)
+        except BaseException:
+            self._end_processes()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes, whatever they do."""
+        self._end_processes()
+
+    def assess_files(
+        self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`.
+
+        Args:
+            paths: files, or what ``find_inputs`` returned for folders and patterns.
+            progress: called from time to time with the seconds of audio that were scored since the last call.
+
+        Yields:
+            One assessment a file, or one a channel with channels ``each``.
+
+        Raises:
+            EnvironmentProblemError: the model failed while it ran.
+        """
+        inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
+        here = self._start_here()
+        try:
+            for rows in self._in_order(inputs):
+                for row in rows:
+                    if progress is not None and row.ok:
+                        progress(row.duration_s or 0.0)
+                    yield row
+        finally:
+            if here in self._workers:  # or the engine was left before its rows were
+                self._workers.remove(here)
+                _end(here)
+
+    def _in_order(self, inputs: list[Input]) -> Iterator[list[Assessment]]:
+        """The rows of every recording."""
+        chunks = _Chunks(inputs, len(self._workers))
+        ahead = BACKLOGS_AHEAD * BACKLOG * RECORDINGS_A_CHUNK * len(self._workers)
+        suspects: deque[tuple[int, Input]] = deque()
+        ready: dict[int, list[Assessment]] = {}
+        for wanted in range(len(inputs)):
+            while wanted not in ready:
+                self._share_out(chunks, suspects, wanted + ahead)
+                for position, rows in self._collect(suspects):
+                    ready[position] = rows
+            yield ready.pop(wanted)
+
+    def _share_out(self, chunks: _Chunks, suspects: deque[tuple[int, Input]], end: int) -> None:
+        """Give everyone enough to do, up to a position in the run; a process without work gets a suspect."""
+        for worker in self._workers:
+            if suspects and worker.process is not None:
+                if not worker.chunks:
+                    worker.give([suspects.popleft()])
+                continue
+            while worker.chunks < BACKLOG and chunks.position < end and (chunk := chunks.take()):
+                worker.give(chunk)
+        if suspects and not any(worker.process for worker in self._workers):  # no process can be started
+            self._workers[-1].give([suspects.popleft()])
+
+    def _collect(self, suspects: deque[tuple[int, Input]]) -> Iterator[tuple[int, list[Assessment]]]:
+        """Wait for answers: positions in the run and their rows.
+
+        Raises:
+            MtqscoreError: a process cannot go on, and so none can.
+        """
+        for connection in wait([worker.connection for worker in self._workers]):
+            worker = next(worker for worker in self._workers if worker.connection is connection)
+            try:
+                answer: Answer | Exception = worker.connection.recv()
+            except (EOFError, OSError):
+                yield from self._lose(worker, suspects)
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            found, last = answer
+            worker.loaded = True
+            worker.chunks -= last
+            for rows in found:
+                yield worker.pending.popleft()[0], rows
+
+    def _lose(self, worker: _Worker, suspects: deque[tuple[int, Input]]) -> Iterator[tuple[int, list[Assessment]]]:
+        """Put aside what a process had that has ended, and start another one in its place."""
+        self._workers.remove(worker)
+        _end(worker)
+        if not worker.loaded:  # it is not the recordings, and another one would not come so far either
+            self._workers[-1].give(list(worker.pending))
+            return
+        if len(worker.pending) == 1:
+            position, item = worker.pending[0]
+            self._losses[position] += 1
+            if self._losses[position] == LOSSES:
+                worker.pending.clear()
+                yield position, [self._lost(item)]
+        suspects += worker.pending
+        if (new := _start()) is not None:
+            with suppress(OSError):
+                new.connection.send(self._job)
+            self._workers.insert(0, new)
+
+    def _start_here(self) -> _Worker:
+        """Let a thread of this process do its share."""
+        near, far = get_context("spawn").Pipe()
+        thread = threading.Thread(
+            target=serve, args=(far, lambda: self._local, self.config, lambda: None), name="score here", daemon=True
+        )
+        worker = _Worker(near, thread=thread)
+        self._workers.append(worker)
+        thread.start()
+        return worker
+
+    def _end_processes(self) -> None:
+        for worker in self._workers:
+            _end(worker)
+        self._workers.clear()
+
+
+class _Chunks:
+    """A list of recordings, cut into chunks as they are asked for.
+
+    Args:
+        inputs: the list.
+        workers: who share it.
+    """
+
+    def __init__(self, inputs: list[Input], workers: int) -> None:
+        self._inputs = inputs
+        self._workers = workers
+        self.position = 0
+
+    def take(self) -> list[tuple[int, Input]]:
+        """The next recordings with their positions; none at the end."""
+        share = (len(self._inputs) - self.position) // (CHUNKS_LEFT * self._workers)
+        most = min(RECORDINGS_A_CHUNK, max(LEAST_A_CHUNK, share))
+        chunk: list[tuple[int, Input]] = []
+        size_bytes = 0
+        for item in self._inputs[self.position : self.position + most]:
+            size_bytes += _size_bytes(item)
+            if chunk and size_bytes > CHUNK_BYTES:
+                break
+            chunk.append((self.position + len(chunk), item))
+        self.position += len(chunk)
+        return chunk
+
+
+def _size_bytes(item: Input) -> int:
+    if item.stamp is not None:
+        return item.stamp[0]
+    try:
+        return os.stat(item.path).st_size  # noqa: PTH116 - a name with a zero byte must reach the handler
+    except (OSError, ValueError):
+        return 0
+
+
+def _start() -> _Worker | None:
+    """Start a process; None where the system has no room for it."""
+    forks = _can_fork()
+    context: Any = get_context("fork" if forks else "spawn")
+    near, far = context.Pipe()
+    process = context.Process(target=run_process, args=(far, near if forks else None), name="mtqscore", daemon=True)
+    try:
+        with _interrupts_held():
+            process.start()
+    except OSError:
+        near.close()
+        return None
+    finally:
+        far.close()  # so that it is the only one who holds this end, and its end is noticed
+    return _Worker(near, process)
+
+
+def _can_fork() -> bool:
+    """Whether this process can be doubled: it has a single thread, so that none can hold a lock that nobody frees."""
+    try:
+        return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counted alone
+    except OSError:
+        return False
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let what is started here never hear of Ctrl-C: it would break off with a traceback while it loads."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(worker: _Worker) -> None:
+    """End a process at once, or a thread after the recording that it is at."""
+    worker.connection.close()
+    if worker.process is not None:
+        worker.process.kill()
+        worker.process.join(END_S)
+    if worker.thread is not None:
+        worker.thread.join(END_S)
