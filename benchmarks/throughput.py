@@ -100,15 +100,13 @@ def print_starts(runs: int) -> None:
 
 
 def print_throughput(forms: dict[str, list[str]], runs: int, models: list[str]) -> None:
-    """Decoding alone, and scoring, with threads in one process and with one process a core, and with other models."""
-    cores = usable_cores()
+    """Decoding alone, and scoring: as many processes as it chooses, threads in one process, and other models."""
     print("\n| clips | median s | CPU s | × real time | ratio to decoding |\n|---|---|---|---|---|")
     for form, paths in forms.items():
-        each = [[*ASSESS, "--threads", "1", *paths[number::cores]] for number in range(cores)]
         work: dict[str, Work] = {
             "decode and resample only": lambda paths=paths: run([sys.executable, "-c", DECODE, *paths]),  # type: ignore[misc]
             "`mtqscore assess`": lambda paths=paths: run([*ASSESS, *paths]),  # type: ignore[misc]
-            f"`mtqscore assess --threads 1`, {cores} processes": lambda each=each: run(*each),  # type: ignore[misc]
+            "`mtqscore assess --workers 1`": lambda paths=paths: run([*ASSESS, "--workers", "1", *paths]),  # type: ignore[misc]
         }
         for model in models:
             command = [*ASSESS, "--model", model, *paths]

@@ -17,10 +17,11 @@ from mtqscore.audio import ArraySource
 from mtqscore.batches import Batches
 from mtqscore.cores import usable_cores
 from mtqscore.crew import Crew
-from mtqscore.decode import DecodeAhead, Heard, Plan, Recording, Window
+from mtqscore.decode import Heard, Plan, Window
 from mtqscore.errors import UsageError
 from mtqscore.inputs import Input
 from mtqscore.model_store import load_model
+from mtqscore.read_ahead import ReadAhead, Recording
 from mtqscore.runtime import Scorer
 from mtqscore.scores import Assessment, FrameScores, Scores, Status, UnscorableError
 from mtqscore.spec import SAMPLE_RATE_HZ
@@ -202,7 +203,7 @@ class Assessor:
             if not self._scorer.on_cpu:  # a thread that waits for the GPU should not keep a reader from its work
                 scoring = ThreadPoolExecutor(workers, thread_name_prefix="score")
                 ending.callback(scoring.shutdown, cancel_futures=True)
-            ahead = ending.enter_context(DecodeAhead(self._plan, crew, RECORDINGS_AHEAD))
+            ahead = ending.enter_context(ReadAhead(self._plan, crew, RECORDINGS_AHEAD))
             batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, workers, scoring)
             for recording in ahead.recordings(items):
                 row = _Row(recording)
