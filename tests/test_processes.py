@@ -18,7 +18,7 @@ import soundfile
 
 from mtqscore import Assessment, Assessor, Status
 from mtqscore.assess_config import AssessConfig
-from mtqscore.engines import processes, worth
+from mtqscore.engines import process_handle, processes, worth
 from mtqscore.engines.process_worker import Job, serve
 from mtqscore.engines.processes import ProcessEngine
 from mtqscore.engines.worth import RECORDINGS_A_PROCESS, worth_processes
@@ -201,6 +201,8 @@ def test_a_process_that_is_killed_costs_no_row(long_run: subprocess.Popen[bytes]
     assert len(rows) == 20_000
     assert {row["status"] for row in rows} == {"ok"}
     assert gone(helpers + replaced)
+    assert long_run.stderr is not None
+    assert b"a process that scores has ended (SIGKILL); what it had is scored again\n" in long_run.stderr.read()
 
 
 @linux_only
@@ -268,14 +270,14 @@ def scored(fake_model: str, folder: Path, count: int) -> list[Assessment]:
 
 
 def test_where_no_process_can_be_started(fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_start", lambda: None)
+    monkeypatch.setattr(processes, "start_process", lambda: None)
     assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
 
 
 def test_processes_that_end_before_they_can_score(
     fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "run_process", os.getppid)  # takes no connection, and so fails at once
+    monkeypatch.setattr(process_handle, "run_process", os.getppid)  # takes no connection, and so fails at once
     assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
 
 
@@ -287,8 +289,13 @@ def test_a_gpu_is_fed_by_one_process(fake_model: str, folder: Path, monkeypatch:
 
 
 def test_rows_that_nobody_takes_end_the_work(fake_model: str, folder: Path) -> None:
+    paths = sorted((folder / "rec").iterdir())
     with ProcessEngine(AssessConfig(model=fake_model), 2) as engine:
-        rows = engine.assess_files(sorted((folder / "rec").iterdir()) * 20)
+        rows = engine.assess_files(paths * 20)
+        assert next(rows).ok
+        rows.close()
+        assert [row.path for row in engine.assess_files(paths)] == list(map(str, paths))
+        rows = engine.assess_files(paths * 20)
         assert next(rows).ok
     rows.close()
     assert not engine._workers
@@ -330,6 +337,9 @@ def test_what_a_worker_cannot_do_is_told(fake_model: str, folder: Path) -> None:
     (said,) = answers(broken, chunk)
     assert isinstance(said, RuntimeError)
     assert "ValueError: no such thing" in str(said)
+    broken.failure = OSError("no room")
+    (said,) = answers(broken, chunk)
+    assert "OSError: no room" in str(said)
     broken.failure = EnvironmentProblemError("the model failed")
     (said,) = answers(broken, chunk)
     assert isinstance(said, EnvironmentProblemError)

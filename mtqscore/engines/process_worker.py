@@ -86,6 +86,10 @@ def run_process(connection: Connection, other_end: Connection | None) -> None:
         serve(connection, job.load, job.options, lambda: os._exit(0))
 
 
+class _NobodyListensError(Exception):
+    """There is no one any more to send to."""
+
+
 def serve(
     connection: Connection, load: Callable[[], Assessor], options: AssessConfig, leave: Callable[[], object]
 ) -> None:
@@ -110,34 +114,38 @@ def serve(
         leave()
         chunks.put(None)
 
+    def send(answer: Answer | Exception) -> None:
+        if left.is_set():
+            raise _NobodyListensError
+        try:
+            connection.send(answer)
+        except OSError as error:
+            raise _NobodyListensError from error
+
     threading.Thread(target=receive, name="receive chunks", daemon=True).start()
-    with suppress(OSError):  # nobody listens any more
+    with suppress(_NobodyListensError):
         try:
             assessor = load()
-            connection.send(([], False))
+            send(([], False))
             while (chunk := chunks.get()) is not None:
-                if not _score(assessor, chunk, options, connection, left):
-                    return
-        except OSError:
+                _score(assessor, chunk, options, send)
+        except _NobodyListensError:
             raise
         except MtqscoreError as error:
-            connection.send(error)
+            send(error)
         except BaseException:  # told where the one who started the run sees it
-            connection.send(RuntimeError(f"a process that scores failed:\n{traceback.format_exc()}"))
+            send(RuntimeError(f"a process that scores failed:\n{traceback.format_exc()}"))
 
 
 def _score(
-    assessor: Assessor, chunk: list[Input], options: AssessConfig, connection: Connection, left: threading.Event
-) -> bool:
-    """Score one chunk and send its rows; say whether somebody still wants more."""
+    assessor: Assessor, chunk: list[Input], options: AssessConfig, send: Callable[[Answer | Exception], None]
+) -> None:
+    """Score one chunk and send its rows."""
     found: list[list[Assessment]] = []
     sent_s = time.monotonic()
     for rows in by_recording(assessor.assess_files(chunk)):
-        if left.is_set():
-            return False
         found.append([replace(row, options=options) for row in rows])
         if time.monotonic() - sent_s > SEND_S:
-            connection.send((found, False))
+            send((found, False))
             found, sent_s = [], time.monotonic()
-    connection.send((found, True))
-    return True
+    send((found, True))

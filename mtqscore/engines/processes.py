@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtqscore.cores import usable_cores
 from mtqscore.engines.base import LOSSES, Engine
-from mtqscore.engines.process_worker import Job, run_process, serve
+from mtqscore.engines.process_handle import Worker, start_process
+from mtqscore.engines.process_worker import Job, serve
 from mtqscore.inputs import Input
 from mtqscore.libraries import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
     from mtqscore.assess_config import AssessConfig
     from mtqscore.engines.process_worker import Answer
@@ -41,43 +38,12 @@ BACKLOG = 2
 BACKLOGS_AHEAD = 2
 """Rows that may wait for those of a long recording before them, as shares of what all have at hand."""
 
-END_S = 2.0
-"""So long a process, or a thread in the midst of a long recording, may take to end."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """Who scores chunks.
-
-    Args:
-        connection: takes chunks and brings answers.
-        process: None is a thread of this process.
-        thread: that scores here.
-        pending: what it has not answered yet, with the position in the run.
-        chunks: how many it has not answered to the end.
-        loaded: whether it has come so far that it can score.
-    """
-
-    connection: Connection
-    process: BaseProcess | None = None
-    thread: threading.Thread | None = None
-    pending: deque[tuple[int, Input]] = field(default_factory=deque)
-    chunks: int = 0
-    loaded: bool = False
-
-    def give(self, chunk: list[tuple[int, Input]]) -> None:
-        """Send a chunk; one who has ended is noticed when the answer fails to come."""
-        self.pending += chunk
-        self.chunks += 1
-        with suppress(OSError):
-            self.connection.send([item for _, item in chunk])
-
 
 class ProcessEngine(Engine):
     """Scores as an `Assessor` does, in this process and further ones, on the processor.
 
     A process that ends, for whatever reason, costs no row: what it had is scored again by a new one, each recording
-    for itself, and one that ends two processes is ``unreadable``.
+    for itself, and one that ends two processes is ``unreadable``. One list is scored at a time.
 
     Args:
         config: the options; its ``threads`` are shared out.
@@ -95,8 +61,8 @@ class ProcessEngine(Engine):
     """
 
     def __init__(self, config: AssessConfig, processes: int, tell: Callable[[str], None] | None = None) -> None:
-        self._workers: list[_Worker] = []
-        self._losses: Counter[int] = Counter()
+        self._workers: list[Worker] = []
+        self._tell = tell
         try:
             from mtqscore.assess import Assessor
 
@@ -104,7 +70,7 @@ class ProcessEngine(Engine):
                 load_library(library)  # a forked process has them from the start
             # They load onnxruntime while this one does.
             for _ in range(processes - 1):
-                if (worker := _start()) is None:
+                if (worker := start_process()) is None:
                     break
                 self._workers.append(worker)
             super().__init__(config, Assessor(config, tell))
@@ -141,6 +107,8 @@ class ProcessEngine(Engine):
             EnvironmentProblemError: the model failed while it ran.
         """
         inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
+        for worker in [worker for worker in self._workers if worker.chunks]:  # of a list that was left before its end
+            self._replace(worker)
         here = self._start_here()
         try:
             for rows in self._in_order(inputs):
@@ -151,13 +119,13 @@ class ProcessEngine(Engine):
         finally:
             if here in self._workers:  # or the engine was left before its rows were
                 self._workers.remove(here)
-                _end(here)
+                here.end()
 
     def _in_order(self, inputs: list[Input]) -> Iterator[list[Assessment]]:
         """The rows of every recording."""
         chunks = _Chunks(inputs, len(self._workers))
         ahead = BACKLOGS_AHEAD * BACKLOG * RECORDINGS_A_CHUNK * len(self._workers)
-        suspects: deque[tuple[int, Input]] = deque()
+        suspects = _Suspects()
         ready: dict[int, list[Assessment]] = {}
         for wanted in range(len(inputs)):
             while wanted not in ready:
@@ -166,19 +134,19 @@ class ProcessEngine(Engine):
                     ready[position] = rows
             yield ready.pop(wanted)
 
-    def _share_out(self, chunks: _Chunks, suspects: deque[tuple[int, Input]], end: int) -> None:
+    def _share_out(self, chunks: _Chunks, suspects: _Suspects, end: int) -> None:
         """Give everyone enough to do, up to a position in the run; a process without work gets a suspect."""
         for worker in self._workers:
-            if suspects and worker.process is not None:
+            if suspects.waiting and worker.process is not None:
                 if not worker.chunks:
-                    worker.give([suspects.popleft()])
+                    worker.give([suspects.waiting.popleft()])
                 continue
             while worker.chunks < BACKLOG and chunks.position < end and (chunk := chunks.take()):
                 worker.give(chunk)
-        if suspects and not any(worker.process for worker in self._workers):  # no process can be started
-            self._workers[-1].give([suspects.popleft()])
+        if suspects.waiting and not any(worker.process for worker in self._workers):  # no process can be started
+            self._workers[-1].give([suspects.waiting.popleft()])
 
-    def _collect(self, suspects: deque[tuple[int, Input]]) -> Iterator[tuple[int, list[Assessment]]]:
+    def _collect(self, suspects: _Suspects) -> Iterator[tuple[int, list[Assessment]]]:
         """Wait for answers: positions in the run and their rows.
 
         Raises:
@@ -199,40 +167,62 @@ class ProcessEngine(Engine):
             for rows in found:
                 yield worker.pending.popleft()[0], rows
 
-    def _lose(self, worker: _Worker, suspects: deque[tuple[int, Input]]) -> Iterator[tuple[int, list[Assessment]]]:
+    def _lose(self, worker: Worker, suspects: _Suspects) -> Iterator[tuple[int, list[Assessment]]]:
         """Put aside what a process had that has ended, and start another one in its place."""
-        self._workers.remove(worker)
-        _end(worker)
         if not worker.loaded:  # it is not the recordings, and another one would not come so far either
+            self._workers.remove(worker)
+            worker.end()
             self._workers[-1].give(list(worker.pending))
             return
-        if len(worker.pending) == 1:
+        self._replace(worker)
+        if self._tell is not None:
+            self._tell(f"a process that scores has ended ({worker.ending}); what it had is scored again")
+        if suspects.add(worker.pending):
             position, item = worker.pending[0]
-            self._losses[position] += 1
-            if self._losses[position] == LOSSES:
-                worker.pending.clear()
-                yield position, [self._lost(item)]
-        suspects += worker.pending
-        if (new := _start()) is not None:
+            yield position, [self._lost(item)]
+
+    def _replace(self, worker: Worker) -> None:
+        """End a process, and start another one in its place if there is room for it."""
+        self._workers.remove(worker)
+        worker.end()
+        if (new := start_process()) is not None:
             with suppress(OSError):
                 new.connection.send(self._job)
             self._workers.insert(0, new)
 
-    def _start_here(self) -> _Worker:
+    def _start_here(self) -> Worker:
         """Let a thread of this process do its share."""
         near, far = get_context("spawn").Pipe()
         thread = threading.Thread(
             target=serve, args=(far, lambda: self._local, self.config, lambda: None), name="score here", daemon=True
         )
-        worker = _Worker(near, thread=thread)
+        worker = Worker(near, thread=thread)
         self._workers.append(worker)
         thread.start()
         return worker
 
     def _end_processes(self) -> None:
         for worker in self._workers:
-            _end(worker)
+            worker.end()
         self._workers.clear()
+
+
+class _Suspects:
+    """Recordings that a process had when it ended, with their positions in the run."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, Input]] = deque()
+        self._losses: Counter[int] = Counter()
+
+    def add(self, recordings: deque[tuple[int, Input]]) -> bool:
+        """Take what one process had; say whether it was a single one that has ended enough of them to be left alone."""
+        if len(recordings) == 1:
+            position = recordings[0][0]
+            self._losses[position] += 1
+            if self._losses[position] == LOSSES:
+                return True
+        self.waiting += recordings
+        return False
 
 
 class _Chunks:
@@ -270,51 +260,3 @@ def _size_bytes(item: Input) -> int:
         return os.stat(item.path).st_size  # noqa: PTH116 - a name with a zero byte must reach the handler
     except (OSError, ValueError):
         return 0
-
-
-def _start() -> _Worker | None:
-    """Start a process; None where the system has no room for it."""
-    forks = _can_fork()
-    context: Any = get_context("fork" if forks else "spawn")
-    near, far = context.Pipe()
-    process = context.Process(target=run_process, args=(far, near if forks else None), name="mtqscore", daemon=True)
-    try:
-        with _interrupts_held():
-            process.start()
-    except OSError:
-        near.close()
-        return None
-    finally:
-        far.close()  # so that it is the only one who holds this end, and its end is noticed
-    return _Worker(near, process)
-
-
-def _can_fork() -> bool:
-    """Whether this process can be doubled: it has a single thread, so that none can hold a lock that nobody frees."""
-    try:
-        return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counted alone
-    except OSError:
-        return False
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let what is started here never hear of Ctrl-C: it would break off with a traceback while it loads."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end(worker: _Worker) -> None:
-    """End a process at once, or a thread after the recording that it is at."""
-    worker.connection.close()
-    if worker.process is not None:
-        worker.process.kill()
-        worker.process.join(END_S)
-    if worker.thread is not None:
-        worker.thread.join(END_S)
