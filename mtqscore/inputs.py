@@ -39,7 +39,7 @@ _WITHOUT_HEADER = {"raw"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Input:
     """One row to come.
 

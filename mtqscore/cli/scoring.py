@@ -131,8 +131,10 @@ def open_engine(
     if processes == 1:
         yield load_assessor(config, quiet=quiet)
         return
+    from mtqscore.engines.process_worker import keep_one_arena
     from mtqscore.engines.processes import ProcessEngine
 
+    keep_one_arena()
     with ProcessEngine(config, processes, None if quiet else say) as here:
         yield here
 

@@ -29,6 +29,9 @@ SEND_S = 0.5
 GARBAGE_AFTER = 50_000
 """As in the process that starts this one: what is loaded stays to the end, and need not be gone through."""
 
+M_ARENA_MAX = -8
+"""Of glibc's mallopt."""
+
 Answer = tuple[list[list["Assessment"]], bool]
 """The rows of some recordings, and whether they are the last of a chunk."""
 
@@ -64,6 +67,17 @@ class Job:
         return assessor
 
 
+def keep_one_arena() -> None:
+    """Have all threads of this process take memory from one place: each of several keeps what it once took.
+
+    Where a core belongs to each process, its threads work in turn and do not wait for one another there.
+    """
+    import ctypes
+
+    with suppress(OSError, TypeError, AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
 def run_process(connection: Connection, other_end: Connection | None) -> None:
     """Score in a process of its own, that ends when nobody wants its rows any more.
 
@@ -79,6 +93,7 @@ def run_process(connection: Connection, other_end: Connection | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
     if other_end is not None:
         other_end.close()
+    keep_one_arena()
     gc.set_threshold(GARBAGE_AFTER)
     gc.freeze()
     with suppress(EOFError, OSError):
