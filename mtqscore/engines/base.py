@@ -41,7 +41,18 @@ class Engine(ABC):
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`."""
+        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`.
+
+        Args:
+            paths: files, or what ``find_inputs`` returned for folders and patterns.
+            progress: called from time to time with the seconds of audio that were scored since the last call.
+
+        Yields:
+            One assessment a file, or one a channel with channels ``each``.
+
+        Raises:
+            EnvironmentProblemError: the model failed while it ran, or what runs it is lost.
+        """
 
     @property
     def model(self) -> str:

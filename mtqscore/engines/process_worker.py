@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SEND_S = 0.5
 """So long rows wait for those that come after them; with fewer messages the cores are interrupted less."""
 
-GARBAGE_AFTER = 50_000
-"""As in the process that starts this one: what is loaded stays to the end, and need not be gone through."""
-
 M_ARENA_MAX = -8
 """Of glibc's mallopt."""
 
@@ -94,8 +91,7 @@ def run_process(connection: Connection, other_end: Connection | None) -> None:
     if other_end is not None:
         other_end.close()
     keep_one_arena()
-    gc.set_threshold(GARBAGE_AFTER)
-    gc.freeze()
+    gc.freeze()  # to go through what a fork shares would copy it
     with suppress(EOFError, OSError):
         job: Job = connection.recv()
         serve(connection, job.load, job.options, lambda: os._exit(0))

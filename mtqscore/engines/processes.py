@@ -7,7 +7,7 @@ import threading
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -94,18 +94,7 @@ class ProcessEngine(Engine):
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`.
-
-        Args:
-            paths: files, or what ``find_inputs`` returned for folders and patterns.
-            progress: called from time to time with the seconds of audio that were scored since the last call.
-
-        Yields:
-            One assessment a file, or one a channel with channels ``each``.
-
-        Raises:
-            EnvironmentProblemError: the model failed while it ran.
-        """
+        """Score many files, as `Engine.assess_files` does."""
         inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
         for worker in [worker for worker in self._workers if worker.chunks]:  # of a list that was left before its end
             self._replace(worker)
@@ -192,7 +181,7 @@ class ProcessEngine(Engine):
 
     def _start_here(self) -> Worker:
         """Let a thread of this process do its share."""
-        near, far = get_context("spawn").Pipe()
+        near, far = Pipe()
         thread = threading.Thread(
             target=serve, args=(far, lambda: self._local, self.config, lambda: None), name="score here", daemon=True
         )

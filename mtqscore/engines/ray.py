@@ -142,20 +142,10 @@ class RayEngine(Engine):
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`.
+        """Score many files, as `Engine.assess_files` does.
 
         Tasks of a worker that is lost are done by another. The recordings of a task that has lost several are scored
         one by one, and one that ends its worker again is ``unreadable``.
-
-        Args:
-            paths: files, or what ``find_inputs`` returned for folders and patterns.
-            progress: called from time to time with the seconds of audio that were scored since the last call.
-
-        Yields:
-            One assessment a file, or one a channel with channels ``each``.
-
-        Raises:
-            EnvironmentProblemError: the cluster is lost, or the model failed while it ran.
         """
         inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
         for rows in self._in_order(inputs):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mtqscore.assess_config import AssessConfig
 
 RECORDINGS_A_PROCESS = 400
-"""With fewer a further process does not make up for the third of a second that it takes to start."""
+"""With fewer a further process does not make up for its start."""
 
 MEMORY_A_PROCESS_BYTES = 2**29
 """More than a process takes, so that there is room beside them."""
