@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import soxr
 
+from mtqscore import audio
 from mtqscore.audio import BLOCK_VALUES, ArraySource, FileSource, Resampler, Source
 from mtqscore.scores import Status, UnscorableError
 from tests.signals import RATE_HZ, speechlike, write
@@ -187,3 +188,18 @@ def test_resampling_in_pieces_is_resampling(rate_hz: int) -> None:
     pieces = [resampler.push(samples[start : start + 5_000]) for start in range(0, len(samples), 5_000)]
     pieces.append(resampler.push(np.empty(0, np.float32), last=True))
     assert np.allclose(np.concatenate(pieces), soxr.resample(samples, rate_hz, RATE_HZ), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
+def test_a_resampler_that_is_used_again_is_as_good_as_new(rate_hz: int) -> None:
+    audio._idle_streams.cache_clear()
+    for seed, seconds in enumerate((0.7, 0.3, 1.1)):
+        samples = np.random.default_rng(seed).standard_normal(round(seconds * rate_hz)).astype(np.float32)
+        resampler = Resampler(rate_hz)
+        found = [resampler.push(samples[:1_000]), resampler.push(samples[1_000:])]
+        found.append(resampler.push(samples[:0], last=True))
+        assert len(audio._idle_streams(rate_hz, RATE_HZ)) == 1, "the one stream is taken again"
+        fresh = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
+        parts = [fresh.resample_chunk(samples[:1_000]), fresh.resample_chunk(samples[1_000:])]
+        parts.append(fresh.resample_chunk(samples[:0], last=True))
+        np.testing.assert_array_equal(np.concatenate(found), np.concatenate(parts))
