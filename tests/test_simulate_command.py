@@ -238,6 +238,7 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--val-share", "nan"], 2, "--val-share nan is outside 0 to 1"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--narrow-share", "2"], 2, "--narrow-share 2 is outside"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
+        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer-share", "2"], 2, "--enhancer-share 2 is outside"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--hold-out", "k\nlt"], 2, "k\\nlt: choose from a_law, band_l"),
         (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
     ],

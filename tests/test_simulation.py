@@ -269,6 +269,20 @@ def test_every_kind_of_chain_can_be_drawn_and_applied(scene: Scene) -> None:
     assert names >= (set(DISTORTIONS) | set(ENHANCERS) | {"noise"}) - {"gain_control"}
 
 
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.3, 0.7), (1.0, 1.0, 1.0)])
+def test_a_share_of_what_is_enhanced_goes_through_the_commands(share: float, least: float, most: float) -> None:
+    commands = ("one {in} {out}", "two {in} {out}")
+    met: list[str] = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        plan = draw_plan(rng, MadeNoise(), RATE_HZ, commands=commands, command_share=share)
+        if plan.kind in ("enhanced", "enhanced_distortion"):
+            met += [step.command if isinstance(step, Enhancer) else "" for step in plan.steps[1:2]]
+    assert len(met) > 60
+    assert least <= 1 - met.count("") / len(met) <= most
+    assert set(met) - {""} == (set(commands) if share else set())
+
+
 def test_whatever_is_named_can_be_held_out_and_other_chains_stay_as_they_are() -> None:
     known = {*ENHANCERS, *DISTORTIONS, *FORMATS}
     met: set[str] = set()

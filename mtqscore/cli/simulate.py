@@ -35,6 +35,9 @@ def simulate(
         list[str] | None,
         typer.Option(metavar="COMMAND", help="External enhancer, such as 'cmd {in} {out}'. Can be given again."),
     ] = None,
+    enhancer_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Of the enhanced recordings, through an external enhancer, if any.")
+    ] = 0.5,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +59,13 @@ def simulate(
     _check(
         clips,
         workers,
-        {"val": val_share, "test": test_share, "narrow": narrow_share, "voice": voice_share},
+        {
+            "val": val_share,
+            "test": test_share,
+            "narrow": narrow_share,
+            "voice": voice_share,
+            "enhancer": enhancer_share,
+        },
         min_s,
         max_s,
     )
@@ -76,6 +85,7 @@ def simulate(
         narrow_share=narrow_share,
         voice_share=voice_share,
         enhancers=tuple(enhancer or ()),
+        enhancer_share=enhancer_share,
         hold_out=tuple(hold_out or ()),
     )
     try:

@@ -31,7 +31,7 @@ COLUMNS = (
     "path", "split", "speaker", "duration_s", "bandwidth", "kind", *(target.name for target in TARGETS),
     "speech_pesq", "noise_ratio_db", "musical", "rest_db", "clean", "noise", "chain",
 )  # fmt: skip
-BEFORE = {"hold_out": [], "voice_share": 0.0}
+BEFORE = {"hold_out": [], "voice_share": 0.0, "enhancer_share": 0.5}
 """What settings were before they were settings."""
 
 ATTEMPTS = 6
@@ -51,6 +51,7 @@ class SimulationConfig:
         max_s: longest recording.
         narrow_share: share of narrowband recordings.
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
+        enhancer_share: share of the enhanced recordings that go through one of them, when there is one.
         voice_share: share of the recordings of train and val whose talker is made another one.
         hold_out: enhancers, distortions and codecs, by name, that only the test split hears.
     """
@@ -63,6 +64,7 @@ class SimulationConfig:
     max_s: float = 7.0
     narrow_share: float = 0.4
     enhancers: tuple[str, ...] = ()
+    enhancer_share: float = 0.5
     voice_share: float = 0.5
     hold_out: tuple[str, ...] = ()
 
@@ -238,7 +240,13 @@ def make_clip(
         clean = vary(clean, SPEECH_RATE_HZ, voices)
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
     scene, plan, steps = degrade(
-        _with_pauses(clean, rng), rng, sources, rate_hz, enhancers=config.enhancers, hold_out=config.hold_out
+        _with_pauses(clean, rng),
+        rng,
+        sources,
+        rate_hz,
+        enhancers=config.enhancers,
+        enhancer_share=config.enhancer_share,
+        hold_out=config.hold_out,
     )
     labels = label_parts(
         scene.clean, scene.speech, scene.noise, scene.rate_hz, raw_noise=scene.raw_noise, floor_db=floor_db
@@ -270,6 +278,7 @@ def degrade(
     rate_hz: int,
     *,
     enhancers: tuple[str, ...] = (),
+    enhancer_share: float = 0.5,
     hold_out: tuple[str, ...] = (),
 ) -> tuple[Scene, Plan, tuple[Degradation, ...]]:
     """Draw what happens to clean speech, and do it.
@@ -280,13 +289,14 @@ def degrade(
         recordings: where noise and other talkers come from.
         rate_hz: 8000 for narrowband, else 16000.
         enhancers: external enhancement commands.
+        enhancer_share: share of what is enhanced that goes through one of them.
         hold_out: names of what must not be done.
 
     Returns:
         The scene at that rate, the plan, and all steps with their parameters.
     """
     scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
-    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers, hold_out=hold_out)
+    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers, command_share=enhancer_share, hold_out=hold_out)
     steps = (Recolour.draw(rng, rate_hz), *plan.steps)
     for step in steps:
         scene = step.apply(scene, rng)
