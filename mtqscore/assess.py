@@ -92,10 +92,21 @@ class Assessor:
     """
 
     def __init__(self, config: AssessConfig | None = None, tell: Callable[[str], None] | None = None) -> None:
-        self.config = config or AssessConfig()
-        self._threads = self.config.threads or usable_cores()
-        self._scorer = Scorer(load_model(self.config.model, tell), self.config.device, self.config.precision)
-        info = self._scorer.info
+        config = config or AssessConfig()
+        self._begin(Scorer(load_model(config.model, tell), config.device, config.precision), config)
+
+    @classmethod
+    def over(cls, scorer: Scorer, config: AssessConfig) -> Assessor:
+        """Return an assessor over a model that is loaded already, on whatever device; the rest as ``config`` says."""
+        assessor = cls.__new__(cls)
+        assessor._begin(scorer, config)
+        return assessor
+
+    def _begin(self, scorer: Scorer, config: AssessConfig) -> None:
+        self.config = config
+        self._threads = config.threads or usable_cores()
+        self._scorer = scorer
+        info = scorer.info
         self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
 
     def with_threads(self, threads: int) -> Assessor:

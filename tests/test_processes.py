@@ -24,7 +24,6 @@ from mtqscore.engines.processes import ProcessEngine
 from mtqscore.engines.worth import RECORDINGS_A_PROCESS, worth_processes
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.inputs import Input
-from mtqscore.runtime import Scorer
 from tests.signals import RATE_HZ, speechlike, write
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def test_processes_are_for_many_recordings_on_cores(monkeypatch: pytest.MonkeyPa
     assert worth_processes(AssessConfig(), many) == 4
     assert worth_processes(AssessConfig(threads=3), many) == 3
     assert worth_processes(AssessConfig(threads=1), many) == 1
-    assert worth_processes(AssessConfig(device="cuda"), many) == 1
+    assert worth_processes(AssessConfig(device="cuda"), many) == worth_processes(AssessConfig(), many)
     assert worth_processes(AssessConfig(), [Input("s3://bucket/a.wav"), *many]) == 1
     monkeypatch.setattr(worth, "usable_memory_bytes", lambda: 2**30)
     assert worth_processes(AssessConfig(), many) == 2
@@ -115,7 +114,6 @@ def test_processes_are_for_many_recordings_on_cores(monkeypatch: pytest.MonkeyPa
     ("options", "said"),
     [
         (["--workers", "0"], "--workers 0 is outside 1 to 1024"),
-        (["--workers", "2", "--device", "cuda"], "--workers 2 needs --device cpu: one process feeds a GPU"),
         (["--workers", "2", "--model", "no-such"], "no-such"),
     ],
 )
@@ -281,13 +279,6 @@ def test_processes_that_end_before_they_can_score(
     assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
 
 
-def test_a_gpu_is_fed_by_one_process(fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scorer, "on_cpu", property(lambda _: False))
-    with ProcessEngine(AssessConfig(model=fake_model), 3) as engine:
-        assert not engine._workers
-        assert sum(row.ok for row in engine.assess_files(sorted((folder / "rec").iterdir()))) == 40
-
-
 def test_rows_that_nobody_takes_end_the_work(fake_model: str, folder: Path) -> None:
     paths = sorted((folder / "rec").iterdir())
     with ProcessEngine(AssessConfig(model=fake_model), 2) as engine:
@@ -347,9 +338,10 @@ def test_what_a_worker_cannot_do_is_told(fake_model: str, folder: Path) -> None:
 
 def test_a_model_that_is_exchanged_is_refused(fake_model: str) -> None:
     config = AssessConfig(model=fake_model)
-    assert Job(config, config, Assessor(config).model_sha256).load().model
+    scoring, _ = Pipe()
+    assert Job(config, config, Assessor(config).model_sha256).load(scoring).model
     with pytest.raises(EnvironmentProblemError, match="was exchanged while the run began"):
-        Job(config, config, "0" * 64).load()
+        Job(config, config, "0" * 64).load(scoring)
 
 
 def test_a_worker_that_nobody_asks_ends(fake_model: str) -> None:

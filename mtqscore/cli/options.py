@@ -107,8 +107,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Processes, which share --threads; as many as pay if not given. With --engine ray: processes at most, of "
-        "--threads threads each (1 if not given).",
+        help="Processes, which share --threads; as many as pay if not given. On a GPU they read, and the first scores. "
+        "With --engine ray: processes at most, of --threads threads each (1 if not given).",
         rich_help_panel=SCORING,
     ),
 ]

@@ -111,13 +111,9 @@ def open_engine(
         workers: processes on this machine; None is as many as pay.
         inputs: what is to be scored.
         quiet: no messages.
-
-    Raises:
-        UsageError: the device and the number of processes do not go together.
     """
     from mtqscore.cli.console import say
     from mtqscore.engines.worth import worth_processes
-    from mtqscore.errors import UsageError
 
     if cluster is not None:
         from mtqscore.engines.ray import RayEngine
@@ -126,8 +122,6 @@ def open_engine(
             yield on_cluster
         return
     processes = workers or worth_processes(config, inputs)
-    if processes > 1 and config.device not in ("auto", "cpu"):
-        raise UsageError(f"--workers {processes} needs --device cpu: one process feeds a GPU")
     if processes == 1:
         yield load_assessor(config, quiet=quiet)
         return

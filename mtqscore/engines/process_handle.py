@@ -32,6 +32,7 @@ class Worker:
     Args:
         connection: takes chunks and brings answers.
         process: None is a thread of this process.
+        scoring: brings batches that are to be scored here; None is a thread of this process.
         thread: that scores here.
         pending: what it has not answered yet, with the position in the run.
         chunks: how many it has not answered to the end.
@@ -40,6 +41,7 @@ class Worker:
 
     connection: Connection
     process: BaseProcess | None = None
+    scoring: Connection | None = None
     thread: threading.Thread | None = None
     pending: deque[tuple[int, Input]] = field(default_factory=deque)
     chunks: int = 0
@@ -58,6 +60,8 @@ class Worker:
         if self.process is not None:
             self.process.kill()
             self.process.join(END_S)
+        if self.scoring is not None:
+            self.scoring.close()
         if self.thread is not None:
             self.thread.join(END_S)
 
@@ -77,16 +81,21 @@ def start_process() -> Worker | None:
     forks = _can_fork()
     context: Any = get_context("fork" if forks else "spawn")
     near, far = context.Pipe()
-    process = context.Process(target=run_process, args=(far, near if forks else None), name="mtqscore", daemon=True)
+    scoring_near, scoring_far = context.Pipe()
+    other_ends = (near, scoring_near) if forks else ()
+    arguments = (far, scoring_far, other_ends)
+    process = context.Process(target=run_process, args=arguments, name="mtqscore", daemon=True)
     try:
         with _interrupts_held():
             process.start()
     except OSError:
         near.close()
+        scoring_near.close()
         return None
     finally:
-        far.close()  # so that it is the only one who holds this end, and its end is noticed
-    return Worker(near, process)
+        far.close()  # so that it is the only one who holds these ends, and its end is noticed
+        scoring_far.close()
+    return Worker(near, process, scoring_near)
 
 
 def _can_fork() -> bool:

@@ -15,11 +15,12 @@ from mtqscore.engines.base import by_recording
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
     from mtqscore.assess import Assessor
     from mtqscore.assess_config import AssessConfig
+    from mtqscore.engines.far_scorer import ScorerFacts
     from mtqscore.inputs import Input
     from mtqscore.scores import Assessment
 
@@ -41,20 +42,29 @@ class Job:
         config: how it scores.
         options: that stand in its rows: those of the whole run.
         model_sha256: checksum that the model must have here too.
+        far: of the scorer of who started this process, where that one scores for all; None is to load the model here.
     """
 
     config: AssessConfig
     options: AssessConfig
     model_sha256: str
+    far: ScorerFacts | None = None
 
-    def load(self) -> Assessor:
-        """Load the model.
+    def load(self, scoring: Connection) -> Assessor:
+        """Load the model, or rely on that of who started this process.
+
+        Args:
+            scoring: takes batches there.
 
         Raises:
             EnvironmentProblemError: its file is another one by now, or it does not load.
         """
         from mtqscore.assess import Assessor
 
+        if self.far is not None:
+            from mtqscore.engines.far_scorer import FarScorer
+
+            return Assessor.over(FarScorer(scoring, self.far), self.config)
         assessor = Assessor(self.config)
         if assessor.model_sha256 != self.model_sha256:
             raise EnvironmentProblemError(
@@ -75,12 +85,13 @@ def keep_one_arena() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
-def run_process(connection: Connection, other_end: Connection | None) -> None:
+def run_process(connection: Connection, scoring: Connection, other_ends: Sequence[Connection]) -> None:
     """Score in a process of its own, that ends when nobody wants its rows any more.
 
     Args:
         connection: see `serve`.
-        other_end: of the connection, where this process has a copy of it; while that is open, no end is seen.
+        scoring: takes batches, where who started this process scores for all.
+        other_ends: of both, where this process has a copy of them; while they are open, no end is seen.
     """
     import gc
     import signal
@@ -88,13 +99,13 @@ def run_process(connection: Connection, other_end: Connection | None) -> None:
     import mtqscore.assess  # noqa: F401 - what takes long is loaded while the one who asks prepares the job
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
-    if other_end is not None:
+    for other_end in other_ends:
         other_end.close()
     keep_one_arena()
     gc.freeze()  # to go through what a fork shares would copy it
     with suppress(EOFError, OSError):
         job: Job = connection.recv()
-        serve(connection, job.load, job.options, lambda: os._exit(0))
+        serve(connection, lambda: job.load(scoring), job.options, lambda: os._exit(0))
 
 
 class _NobodyListensError(Exception):

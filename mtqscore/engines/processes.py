@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mtqscore.cores import usable_cores
 from mtqscore.engines.base import LOSSES, Engine
+from mtqscore.engines.far_scorer import ScorerFacts, answer_batches
 from mtqscore.engines.process_handle import Worker, start_process
 from mtqscore.engines.process_worker import Job, serve
 from mtqscore.inputs import Input
@@ -40,7 +41,10 @@ BACKLOGS_AHEAD = 2
 
 
 class ProcessEngine(Engine):
-    """Scores as an `Assessor` does, in this process and further ones, on the processor.
+    """Scores as an `Assessor` does, in this process and further ones.
+
+    On the processor each has a session of its own. On any other device they read and judge, and this process, which
+    holds the one session, scores their batches.
 
     A process that ends, for whatever reason, costs no row: what it had is scored again by a new one, each recording
     for itself, and one that ends two processes is ``unreadable``. One list is scored at a time.
@@ -74,15 +78,16 @@ class ProcessEngine(Engine):
                     break
                 self._workers.append(worker)
             super().__init__(config, Assessor(config, tell))
-            if not self.scorer.on_cpu:  # one process keeps a GPU busy, and several would not fit into its memory
-                self._end_processes()
-                return
-            threads = max(1, (config.threads or usable_cores()) // processes)
-            self._local = self._local.with_threads(threads)
-            self._job = Job(replace(config, threads=threads, device="cpu"), config, self.model_sha256)
+            # Several sessions would not fit into the memory of a GPU, nor keep it busier.
+            self._far = None if self.scorer.on_cpu else ScorerFacts.of(self.scorer)
+            self._turn = threading.Lock()
+            cores = config.threads or usable_cores()
+            threads = max(1, cores // (processes if self._far is None else max(1, len(self._workers))))
+            self._local = self._local.with_threads(threads if self._far is None else cores)
+            own = replace(config, threads=threads, device="cpu" if self._far is None else config.device)
+            self._job = Job(own, config, self.model_sha256, self._far)
             for worker in self._workers:
-                with suppress(OSError):
-                    worker.connection.send(self._job)
+                self._employ(worker)
         except BaseException:
             self._end_processes()
             raise
@@ -126,6 +131,8 @@ class ProcessEngine(Engine):
     def _share_out(self, chunks: _Chunks, suspects: _Suspects, end: int) -> None:
         """Give everyone enough to do, up to a position in the run; a process without work gets a suspect."""
         for worker in self._workers:
+            if self._far is not None and worker.process is None and len(self._workers) > 1:
+                continue  # who scores for the others has enough to do
             if suspects.waiting and worker.process is not None:
                 if not worker.chunks:
                     worker.give([suspects.waiting.popleft()])
@@ -175,9 +182,16 @@ class ProcessEngine(Engine):
         self._workers.remove(worker)
         worker.end()
         if (new := start_process()) is not None:
-            with suppress(OSError):
-                new.connection.send(self._job)
+            self._employ(new)
             self._workers.insert(0, new)
+
+    def _employ(self, worker: Worker) -> None:
+        """Tell a new process what to do, and score for it if that is done here."""
+        with suppress(OSError):
+            worker.connection.send(self._job)
+        if self._far is not None and worker.scoring is not None:
+            arguments = (worker.scoring, self.scorer, self._turn)
+            threading.Thread(target=answer_batches, args=arguments, name="score for others", daemon=True).start()
 
     def _start_here(self) -> Worker:
         """Let a thread of this process do its share."""

@@ -27,8 +27,8 @@ def worth_processes(config: AssessConfig, inputs: Sequence[Input]) -> int:
         config: the options; ``threads`` bounds the cores that are used, and a process takes one or more.
         inputs: the list.
     """
-    if config.device not in ("auto", "cpu") or not _can_start() or is_remote(inputs[0].path if inputs else ""):
-        return 1  # a GPU is fed, and a store read, by threads of one process
+    if not _can_start() or is_remote(inputs[0].path if inputs else ""):
+        return 1  # a store is read by threads of one process
     threads = config.threads or usable_cores()
     return max(1, min(threads, len(inputs) // RECORDINGS_A_PROCESS, usable_memory_bytes() // MEMORY_A_PROCESS_BYTES))
 
