@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from mtqscore import cores
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from mtqscore.cores import usable_cores
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,28 @@ def test_affinity_counts() -> None:
         assert cores.usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+@pytest.mark.skipif(usable_cores() < 2, reason="NumPy has no further threads on one core")
+def test_numpy_has_no_threads_beside_those_that_score() -> None:
+    code = (
+        "import os, sys\nfrom mtqscore.cli import main\n"
+        "sys.argv[1:] = ['assess', '--no-config', '--threads', '1', 'examples/clean.flac', '--csv', '-', '-q']\n"
+        "try: main()\nexcept SystemExit: print(len(os.listdir('/proc/self/task')))"
+    )
+
+    def threads(**environment: str) -> int:
+        known = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent.parent,
+            env=known | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stdout.splitlines()[-1])
+
+    assert threads() == threads(OPENBLAS_NUM_THREADS="1")
+    assert threads() < threads(OPENBLAS_NUM_THREADS="2")  # what the user says holds

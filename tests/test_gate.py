@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -385,8 +386,6 @@ def test_one_recording_named_twice_is_shown_twice() -> None:
 
 
 def test_memory_grows_by_a_number_a_gate_for_each_row() -> None:
-    import tracemalloc
-
     gates = [gate(text) for text in ("g>=3", "p05(g)>=3", "share(g>=3)>=0.5")]
     judging = GateJudge(gates)
     item = row(2.0)
