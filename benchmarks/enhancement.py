@@ -1,16 +1,20 @@
 """What enhancers do to noisy speech, by the labels and by a model: the difference to the recording before.
 
     python benchmarks/enhancement.py --speech speech.csv --noise noise.csv [--clips 40] [--model mtqnet-s ...] \\
-        --enhancer 'gtcrn=python benchmarks/published_enhancer.py gtcrn gtcrn_simple.onnx {in} {out}' ...
+        [--peers PYTHON] --enhancer 'gtcrn=python benchmarks/published_enhancer.py gtcrn gtcrn.onnx {in} {out}' ...
 
 Clean recordings of the test split get noise of the test split at 0 to 20 dB, and every enhancer hears the same ones.
 Labels are those of the black-box method (docs/labels.md). Enhancers can lower noise, but not mend speech: a model that
-finds the speech better after them has not heard what they do to it.
+finds the speech better after them has not heard what they do to it. DNSMOS P.835, which was trained on listeners of
+enhanced speech, is asked too where an interpreter has it (`pip install speechmos librosa pandas`). Its scale is
+another one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -31,6 +35,13 @@ SECONDS = 5
 SNR_DB = (0.0, 20.0)
 PEAK = 0.4
 SEED = 99
+
+DNSMOS = """
+import json, soundfile, sys
+from speechmos import dnsmos
+said = [dnsmos.run(soundfile.read(path, dtype="float32")[0], sr=16000) for path in sys.argv[1:]]
+print(json.dumps([[float(one[name]) for name in ("sig_mos", "bak_mos", "ovrl_mos")] for one in said]))
+"""
 
 Scores = NDArray[np.float64]
 """S, N and G of every recording, (recordings, 3); NaN where one could not be judged."""
@@ -55,6 +66,12 @@ def said(model: str, paths: list[Path]) -> Scores:
     )
 
 
+def dnsmos_said(python: str, paths: list[Path]) -> Scores:
+    """S, N and G by DNSMOS P.835, in an interpreter that has it."""
+    done = subprocess.run([python, "-c", DNSMOS, *map(str, paths)], stdout=subprocess.PIPE, check=True)
+    return np.array(json.loads(done.stdout.splitlines()[-1]))
+
+
 def differences(after: Scores, before: Scores) -> str:
     """Cells of a table: the mean difference of each score."""
     return " | ".join(f"{value:+.2f}" for value in np.nanmean(after - before, axis=0))
@@ -67,6 +84,7 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True, help="folder or table of noise")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--model", nargs="+", default=["mtqnet-s"])
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has DNSMOS")
     parser.add_argument("--enhancer", action="append", required=True, metavar="NAME=COMMAND")
     options = parser.parse_args()
     commands = {"before": "", **dict(text.split("=", 1) for text in options.enhancer)}
@@ -92,6 +110,8 @@ def main() -> None:
         judged = {"labels": {name: np.array(rows) for name, rows in labels.items()}}
         for model in options.model:
             judged[model] = {name: said(model, paths) for name, paths in files.items()}
+        if options.peers:
+            judged["DNSMOS P.835"] = {name: dnsmos_said(options.peers, paths) for name, paths in files.items()}
     before = np.nanmean(judged["labels"]["before"], axis=0)
     print(
         f"{options.clips} recordings; before, the labels are S {before[0]:.2f}, N {before[1]:.2f}, G {before[2]:.2f}\n"
