@@ -105,8 +105,8 @@ def repeated(times: int) -> Callable[[Samples], Samples]:
 CHANGES = (
     Change("at 8 kHz, telephone-band clips", 0.25, resampled(8_000), 8_000, narrowband=True),
     Change("at 8 kHz, other clips: without 4 to 8 kHz", 1.0, resampled(8_000), 8_000, narrowband=False),
-    Change("at 44.1 kHz", 0.25, resampled(44_100), 44_100),
-    Change("at 48 kHz", 0.25, resampled(48_000), 48_000),
+    Change("at 44.1 kHz", 0.3, resampled(44_100), 44_100),
+    Change("at 48 kHz", 0.3, resampled(48_000), 48_000),
     Change("16-bit WAV", 0.001),
     Change("24-bit WAV", 0.001, subtype="PCM_24"),
     Change("float WAV", 0.001, subtype="FLOAT"),
@@ -118,14 +118,14 @@ CHANGES = (
     Change("stereo, one channel silent", 0.001, beside(0.0)),
     *(
         Change(f"peak at {level_db} dBFS, 16 bit", bound, peak_at(level_db))
-        for level_db, bound in ((-50, 0.9), (-40, 0.55), (-30, 0.3), (-20, 0.1), (-10, 0.05), (0, 0.05))
+        for level_db, bound in ((-50, 0.7), (-40, 0.35), (-30, 0.25), (-20, 0.1), (-10, 0.05), (0, 0.05))
     ),
     *(Change(f"{length_s} s of silence before", 0.001, padded(length_s, 0)) for length_s in (1, 3)),
     *(Change(f"{length_s} s of silence after", 0.001, padded(0, length_s)) for length_s in (1, 3, 10)),
     Change("3 s of silence before and after", 0.001, padded(3, 3)),
     *(Change(f"first {share:.0%} of the recording", 1.4, cut(share)) for share in (0.25, 0.5, 0.75)),
     *(Change(f"played {times} times", 0.6, repeated(times)) for times in (2, 4)),
-    *(Change(f"at {speed:g} of its speed, as another voice", 2.1, at_speed(speed)) for speed in (0.85, 1.15)),
+    *(Change(f"at {speed:g} of its speed, as another voice", 1.6, at_speed(speed)) for speed in (0.85, 1.15)),
 )
 
 
