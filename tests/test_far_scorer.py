@@ -164,6 +164,18 @@ def test_what_goes_wrong_there_is_told(far: tuple[FarScorer, Scorer], monkeypatc
             far[0].score(*batch)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_nobody_expects_there_is_waited_for_by_nobody(
+    far: tuple[FarScorer, Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(far[1], "score", fail)
+    with pytest.raises(EnvironmentProblemError, match="the process that holds the model has ended"):
+        far[0].score(np.zeros((1, 16_000), np.float32), np.array([16_000]))
+
+
 def test_who_holds_the_model_may_end(fake_model: str) -> None:
     near, there = Pipe()
     lonely = FarScorer(near, ScorerFacts.of(Assessor(AssessConfig(model=fake_model)).scorer))

@@ -105,12 +105,15 @@ def answer_batches(connection: Connection, scorer: Scorer, turn: AbstractContext
         scorer: the one that all such threads share.
         turn: lets one of them score at a time, while the others take in their next batch.
     """
-    with suppress(EOFError, OSError):
-        while True:
-            lengths: NDArray[np.int64] = connection.recv()
-            waveform = np.frombuffer(connection.recv_bytes(), np.float32).reshape(len(lengths), -1)
-            try:
-                with turn:
-                    connection.send(scorer.score(waveform, lengths))
-            except MtqscoreError as error:
-                connection.send(error)
+    try:
+        with suppress(EOFError, OSError):
+            while True:
+                lengths: NDArray[np.int64] = connection.recv()
+                waveform = np.frombuffer(connection.recv_bytes(), np.float32).reshape(len(lengths), -1)
+                try:
+                    with turn:
+                        connection.send(scorer.score(waveform, lengths))
+                except MtqscoreError as error:
+                    connection.send(error)
+    finally:
+        connection.close()  # whatever ends this, nobody waits for an answer any more
