@@ -32,7 +32,7 @@ class Worker:
     Args:
         connection: takes chunks and brings answers.
         process: None is a thread of this process.
-        scoring: brings batches that are to be scored here; None is a thread of this process.
+        scoring: brings batches that are to be scored here; None where somebody takes them, or none will come.
         thread: that scores here.
         pending: what it has not answered yet, with the position in the run.
         chunks: how many it has not answered to the end.

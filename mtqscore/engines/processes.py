@@ -191,6 +191,7 @@ class ProcessEngine(Engine):
             worker.connection.send(self._job)
         if self._far is not None and worker.scoring is not None:
             arguments = (worker.scoring, self.scorer, self._turn)
+            worker.scoring = None  # it is the thread's now, which closes it once the process has ended
             threading.Thread(target=answer_batches, args=arguments, name="score for others", daemon=True).start()
 
     def _start_here(self) -> Worker:
