@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mtqscore.resampling import MEASURES, agreement_intervals
+from mtqscore.analysis.bootstrap import MEASURES, agreement_intervals
 
 STUDIES = 1_000
 COUNTS = (8, 12, 20, 50, 200)

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from mtqscore import stats
+from mtqscore.analysis import statistics as stats
+from mtqscore.analysis.statistics import Floats
+from mtqscore.base.text import printable
 from mtqscore.errors import InputError, MtqscoreError
-from mtqscore.manifest import read_table
-from mtqscore.spec import SUPERVISED, Target
-from mtqscore.stats import Floats
-from mtqscore.text import printable
-from mtqscore.training.calibration import fit_line, from_points, read_pairs
+from mtqscore.labels.manifest import read_table
+from mtqscore.targets import SUPERVISED, Target
+from mtqscore.training.export.calibration import fit_line, from_points, read_pairs
 
 Points = list[tuple[float, float]]
 

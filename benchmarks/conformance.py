@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 
 import mtqscore
 from mtqscore import AssessConfig, Assessor
-from mtqscore.conformance.check import deviations, score_clips
-from mtqscore.conformance.known import CLIPS_FOLDER, SCORES_FILE, TOLERANCE, Entry, KnownModel, read_known
-from mtqscore.model_store import load_model
-from mtqscore.runtime import Scorer
-from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.diagnostics.conformance.check import deviations, score_clips
+from mtqscore.diagnostics.conformance.known import CLIPS_FOLDER, SCORES_FILE, TOLERANCE, Entry, KnownModel, read_known
+from mtqscore.models import load_model
+from mtqscore.scoring.session import Scorer
+from mtqscore.targets import SAMPLE_RATE_HZ
 
 CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
 HEADING = "## Conformance\n\n"

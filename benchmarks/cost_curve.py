@@ -21,7 +21,7 @@ import soundfile
 import soxr
 from processes import ASSESS, Cost, bundled_speech, rolled, run
 
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
 
 CLIP_S = 1.0
 DIFFERENT = 100

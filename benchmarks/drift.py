@@ -17,9 +17,9 @@ import soxr
 from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessment, Assessor
-from mtqscore.conformance.known import clip_paths
+from mtqscore.diagnostics.conformance.known import clip_paths
 from mtqscore.scores import Flag
-from mtqscore.spec import SAMPLE_RATE_HZ, SUPERVISED
+from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED
 
 Samples = NDArray[np.float64]
 """(samples,) or (samples, channels), full scale ±1."""

@@ -23,10 +23,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessor
+from mtqscore.labels.mapping import label_parts
 from mtqscore.simulation.corpus import floor_ratio_db
-from mtqscore.simulation.external import Enhancer, check_command
-from mtqscore.simulation.labels import label_parts
-from mtqscore.simulation.noises import AddNoise
+from mtqscore.simulation.degradations.external import Enhancer, check_command
+from mtqscore.simulation.degradations.noises import AddNoise
 from mtqscore.simulation.scene import Scene, start_scene
 from mtqscore.simulation.sources import Sources, list_recordings
 

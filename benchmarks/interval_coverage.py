@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.stats import mean_intervals
+from mtqscore.analysis.statistics import mean_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ import numpy as np
 import soundfile
 from scipy import signal as dsp
 
-from mtqscore.simulation.labels import NARROWBAND, Mapping, noise_ratio_db, scores_from_measures
-from mtqscore.simulation.levels import Signal, level_db
-from mtqscore.simulation.measures import composite, raw_pesq
+from mtqscore.audio.levels import Signal, level_db
+from mtqscore.labels.mapping import NARROWBAND, Mapping, noise_ratio_db, scores_from_measures
+from mtqscore.labels.measures import composite, raw_pesq
 
 RATE_HZ = 8_000
 CLEAN = (40.0, 40.0)

@@ -18,10 +18,10 @@ from drift import print_drift
 from unheard import Noise, held_out_of, print_unheard, read_noise
 
 from mtqscore import AssessConfig, Assessor, find_inputs
+from mtqscore.analysis.evaluate import ALL_FILES, Agreement, Level, Over, evaluate
 from mtqscore.errors import MtqscoreError
-from mtqscore.evaluation import ALL_FILES, Agreement, Level, Over, evaluate
-from mtqscore.manifest import read_manifest
-from mtqscore.spec import SUPERVISED
+from mtqscore.labels.manifest import read_manifest
+from mtqscore.targets import SUPERVISED
 
 NAMES = [target.name for target in SUPERVISED]
 HEADS = " | ".join(f"{name[0].upper()} LCC | {name[0].upper()} RMSE" for name in NAMES)

@@ -25,9 +25,9 @@ import soxr
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from mtqscore.model_store import ModelFile, load_model
-from mtqscore.runtime import Scorer, available_devices
-from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.models import ModelFile, load_model
+from mtqscore.scoring.session import Scorer, available_devices
+from mtqscore.targets import SAMPLE_RATE_HZ
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (ROOT / "examples", ROOT / "mtqscore" / "conformance" / "clips")

@@ -21,12 +21,12 @@ import torch
 from processes import bundled_speech, rolled
 from training_step import batch_step
 
-from mtqscore.config import TrainConfig
-from mtqscore.spec import TARGETS
-from mtqscore.training.inference_cost import measure
+from mtqscore.targets import TARGETS
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.export.inference_cost import measure
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.sizes import SIZES
+from mtqscore.training.networks.sizes import SIZES
 
 NETWORKS = {
     **{f"`{name}`": config for name, config in SIZES.items()},

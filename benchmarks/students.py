@@ -158,9 +158,9 @@ def ask_teacher(study: Study) -> None:
 def prune(study: Study, size: str) -> Path:
     """Cut the network that is pruned to the parameters of a size, once."""
     from mtqscore.training.checkpoint import load_network, read_checkpoint
-    from mtqscore.training.inference_cost import count_parameters
+    from mtqscore.training.export.inference_cost import count_parameters
     from mtqscore.training.networks.compact import CompactNet
-    from mtqscore.training.sizes import SIZES
+    from mtqscore.training.networks.sizes import SIZES
 
     origin, out = study.run_of(study.settings["pruned_from"], LABELS), study.out / "cut" / size
     out.parent.mkdir(exist_ok=True)

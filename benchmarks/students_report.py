@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore import AssessConfig, Assessor, find_inputs, stats
-from mtqscore.manifest import Row, read_manifest
-from mtqscore.spec import SUPERVISED
-from mtqscore.training.calibration import fit_line, from_points
+from mtqscore import AssessConfig, Assessor, find_inputs
+from mtqscore.analysis import statistics as stats
+from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.targets import SUPERVISED
 from mtqscore.training.checkpoint import load_network, read_checkpoint
-from mtqscore.training.inference_cost import Cost, measure
+from mtqscore.training.export.calibration import fit_line, from_points
+from mtqscore.training.export.inference_cost import Cost, measure
 
 Floats = NDArray[np.float64]
 Estimates = dict[str, tuple[Floats, Floats]]

@@ -26,14 +26,14 @@ import soundfile
 import soxr
 from processes import ASSESS, EXAMPLES, Cost, bundled_speech, rolled, run
 
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
 
 CLIP_S = 5.0
 LIBRARIES = "import numpy, soundfile, onnxruntime, typer, rich"
 DECODE = """
 import sys, soundfile, soxr
 from concurrent.futures import ThreadPoolExecutor
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
 def decode(path):
     audio, rate = soundfile.read(path, dtype="float32")
     return len(audio if rate == 16000 else soxr.resample(audio, rate, 16000))

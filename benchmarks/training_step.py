@@ -22,10 +22,10 @@ from plain_mosa_net import plain_copy
 from processes import bundled_speech, rolled
 from torch import Tensor
 
-from mtqscore.config import TrainConfig
-from mtqscore.network_config import CompactConfig, MosaNetConfig, NetworkConfig
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.losses import MplLoss
+from mtqscore.training.network_config import CompactConfig, MosaNetConfig, NetworkConfig
 from mtqscore.training.networks import Estimates, build
 from mtqscore.training.networks.mosa_net import MosaNet
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtqscore.analysis.evaluate import Agreement, Estimates, evaluate
 from mtqscore.errors import InputError
-from mtqscore.evaluation import Agreement, Estimates, evaluate
-from mtqscore.manifest import Row, read_table
-from mtqscore.simulation.codecs import FORMATS
+from mtqscore.labels.manifest import Row, read_table
+from mtqscore.simulation.degradations.codecs import FORMATS
 from mtqscore.simulation.recipe import DISTORTIONS, ENHANCERS
-from mtqscore.spec import SUPERVISED
+from mtqscore.targets import SUPERVISED
 
 SMALL = 200
 """Groups of fewer recordings are shown with 95 % intervals."""

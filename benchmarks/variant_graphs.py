@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from mtqscore.training.graph.compact import SILENCER
+from mtqscore.training.export.graph.compact import SILENCER
 
 Model = onnx.ModelProto
 Feeds = dict[str, NDArray[Any]]

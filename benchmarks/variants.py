@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from processes import EXAMPLES, bundled_speech, rolled
 from variant_graphs import VARIANTS, Feeds
 
-from mtqscore import stats
-from mtqscore.audio import Resampler
-from mtqscore.conformance.known import clip_paths
-from mtqscore.decode import open_recording
+from mtqscore.analysis import statistics as stats
+from mtqscore.audio.decoding import open_recording
+from mtqscore.audio.sources import Resampler
+from mtqscore.diagnostics.conformance.known import clip_paths
 from mtqscore.errors import InputError, MtqscoreError, UsageError
-from mtqscore.manifest import Row, read_manifest
-from mtqscore.model_store import ModelFile, ModelInfo, load_model
-from mtqscore.runtime import Scorer
+from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.models import ModelFile, ModelInfo, load_model
+from mtqscore.scoring.session import Scorer
 
 MOST_MOVEMENT = 0.02
 """What a score may move by, in points of the scale."""

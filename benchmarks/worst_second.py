@@ -17,10 +17,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessor
-from mtqscore.audio import Resampler
-from mtqscore.explain import notable_drop
-from mtqscore.seconds import SECOND_SAMPLES, Seconds, SecondsScorer
-from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.analysis.explain import notable_drop
+from mtqscore.analysis.segments import SECOND_SAMPLES, Seconds, SecondsScorer
+from mtqscore.audio.sources import Resampler
+from mtqscore.targets import SAMPLE_RATE_HZ
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SPOILED = ("clean.flac", "noisy-15db.flac", "clean-telephone.wav", "coded-gsm.wav")

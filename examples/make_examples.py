@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mtqscore.simulation.codecs import Codec
-from mtqscore.simulation.dynamics import Clip
-from mtqscore.simulation.labels import label_parts
-from mtqscore.simulation.levels import Signal
-from mtqscore.simulation.mnru import Mnru
-from mtqscore.simulation.noises import AddNoise
-from mtqscore.simulation.packets import PacketLoss
+from mtqscore.audio.levels import Signal
+from mtqscore.labels.mapping import label_parts
+from mtqscore.simulation.degradations.codecs import Codec
+from mtqscore.simulation.degradations.dynamics import Clip
+from mtqscore.simulation.degradations.mnru import Mnru
+from mtqscore.simulation.degradations.noises import AddNoise
+from mtqscore.simulation.degradations.packets import PacketLoss
+from mtqscore.simulation.degradations.suppression import Suppress
 from mtqscore.simulation.scene import Degradation, start_scene
-from mtqscore.simulation.suppression import Suppress
 
 FOLDER = Path(__file__).parent
 RATE_HZ = 16_000

@@ -13,43 +13,45 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from mtqscore.assess import Assessor, assess_array, assess_file
-    from mtqscore.assess_config import AssessConfig
-    from mtqscore.compare import CompareConfig, compare_results
-    from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
-    from mtqscore.explain import explain_file
-    from mtqscore.gate import judge
-    from mtqscore.gate_grammar import parse_gate
-    from mtqscore.results import read_results
-    from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
-    from mtqscore.search import find_inputs
-    from mtqscore.testing import assert_quality
+from mtqscore.base.version import VERSION
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from mtqscore.analysis.compare import CompareConfig, compare_results
+    from mtqscore.analysis.explain import explain_file
+    from mtqscore.analysis.gate_grammar import parse_gate
+    from mtqscore.analysis.gates import judge
+    from mtqscore.audio.discovery import find_inputs
+    from mtqscore.config import AssessConfig
+    from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
+    from mtqscore.results.reading import read_results
+    from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
+    from mtqscore.scoring.assessor import Assessor, assess_array, assess_file
+    from mtqscore.testing.quality import assert_quality
+
+__version__ = VERSION
 
 _HOMES = {
-    "Assessor": "assess",
-    "assess_array": "assess",
-    "assess_file": "assess",
-    "AssessConfig": "assess_config",
-    "CompareConfig": "compare",
-    "compare_results": "compare",
+    "Assessor": "scoring.assessor",
+    "assess_array": "scoring.assessor",
+    "assess_file": "scoring.assessor",
+    "AssessConfig": "config",
+    "CompareConfig": "analysis.compare",
+    "compare_results": "analysis.compare",
     "EnvironmentProblemError": "errors",
     "InputError": "errors",
     "MtqscoreError": "errors",
     "UsageError": "errors",
-    "explain_file": "explain",
-    "judge": "gate",
-    "parse_gate": "gate_grammar",
-    "read_results": "results",
+    "explain_file": "analysis.explain",
+    "judge": "analysis.gates",
+    "parse_gate": "analysis.gate_grammar",
+    "read_results": "results.reading",
     "Assessment": "scores",
     "Flag": "scores",
     "FrameScores": "scores",
     "Scores": "scores",
     "Status": "scores",
-    "find_inputs": "search",
-    "assert_quality": "testing",
+    "find_inputs": "audio.discovery",
+    "assert_quality": "testing.quality",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mtqscore.assess_config import AssessConfig
+    from mtqscore.config import AssessConfig
 
 
 class Status(StrEnum):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mtqscore.assess import loaded_assessor
-from mtqscore.model_store import registry
+from mtqscore.models import registry
+from mtqscore.scoring.assessor import loaded_assessor
 from tests.fake_model import write_fake_model
 
 Process = subprocess.CompletedProcess[bytes]

@@ -9,11 +9,11 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.config import TrainConfig
-from mtqscore.manifest import write_table
-from mtqscore.network_config import CompactConfig
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.labels.manifest import write_table
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
+from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 
 SMALL = CompactConfig(conv_channels=(7, 8), conv_strides=(2, 6), conv_widths=(5, 7), squeeze_units=16, lstm_units=8,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arms import MOS, MPL, PSEUDO, Arm
 
-from mtqscore import stats
+from mtqscore.analysis import statistics as stats
 
 SHORT = {"s_mos": "S", "n_mos": "N", "g_mos": "G"}
 MEASURES = ("lcc", "srcc", "mse")

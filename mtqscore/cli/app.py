@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import typer
 
@@ -12,27 +12,27 @@ from mtqscore.cli.console import fail, prepare_streams, stdout_problem
 from mtqscore.cli.plain import PlainGroup
 from mtqscore.errors import MtqscoreError
 
-COMMANDS = (
-    "assess",
-    "merge",
-    "gate",
-    "compare",
-    "explain",
-    "simulate",
-    "label",
-    "train",
-    "distill",
-    "prune",
-    "export",
-    "evaluate",
-    "models",
-    "doctor",
-    "selftest",
-)
-"""Modules of this package, each with ``register(app)``, in the order of the help page."""
+COMMANDS = {
+    "assess": "score",
+    "merge": "judge",
+    "gate": "judge",
+    "compare": "judge",
+    "explain": "score",
+    "simulate": "learn",
+    "label": "score",
+    "train": "learn",
+    "distill": "learn",
+    "prune": "learn",
+    "export": "learn",
+    "evaluate": "judge",
+    "models": "check",
+    "doctor": "check",
+    "selftest": "check",
+}
+"""The folder of each command's module, which has ``register(app)``, in the order of the help page."""
 
 
-def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """Make the command line.
 
     Args:
@@ -47,15 +47,15 @@ def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
     )
     app.callback()(_start)
     for command in commands:
-        importlib.import_module(f"{__package__}.{command}").register(app)
+        importlib.import_module(f"{__package__}.{COMMANDS[command]}.{command}").register(app)
     return app
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from mtqscore import __version__
+        from mtqscore.base.version import VERSION
 
-        typer.echo(f"mtqscore {__version__}")
+        typer.echo(f"mtqscore {VERSION}")
         raise typer.Exit
 
 
@@ -78,11 +78,11 @@ def run() -> None:
     except MtqscoreError as error:
         problem = error
     except ImportError as error:
-        from mtqscore.libraries import unloadable
+        from mtqscore.base.libraries import unloadable
 
         problem = unloadable(error.name or "a library", error)
     except OSError as error:
-        from mtqscore.report.output import MACHINE_FAULTS
+        from mtqscore.base.output import MACHINE_FAULTS
 
         # Commands say themselves what they cannot write: this is a page of help.
         if error.errno not in MACHINE_FAULTS:

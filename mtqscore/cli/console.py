@@ -77,7 +77,7 @@ def print_result(text: str) -> None:
 
 def stdout_problem(error: OSError) -> MtqscoreError:
     """Say why stdout cannot be written to, and write nothing more to it."""
-    from mtqscore.report.output import STDOUT, write_problem
+    from mtqscore.base.output import STDOUT, write_problem
 
     _abandon_stdout()
     return write_problem(STDOUT, error)
@@ -85,7 +85,7 @@ def stdout_problem(error: OSError) -> MtqscoreError:
 
 def fail(error: MtqscoreError) -> None:
     """Write the one line that a refused command ends with, whatever stands in the names that it tells."""
-    from mtqscore.text import printable
+    from mtqscore.base.text import printable
 
     say(f"mtqscore: {printable(str(error))}")
 

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeAlias
 
-    from mtqscore.assess import Assessor
-    from mtqscore.assess_config import AssessConfig
-    from mtqscore.engines.base import Engine
-    from mtqscore.engines.ray import Cluster
-    from mtqscore.inputs import Input
-    from mtqscore.run import Run
+    from mtqscore.audio.inputs import Input
+    from mtqscore.config import AssessConfig
+    from mtqscore.results.run import Run
+    from mtqscore.results.shards import Shard
     from mtqscore.scores import Assessment
-    from mtqscore.shards import Shard
+    from mtqscore.scoring.assessor import Assessor
+    from mtqscore.scoring.engine import Engine
+    from mtqscore.scoring.ray import Cluster
 
     Scoring: TypeAlias = Assessor | Engine
 
@@ -32,8 +32,8 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
     import sys
     from pathlib import Path
 
+    from mtqscore.audio.inputs import read_list
     from mtqscore.errors import UsageError
-    from mtqscore.inputs import read_list
 
     names: list[str] = []
     for path in paths:
@@ -55,11 +55,11 @@ def describe_run(assessor: Scoring, *, frames: bool = False, shard: Shard | None
         frames: whether results get the curves along time.
         shard: the part of the list that is scored.
     """
-    import mtqscore
-    from mtqscore.run import Run
+    from mtqscore.base.version import VERSION
+    from mtqscore.results.run import Run
 
     return Run(
-        version=mtqscore.__version__,
+        version=VERSION,
         model=assessor.model,
         model_sha256=assessor.model_sha256,
         provider=assessor.provider,
@@ -72,8 +72,8 @@ def describe_run(assessor: Scoring, *, frames: bool = False, shard: Shard | None
 
 def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
     """Load the model; where it must be fetched, say so on stderr unless ``quiet``."""
-    from mtqscore.assess import Assessor
     from mtqscore.cli.console import say
+    from mtqscore.scoring.assessor import Assessor
 
     return Assessor(config, None if quiet else say)
 
@@ -87,7 +87,7 @@ def choose_cluster(engine: str, address: str | None, workers: int | None) -> Clu
     from mtqscore.errors import UsageError
 
     if engine == "ray":
-        from mtqscore.engines.ray import Cluster
+        from mtqscore.scoring.ray import Cluster
 
         return Cluster(address, workers)
     if engine != "local":
@@ -113,10 +113,10 @@ def open_engine(
         quiet: no messages.
     """
     from mtqscore.cli.console import say
-    from mtqscore.engines.worth import worth_processes
+    from mtqscore.scoring.worker_count import worth_processes
 
     if cluster is not None:
-        from mtqscore.engines.ray import RayEngine
+        from mtqscore.scoring.ray import RayEngine
 
         with RayEngine(config, cluster, None if quiet else say) as on_cluster:
             yield on_cluster
@@ -125,8 +125,8 @@ def open_engine(
     if processes == 1:
         yield load_assessor(config, quiet=quiet)
         return
-    from mtqscore.engines.process_worker import keep_one_arena
-    from mtqscore.engines.processes import ProcessEngine
+    from mtqscore.scoring.process_worker import keep_one_arena
+    from mtqscore.scoring.processes import ProcessEngine
 
     keep_one_arena()
     with ProcessEngine(config, processes, None if quiet else say) as here:

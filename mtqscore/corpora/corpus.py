@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtqscore.errors import UsageError
-from mtqscore.manifest import Fault, Row
+from mtqscore.labels.manifest import Fault, Row
 
 LABEL_SOURCES = ("references", "quality", "given")
 VALIDATION_UNITS = ("sentence", "file")

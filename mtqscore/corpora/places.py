@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mtqscore.errors import EnvironmentProblemError
-from mtqscore.model_store.registry import own_folder
+from mtqscore.models.registry import own_folder
 
 DATA_VARIABLE = "MTQSCORE_DATA"
 

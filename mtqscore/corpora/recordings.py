@@ -12,12 +12,12 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TypeVar
 
-from mtqscore.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from mtqscore.audio.sources import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from mtqscore.base.libraries import load_library
+from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance
-from mtqscore.libraries import load_library
-from mtqscore.manifest import SPLITS, Fault, Row
-from mtqscore.spec import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
-from mtqscore.text import printable
+from mtqscore.labels.manifest import SPLITS, Fault, Row
+from mtqscore.targets import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
 
 Result = TypeVar("Result")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
-from mtqscore.text import printable
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ def label_from_references(jobs: Sequence[Twins], workers: int, advance: Advance)
     if not jobs:
         return LabelledReferences({}, ["no recording has its clean twin here, so none is judged against a reference"])
     try:
-        from mtqscore.simulation import judge  # noqa: F401 - refused here once, not in every process
+        from mtqscore.labels import reference_files  # noqa: F401 - refused here once, not in every process
     except ModuleNotFoundError as error:
         raise MissingExtraError("labels from references", "train", error.name or "?") from error
     kept = _Kept()
@@ -140,7 +140,7 @@ def judge_twins(job: Twins) -> dict[str, Any]:
     Returns:
         ``labels`` by target, and ``problem``: why there are none, else empty.
     """
-    from mtqscore.simulation.judge import Trio, judge_files
+    from mtqscore.labels.reference_files import Trio, judge_files
 
     try:
         problem = _misfit(job)
@@ -170,7 +170,7 @@ def _misfit(job: Twins) -> str:
 def _snr_db(noisy_path: Path, clean_path: Path) -> float:
     import numpy as np
 
-    from mtqscore.simulation.split import aligned
+    from mtqscore.labels.separation import aligned
 
     clean = _mono(clean_path)
     noisy, _ = aligned(_mono(noisy_path), clean, SAMPLE_RATE_HZ)
@@ -181,8 +181,8 @@ def _snr_db(noisy_path: Path, clean_path: Path) -> float:
 
 def _measures(job: Twins) -> dict[str, float]:
     """PESQ, STOI and SDI, which need the clean twin alone."""
-    from mtqscore.simulation.measures import distortion_index, intelligibility, raw_pesq
-    from mtqscore.simulation.split import aligned
+    from mtqscore.labels.measures import distortion_index, intelligibility, raw_pesq
+    from mtqscore.labels.separation import aligned
 
     clean = _mono(job.clean)
     processed, _ = aligned(_mono(job.processed), clean, SAMPLE_RATE_HZ)
@@ -214,13 +214,13 @@ class _Kept:
     """Labels of earlier runs, one JSON line a recording; they hold as long as files and labeller are the same."""
 
     def __init__(self) -> None:
-        from mtqscore import __version__
-        from mtqscore.model_store.registry import own_folder
-        from mtqscore.simulation.labels import MAPPINGS
+        from mtqscore.base.version import VERSION
+        from mtqscore.labels.mapping import MAPPINGS
+        from mtqscore.models.registry import own_folder
 
         self.notes: list[str] = []
         self._path = own_folder() / "corpora" / "reference-labels.jsonl"
-        self._labeller = f"{__version__} {MAPPINGS}"
+        self._labeller = f"{VERSION} {MAPPINGS}"
         self._records: dict[str, dict[str, Any]] = {}
         self._writable = True
         with suppress(OSError):

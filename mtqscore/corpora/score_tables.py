@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from mtqscore.corpora.tmhint_names import CHALLENGE_PREFIX, parse_name
 from mtqscore.errors import InputError
-from mtqscore.manifest import Fault, FaultyTableError
-from mtqscore.spec import MOS_HIGH, MOS_LOW, PESQ, STOI
+from mtqscore.labels.manifest import Fault, FaultyTableError
+from mtqscore.targets import MOS_HIGH, MOS_LOW, PESQ, STOI
 
 Scores = dict[str, dict[str, float]]
 """Targets by recording; a recording is its file name without folder, ending and the challenge's prefix."""

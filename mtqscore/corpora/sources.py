@@ -13,7 +13,7 @@ from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
 from mtqscore.corpora.recordings import check_headers, describe, find_leaks
 from mtqscore.corpora.validation import divided
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import TABLE_NAME, FaultyTableError, parse_manifest
+from mtqscore.labels.manifest import TABLE_NAME, FaultyTableError, parse_manifest
 
 
 @dataclass(frozen=True)

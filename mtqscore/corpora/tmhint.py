@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance, CorpusOptions
 from mtqscore.corpora.reference_labels import LabelledReferences, Twins, label_from_references
 from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
 from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
 from mtqscore.corpora.validation import draw
 from mtqscore.errors import InputError
-from mtqscore.manifest import Row
-from mtqscore.spec import PSEUDO, SUPERVISED
-from mtqscore.text import printable
+from mtqscore.labels.manifest import Row
+from mtqscore.targets import PSEUDO, SUPERVISED
 
 PROBED_FILES = 1000
 """So many names of a folder are looked at to know the corpus in it."""

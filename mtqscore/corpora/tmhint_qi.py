@@ -22,7 +22,7 @@ from mtqscore.corpora.tmhint import (
     with_validation,
 )
 from mtqscore.errors import InputError
-from mtqscore.manifest import read_table
+from mtqscore.labels.manifest import read_table
 
 NAMES = ("TMHINTQI", "TMHINT-QI", "tmhintqi", "tmhint-qi", "TMHINT_QI")
 WHERE_TO_GET = (

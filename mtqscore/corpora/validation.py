@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
-from mtqscore.manifest import Row
+from mtqscore.labels.manifest import Row
 
 Member = TypeVar("Member")
 

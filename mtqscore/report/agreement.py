@@ -6,17 +6,17 @@ import csv
 import math
 from typing import TYPE_CHECKING, TextIO
 
-from mtqscore.evaluation import Level, Verdict
-from mtqscore.report.csv import guarded
-from mtqscore.report.names import as_text
-from mtqscore.stats import METRICS
-from mtqscore.text import TITLES, aligned, printable
+from mtqscore.analysis.evaluate import Level, Verdict
+from mtqscore.analysis.statistics import METRICS
+from mtqscore.base.names import as_text
+from mtqscore.base.text import TITLES, aligned, printable
+from mtqscore.results.csv import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mtqscore.evaluation import Agreement, Contrast, Miss
-    from mtqscore.stats import Interval
+    from mtqscore.analysis.evaluate import Agreement, Contrast, Miss
+    from mtqscore.analysis.statistics import Interval
 
 LEVEL = "95 %"
 UNKNOWN = "–"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mtqscore.compare import SHOWN, Change
-from mtqscore.spec import DECIMALS
-from mtqscore.text import TITLES, aligned, printable
+from mtqscore.analysis.compare import SHOWN, Change
+from mtqscore.base.text import TITLES, aligned, printable
+from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
-    from mtqscore.compare import Comparison, Difference, Pair
+    from mtqscore.analysis.compare import Comparison, Difference, Pair
 
 LEVEL = "95 %"
 FEWEST_DECIMALS = 2

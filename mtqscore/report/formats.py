@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mtqscore.report.csv import CsvWriter
 from mtqscore.report.html import HtmlWriter
-from mtqscore.report.json import JsonWriter
-from mtqscore.report.jsonl import JsonLinesWriter
 from mtqscore.report.junit import JunitWriter
 from mtqscore.report.markdown import MarkdownWriter
-from mtqscore.report.parquet import ParquetWriter
+from mtqscore.results.csv import CsvWriter
+from mtqscore.results.json import JsonWriter
+from mtqscore.results.jsonl import JsonLinesWriter
+from mtqscore.results.parquet import ParquetWriter
 
 if TYPE_CHECKING:
-    from mtqscore.report.writer import Writer
+    from mtqscore.results.writer import Writer
 
 WRITERS: dict[str, type[Writer]] = {
     "csv": CsvWriter,

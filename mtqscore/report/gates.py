@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mtqscore.gate import WORST_SHOWN, Level
-from mtqscore.spec import DECIMALS
-from mtqscore.text import TITLES, aligned, display_name, printable
+from mtqscore.analysis.gates import WORST_SHOWN, Level
+from mtqscore.base.text import TITLES, aligned, display_name, printable
+from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mtqscore.gate import Gate, GateReport, Verdict, Worst
+    from mtqscore.analysis.gates import Gate, GateReport, Verdict, Worst
 
 GATE_TITLES = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
 

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.gate import Level
+from mtqscore.analysis.gates import Level
+from mtqscore.base.text import TITLES, printable
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
-from mtqscore.report.writer import Summary
-from mtqscore.run import Run
-from mtqscore.spec import DECIMALS
-from mtqscore.text import TITLES, printable
+from mtqscore.results.run import Run
+from mtqscore.results.writer import Summary
+from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment

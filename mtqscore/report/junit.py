@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
-from mtqscore.gate import Gate, Level
+from mtqscore.analysis.gates import Gate, Level
+from mtqscore.base.text import TITLES, display_name, printable
 from mtqscore.report.gates import observed_text
-from mtqscore.report.writer import Summary, record
-from mtqscore.run import Run
-from mtqscore.spec import DECIMALS
-from mtqscore.text import TITLES, display_name, printable
+from mtqscore.results.run import Run
+from mtqscore.results.writer import Summary, record
+from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import TextIOBase
     from xml.sax.saxutils import XMLGenerator
 
-    from mtqscore.compare import Comparison
-    from mtqscore.gate import GateReport, Verdict
+    from mtqscore.analysis.compare import Comparison
+    from mtqscore.analysis.gates import GateReport, Verdict
     from mtqscore.scores import Assessment
 
 MEMORY_BYTES = 16_000_000

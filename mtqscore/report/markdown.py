@@ -6,17 +6,17 @@ from heapq import heappush, heapreplace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from mtqscore.gate import WORST_SHOWN
+from mtqscore.analysis.gates import WORST_SHOWN
 from mtqscore.report.gates import GATE_TITLES, gate_cells
 from mtqscore.report.markup import code, name, plain, table, title
 from mtqscore.report.verdict import verdict
-from mtqscore.report.writer import Summary
-from mtqscore.run import Run
+from mtqscore.results.run import Run
+from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
-from mtqscore.spec import DECIMALS, SUPERVISED
+from mtqscore.targets import DECIMALS, SUPERVISED
 
 if TYPE_CHECKING:
-    from mtqscore.gate import GateReport, Verdict
+    from mtqscore.analysis.gates import GateReport, Verdict
     from mtqscore.scores import Assessment
 
 UNSCORED_SHOWN = 10

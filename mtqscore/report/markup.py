@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mtqscore.text import TITLES, printable
+from mtqscore.base.text import TITLES, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

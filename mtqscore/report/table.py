@@ -6,11 +6,11 @@ import heapq
 import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
-from mtqscore.report.writer import Summary
-from mtqscore.run import Run
+from mtqscore.base.text import GAP, TITLES, cell_width, clock, display_name, printable, to_left, to_right
+from mtqscore.results.run import Run
+from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
-from mtqscore.spec import SUPERVISED
-from mtqscore.text import GAP, TITLES, cell_width, clock, display_name, printable, to_left, to_right
+from mtqscore.targets import SUPERVISED
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mtqscore.gate import Level
-from mtqscore.text import TITLES
+from mtqscore.analysis.gates import Level
+from mtqscore.base.text import TITLES
 
 if TYPE_CHECKING:
-    from mtqscore.report.writer import Summary
+    from mtqscore.results.writer import Summary
 
 
 def verdict(summary: Summary) -> tuple[str, str]:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from mtqscore.audio.levels import Signal
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.manifest import write_table
-from mtqscore.simulation.colour import Recolour
-from mtqscore.simulation.external import check_command
-from mtqscore.simulation.labels import floor_ratio_db, label_parts
-from mtqscore.simulation.levels import Signal
-from mtqscore.simulation.noises import Recordings
+from mtqscore.labels.manifest import write_table
+from mtqscore.labels.mapping import floor_ratio_db, label_parts
+from mtqscore.simulation.degradations.colour import Recolour
+from mtqscore.simulation.degradations.external import check_command
+from mtqscore.simulation.degradations.noises import Recordings
 from mtqscore.simulation.recipe import Plan, check_hold_out, draw_plan
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
 from mtqscore.simulation.voices import vary
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
 
 COLUMNS = (
     "path", "split", "speaker", "duration_s", "bandwidth", "kind", *(target.name for target in TARGETS),

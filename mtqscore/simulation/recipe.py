@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtqscore.errors import UsageError
-from mtqscore.simulation.codecs import FORMATS, Codec
-from mtqscore.simulation.colour import BandLimit
-from mtqscore.simulation.dynamics import Clip, GainControl
-from mtqscore.simulation.external import Enhancer
-from mtqscore.simulation.masks import Mask
-from mtqscore.simulation.mnru import Mnru
-from mtqscore.simulation.noises import AddNoise, Recordings
-from mtqscore.simulation.packets import PacketLoss
-from mtqscore.simulation.reverb import Reverb
+from mtqscore.simulation.degradations.codecs import FORMATS, Codec
+from mtqscore.simulation.degradations.colour import BandLimit
+from mtqscore.simulation.degradations.dynamics import Clip, GainControl
+from mtqscore.simulation.degradations.external import Enhancer
+from mtqscore.simulation.degradations.masks import Mask
+from mtqscore.simulation.degradations.mnru import Mnru
+from mtqscore.simulation.degradations.noises import AddNoise, Recordings
+from mtqscore.simulation.degradations.packets import PacketLoss
+from mtqscore.simulation.degradations.reverb import Reverb
+from mtqscore.simulation.degradations.subspace import Subspace
+from mtqscore.simulation.degradations.suppression import Suppress
 from mtqscore.simulation.scene import Degradation
-from mtqscore.simulation.subspace import Subspace
-from mtqscore.simulation.suppression import Suppress
 
 Draw = Callable[[np.random.Generator, int], Degradation]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import soxr
 
-from mtqscore.simulation.levels import Signal
+from mtqscore.audio.levels import Signal
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import SPLITS, read_table
-from mtqscore.simulation.levels import Signal, active_level_db, level_db
+from mtqscore.labels.manifest import SPLITS, read_table
 
 SPEECH_RATE_HZ = 16_000
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga", ".mp3"}

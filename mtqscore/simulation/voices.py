@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from mtqscore.simulation.levels import FRAME_S, Signal, active_level_db, frame_powers
+from mtqscore.audio.levels import FRAME_S, Signal, active_level_db, frame_powers
 
 SPEEDS = (0.8, 1.2)
 """From a deeper to a more childlike voice."""

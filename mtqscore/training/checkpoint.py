@@ -13,11 +13,11 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from mtqscore.config import TrainConfig
+from mtqscore.base.schema import from_plain, to_plain
 from mtqscore.errors import InputError, UsageError
-from mtqscore.resolve import from_plain, to_plain
+from mtqscore.training.compute.resources import replacing
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.networks import Network, build
-from mtqscore.training.resources import replacing
 
 LAST_FILE = "last.safetensors"
 """Everything that is needed to go on: weights, averaged weights, optimiser, history; within an epoch also the place."""

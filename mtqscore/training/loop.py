@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtqscore.config import TrainConfig
 from mtqscore.errors import MtqscoreError, UsageError
 from mtqscore.training import checkpoint as store
-from mtqscore.training.curves import draw_curves, write_curves
-from mtqscore.training.dataset import Batch, Recordings, TrainingSet
-from mtqscore.training.distributed import ALONE, Ranks
-from mtqscore.training.history import Record, Sums, agreement_of, best_epoch, line, make_record
+from mtqscore.training.compute.distributed import ALONE, Ranks
+from mtqscore.training.compute.precision import Arithmetic, training_device
+from mtqscore.training.compute.resources import write_json
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.dataset import Batch, Recordings, TrainingSet
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks import build
-from mtqscore.training.precision import Arithmetic, training_device
-from mtqscore.training.resources import write_json
 from mtqscore.training.schedule import learning_rate, make_optimizer
-from mtqscore.training.tensorboard import Board
+from mtqscore.training.tracking.curves import draw_curves, write_curves
+from mtqscore.training.tracking.history import Record, Sums, agreement_of, best_epoch, line, make_record
+from mtqscore.training.tracking.tensorboard import Board
 from mtqscore.training.validation import evaluate_split
 
 FREE_SETTINGS = frozenset({"threads", "memory_limit_gb", "device", "checkpoint_minutes", "tensorboard"})

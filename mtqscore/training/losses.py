@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtqscore.config import TrainConfig
-from mtqscore.spec import PSEUDO, TARGETS, Target
+from mtqscore.targets import PSEUDO, TARGETS, Target
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.networks.base import Estimates
 
 COMMON_SPAN = 4.0

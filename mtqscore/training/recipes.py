@@ -18,15 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtqscore.config import TrainConfig
-from mtqscore.cores import usable_cores
+from mtqscore.analysis.correlations import relation_lines, relation_records, relations_of_rows, write_relations
+from mtqscore.analysis.evaluate import Estimates
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
-from mtqscore.evaluation import Estimates
-from mtqscore.manifest import Row
-from mtqscore.relations import relation_lines, relation_records, relations_of_rows, write_relations
-from mtqscore.spec import PSEUDO
-from mtqscore.text import printable
-from mtqscore.training.beginning import read_weights
+from mtqscore.labels.manifest import Row
+from mtqscore.targets import PSEUDO
 from mtqscore.training.checkpoint import (
     LAST_FILE,
     Checkpoint,
@@ -34,14 +32,16 @@ from mtqscore.training.checkpoint import (
     describe_front_end,
     read_checkpoint,
 )
+from mtqscore.training.compute.precision import resolved, training_device
+from mtqscore.training.compute.resources import replacing, write_json
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import FREE_SETTINGS, Watch
 from mtqscore.training.networks import Network, build
-from mtqscore.training.precision import resolved, training_device
-from mtqscore.training.resources import replacing, write_json
+from mtqscore.training.networks.ssl.weights import find_weights
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
-from mtqscore.training.ssl.weights import find_weights
-from mtqscore.training.teachers.opening import check_run, open_teacher
+from mtqscore.training.teachers.open_teacher import check_run, open_teacher
 from mtqscore.training.teachers.pseudo_labels import PseudoLabels, ask
 from mtqscore.training.teachers.references import ReferenceTeacher, check_twins
 

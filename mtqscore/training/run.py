@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from mtqscore.config import TrainConfig
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.schema import to_plain
 from mtqscore.errors import EnvironmentProblemError, InputError
-from mtqscore.manifest import Row, read_manifest
-from mtqscore.resolve import to_plain
-from mtqscore.spec import TARGETS, Target
+from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.targets import TARGETS, Target
 from mtqscore.training import checkpoint as store
-from mtqscore.training.dataset import Recordings, check_recordings
-from mtqscore.training.distributed import Ranks, local_processes, processes
-from mtqscore.training.environment import describe_call, describe_machine
+from mtqscore.training.compute.distributed import Ranks, local_processes, processes
+from mtqscore.training.compute.precision import resolved, training_device
+from mtqscore.training.compute.resources import enough_memory, write_json
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.dataset import Recordings, check_recordings
 from mtqscore.training.loop import Data, Trainer, Watch
-from mtqscore.training.precision import resolved, training_device
-from mtqscore.training.predictions import write_predictions
-from mtqscore.training.resources import enough_memory, write_json
+from mtqscore.training.tracking.environment import describe_call, describe_machine
+from mtqscore.training.tracking.predictions import write_predictions
 from mtqscore.training.validation import AGREEMENT, evaluate_split
 
 GIGABYTE = 1e9

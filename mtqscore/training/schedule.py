@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mtqscore.config import TrainConfig
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.networks import Network
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtqscore.config import TrainConfig
+from mtqscore.base.schema import from_plain, read_settings, to_plain
 from mtqscore.errors import InputError, UsageError
-from mtqscore.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
-from mtqscore.resolve import from_plain, read_settings, to_plain
-from mtqscore.spec import PSEUDO, SUPERVISED, TARGETS
-from mtqscore.training.sizes import network_of_size
+from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
+from mtqscore.training.networks.sizes import network_of_size
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
 
@@ -67,7 +67,7 @@ def check_teacher(config: TrainConfig, folder: Path) -> None:
         InputError: no such run folder, checkpoint or ONNX file.
         UsageError: no model of this name.
     """
-    from mtqscore.model_store import find_model, is_path
+    from mtqscore.models import find_model, is_path
 
     choice = config.teacher
     # Not the methods of Path, which raise where a name is too long.

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtqscore import stats
-from mtqscore.config import TrainConfig
-from mtqscore.spec import SAMPLE_RATE_HZ, Target
-from mtqscore.training.dataset import plain_batches
-from mtqscore.training.distributed import ALONE, Ranks
+from mtqscore.analysis import statistics as stats
+from mtqscore.targets import SAMPLE_RATE_HZ, Target
+from mtqscore.training.compute.distributed import ALONE, Ranks
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.dataset import plain_batches
 from mtqscore.training.losses import MplLoss
 
 if TYPE_CHECKING:
-    from mtqscore.training.dataset import Recordings
+    from mtqscore.training.data.dataset import Recordings
     from mtqscore.training.networks import Network
 
 MEASURES = ("lcc", "srcc", "rmse")

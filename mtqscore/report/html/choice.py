@@ -16,7 +16,7 @@ from mtqscore.scores import named_scores
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mtqscore.gate import GateReport
+    from mtqscore.analysis.gates import GateReport
     from mtqscore.scores import Assessment
 
 SAMPLE_SEED = 0

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import Resampler
-from mtqscore.explain import notable_drop
-from mtqscore.seconds import SecondsScorer
+from mtqscore.analysis.explain import notable_drop
+from mtqscore.analysis.segments import SecondsScorer
+from mtqscore.audio.sources import Resampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mtqscore.runtime import Scorer
     from mtqscore.scores import Assessment, FrameScores
+    from mtqscore.scoring.session import Scorer
 
 SMOOTHING_S = 0.5
 """Width of the smoothing at half its height: a single frame of 32 ms says little."""

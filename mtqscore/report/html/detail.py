@@ -17,7 +17,7 @@ from mtqscore.scores import UnscorableError
 if TYPE_CHECKING:
     from mtqscore.report.html.choice import Chosen
     from mtqscore.report.html.curves import Excerpt
-    from mtqscore.runtime import Scorer
+    from mtqscore.scoring.session import Scorer
 
 CURVES = ("s_mos", "n_mos", "g_mos")
 """What is drawn along time, where the model gives it."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.spec import MOS_HIGH, MOS_LOW, SUPERVISED
-from mtqscore.text import TITLES
+from mtqscore.base.text import TITLES
+from mtqscore.targets import MOS_HIGH, MOS_LOW, SUPERVISED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

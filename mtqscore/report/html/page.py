@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mtqscore.base.text import TITLES, clock, display_name, moment, printable
 from mtqscore.report.html.distribution import distributions
 from mtqscore.report.verdict import verdict
 from mtqscore.scores import FLAG_MEANING, Flag
-from mtqscore.text import TITLES, clock, display_name, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
     from mtqscore.report.html.options import HtmlOptions
     from mtqscore.report.html.rows import GateFilter, RowColumns
-    from mtqscore.report.writer import Summary
-    from mtqscore.run import Run
+    from mtqscore.results.run import Run
+    from mtqscore.results.writer import Summary
 
 FOLDER = Path(__file__).parent
 STYLES = ("report.css",)

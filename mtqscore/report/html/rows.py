@@ -7,14 +7,14 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mtqscore.base.text import display_name, printable
 from mtqscore.scores import Flag, Status, named_scores
-from mtqscore.spec import DECIMALS
-from mtqscore.text import display_name, printable
+from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mtqscore.gate import GateReport
+    from mtqscore.analysis.gates import GateReport
     from mtqscore.scores import Assessment
 
 STEPS = 10**DECIMALS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio import FileSource, Resampler
-from mtqscore.decode import open_recording
+from mtqscore.audio.decoding import open_recording
+from mtqscore.audio.sources import FileSource, Resampler
 from mtqscore.report.html.choice import file_stamp
 from mtqscore.scores import Status, UnscorableError
 

@@ -8,10 +8,10 @@ from mtqscore.report.html.options import HtmlOptions
 
 if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
-    from mtqscore.report.writer import Summary
-    from mtqscore.run import Run
-    from mtqscore.runtime import Scorer
+    from mtqscore.results.run import Run
+    from mtqscore.results.writer import Summary
     from mtqscore.scores import Assessment
+    from mtqscore.scoring.session import Scorer
 
 
 class HtmlWriter:

@@ -18,27 +18,27 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from mtqscore import stats
-from mtqscore.config import DistillConfig, TrainConfig
-from mtqscore.cores import usable_cores
+from mtqscore.analysis import statistics as stats
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.schema import to_plain
+from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import Row, read_manifest, write_table
-from mtqscore.resolve import to_plain
+from mtqscore.labels.manifest import Row, read_manifest, write_table
 from mtqscore.simulation.recipe import check_hold_out
 from mtqscore.simulation.sources import list_recordings
-from mtqscore.spec import DECIMALS, SAMPLE_RATE_HZ, Target
-from mtqscore.text import printable
+from mtqscore.targets import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.training import checkpoint as store
-from mtqscore.training.beginning import read_weights
-from mtqscore.training.dataset import Recordings, decode
-from mtqscore.training.distillation.lessons import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
-from mtqscore.training.distillation.panel import Panel, open_panel, restricted
+from mtqscore.training.compute.distributed import Ranks, local_processes
+from mtqscore.training.compute.precision import training_device
+from mtqscore.training.compute.resources import replacing, write_json
+from mtqscore.training.config import DistillConfig, TrainConfig
+from mtqscore.training.data.dataset import Recordings, decode
+from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
+from mtqscore.training.distillation.ensemble import Panel, open_panel, restricted
 from mtqscore.training.distillation.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
-from mtqscore.training.distributed import Ranks, local_processes
+from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
-from mtqscore.training.precision import training_device
 from mtqscore.training.recipes import is_first, transfer
-from mtqscore.training.resources import replacing, write_json
 from mtqscore.training.run import Material, carry_out_run, load_split, make_folder
 from mtqscore.training.teachers.teacher import Judgement
 from mtqscore.training.validation import MEASURES

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mtqscore.config import TrainConfig
+from mtqscore.base.schema import read_settings
 from mtqscore.errors import UsageError
-from mtqscore.resolve import read_settings
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.settings import NO_TEACHER, NetworkFlags, train_settings
 
 

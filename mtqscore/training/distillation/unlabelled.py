@@ -18,14 +18,14 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from mtqscore.config import DistillConfig
+from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.errors import InputError
 from mtqscore.simulation.corpus import degrade
-from mtqscore.simulation.levels import Signal, active_level_db, level_db
-from mtqscore.simulation.noises import MADE
+from mtqscore.simulation.degradations.noises import MADE
 from mtqscore.simulation.sources import Recording, list_recordings
 from mtqscore.simulation.voices import vary
-from mtqscore.spec import SAMPLE_RATE_HZ
+from mtqscore.targets import SAMPLE_RATE_HZ
+from mtqscore.training.config import DistillConfig
 
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 2
 """Shorter recordings hold too little to be judged by."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mtqscore.config import TrainConfig
 from mtqscore.errors import UsageError
-from mtqscore.network_config import CompactConfig, MosaNetConfig, MosSslConfig
-from mtqscore.spec import TARGETS
+from mtqscore.targets import TARGETS
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig
 from mtqscore.training.networks.base import Estimates, Network
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.mos_ssl import MosSslNet

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mtqscore.errors import UsageError
-from mtqscore.spec import Target
+from mtqscore.targets import Target
 
 if TYPE_CHECKING:
-    from mtqscore.training.ssl.front_end import SslFrontEnd
+    from mtqscore.training.networks.ssl.front_end import SslFrontEnd
 
 
 class Estimates(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtqscore.network_config import CompactConfig
-from mtqscore.spec import BINS, TARGETS, Target
-from mtqscore.training.features import PowerSpectrum, frame_mask
+from mtqscore.targets import BINS, TARGETS, Target
+from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
+from mtqscore.training.networks.features import PowerSpectrum, frame_mask
 from mtqscore.training.networks.heads import TaskHead
 from mtqscore.training.networks.masking import masked_relu
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtqscore.spec import STOI, Target
+from mtqscore.targets import STOI, Target
 from mtqscore.training.networks.attention import Attended, attend
 
 MASKED_SCORE = -1e9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtqscore.spec import HOP_SAMPLES, STFT_SAMPLES
-from mtqscore.training.features import frame_mask
+from mtqscore.targets import HOP_SAMPLES, STFT_SAMPLES
+from mtqscore.training.networks.features import frame_mask
 
 TINY_PEAK = 1e-20
 """Keeps digital silence from dividing by zero."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mtqscore.network_config import MosSslConfig
-from mtqscore.spec import TARGETS, Target
-from mtqscore.training.features import frame_mask
+from mtqscore.targets import TARGETS, Target
+from mtqscore.training.network_config import MosSslConfig
 from mtqscore.training.networks.base import Estimates, Network, pool
-from mtqscore.training.ssl.front_end import SslFrontEnd
+from mtqscore.training.networks.features import frame_mask
+from mtqscore.training.networks.ssl.front_end import SslFrontEnd
 
 
 class MosSslNet(Network):

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtqscore.network_config import CompactConfig, MosaNetConfig
-from mtqscore.spec import BINS, HOP_SAMPLES, TARGETS, Target
-from mtqscore.training.features import TINY_POWER, PowerSpectrum, active_power, frame_mask
+from mtqscore.targets import BINS, HOP_SAMPLES, TARGETS, Target
+from mtqscore.training.network_config import CompactConfig, MosaNetConfig
 from mtqscore.training.networks.base import Estimates, Network, pool
 from mtqscore.training.networks.blstm import MaskedBlstm
+from mtqscore.training.networks.features import TINY_POWER, PowerSpectrum, active_power, frame_mask
 from mtqscore.training.networks.heads import SelfAttentionHead
 from mtqscore.training.networks.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
 from mtqscore.training.networks.masking import masked_relu
 from mtqscore.training.networks.sinc import SincConv
-from mtqscore.training.ssl.front_end import SslFrontEnd
+from mtqscore.training.networks.ssl.front_end import SslFrontEnd
 
 FREQUENCY_STRIDE = 3
 

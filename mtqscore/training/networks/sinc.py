@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtqscore.spec import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ
-from mtqscore.training.features import frame_mask
+from mtqscore.targets import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ
+from mtqscore.training.networks.features import frame_mask
 
 TAPS = 251
 """Length of every filter: 15.7 ms, shorter than the step of 256 samples, so that windows never overlap."""

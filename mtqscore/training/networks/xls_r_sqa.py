@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtqscore.network_config import XlsRSqaConfig
-from mtqscore.spec import TARGETS, Target
-from mtqscore.training.features import frame_mask
+from mtqscore.targets import TARGETS, Target
+from mtqscore.training.network_config import XlsRSqaConfig
 from mtqscore.training.networks.base import Estimates, Network
-from mtqscore.training.ssl.front_end import SslFrontEnd
+from mtqscore.training.networks.features import frame_mask
+from mtqscore.training.networks.ssl.front_end import SslFrontEnd
 
 POSITION_BASE = 768.0
 """Longest wavelength of the position encoding over 2 pi, in frames: twice the 384 frames of the published model."""

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from mtqscore.errors import UsageError
-from mtqscore.network_config import CompactConfig
-from mtqscore.spec import BINS
+from mtqscore.targets import BINS
+from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 
 Part = Literal["channels", "recurrent", "dense"]

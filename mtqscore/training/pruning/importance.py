@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mtqscore.config import TrainConfig
 from mtqscore.errors import MtqscoreError
-from mtqscore.spec import SAMPLE_RATE_HZ
-from mtqscore.training.dataset import Recordings, plain_batches
+from mtqscore.targets import SAMPLE_RATE_HZ
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.dataset import Recordings, plain_batches
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.pruning.cutting import Layer, Place, groups_of

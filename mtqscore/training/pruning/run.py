@@ -12,13 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mtqscore.config import TrainConfig
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.schema import to_plain
 from mtqscore.errors import InputError, UsageError
-from mtqscore.manifest import Row
-from mtqscore.network_config import CompactConfig
-from mtqscore.resolve import to_plain
-from mtqscore.training.beginning import read_weights
+from mtqscore.labels.manifest import Row
 from mtqscore.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
@@ -26,14 +23,17 @@ from mtqscore.training.checkpoint import (
     load_network,
     write_checkpoint,
 )
-from mtqscore.training.dataset import Recordings
-from mtqscore.training.environment import describe_call, describe_machine
-from mtqscore.training.inference_cost import Cost, count_parameters, measure
+from mtqscore.training.compute.resources import write_json
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.dataset import Recordings
+from mtqscore.training.export.inference_cost import Cost, count_parameters, measure
+from mtqscore.training.initial_weights import read_weights
+from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.pruning.cutting import PARTS, Budget, Part, choose, cut
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
-from mtqscore.training.resources import write_json
 from mtqscore.training.run import GIGABYTE, make_folder
+from mtqscore.training.tracking.environment import describe_call, describe_machine
 from mtqscore.training.validation import evaluate_split
 
 REPORT_FILE = "pruning.json"

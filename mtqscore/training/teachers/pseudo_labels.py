@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
 from mtqscore.errors import EnvironmentProblemError, InputError
-from mtqscore.manifest import Row, write_table
-from mtqscore.model_store.registry import own_folder
-from mtqscore.spec import DECIMALS
-from mtqscore.training.dataset import check_recordings
+from mtqscore.labels.manifest import Row, write_table
+from mtqscore.models.registry import own_folder
+from mtqscore.targets import DECIMALS
+from mtqscore.training.data.dataset import check_recordings
 from mtqscore.training.teachers.teacher import Teacher
 
 FORMAT = "mtqscore-pseudo-labels-2"

@@ -17,15 +17,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from mtqscore.cores import usable_cores
+from mtqscore.base.machine import usable_cores
+from mtqscore.base.names import from_text
+from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
-from mtqscore.manifest import Fault, FaultyTableError, Row
-from mtqscore.report.names import from_text
-from mtqscore.simulation.judge import measure_files
-from mtqscore.simulation.measures import SDI_LIMIT
-from mtqscore.spec import PSEUDO
-from mtqscore.text import printable
-from mtqscore.training.interruption import uninterrupted
+from mtqscore.labels.manifest import Fault, FaultyTableError, Row
+from mtqscore.labels.measures import SDI_LIMIT
+from mtqscore.labels.reference_files import measure_files
+from mtqscore.targets import PSEUDO
+from mtqscore.training.compute.interruption import uninterrupted
 from mtqscore.training.settings import REFERENCES
 
 CLEAN_COLUMN = "clean"

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.cores import usable_cores
-from mtqscore.manifest import Row
-from mtqscore.model_store import load_model
-from mtqscore.runtime import Scorer
-from mtqscore.spec import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.audio.windows import Windower, level_weights, valid_frames
+from mtqscore.base.machine import usable_cores
+from mtqscore.labels.manifest import Row
+from mtqscore.models import load_model
+from mtqscore.scoring.session import Scorer
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint
-from mtqscore.training.dataset import FULL_SCALE, decode
-from mtqscore.training.frame_labels import Curve, on_grid
-from mtqscore.windows import Windower, level_weights, valid_frames
+from mtqscore.training.data.dataset import FULL_SCALE, decode
+from mtqscore.training.data.frame_labels import Curve, on_grid
 
 BATCH_SAMPLES = 80 * SAMPLE_RATE_HZ
 """What a network hears at once, padding included: bounds the memory."""

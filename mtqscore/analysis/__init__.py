@@ -1,0 +1,1 @@
+"""Gates, comparisons, evaluation and explanation of scores."""

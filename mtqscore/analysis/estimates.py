@@ -1,0 +1,136 @@
+"""Tables of estimates, as ``mtqscore assess --csv`` and training runs write them, matched to labelled recordings."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mtqscore.base.names import from_text
+from mtqscore.errors import InputError
+from mtqscore.labels.manifest import Row
+from mtqscore.results.csv import unguarded
+from mtqscore.targets import TARGETS
+
+Say = Callable[[str], None]
+
+
+def _say_nothing(_: str) -> None:
+    """Nobody listens."""
+
+
+def read_estimates(
+    table: Path, rows: Sequence[Row], base: Path, say: Say = _say_nothing
+) -> dict[Path, dict[str, float]]:
+    """Read a table of estimates and match it to recordings.
+
+    Paths may be relative to the folder of the label table, to that of the table of estimates, or to the working folder.
+    An empty cell, or ``nan``, is no estimate.
+
+    Args:
+        table: CSV with a column ``path`` and any of the targets.
+        rows: the recordings.
+        base: folder of the label table.
+        say: is told how many rows of the table belong to none of the recordings.
+
+    Returns:
+        Estimates by recording. A recording that the table does not name is not there.
+
+    Raises:
+        InputError: the table cannot be read, holds what is no finite number, names a recording twice, or names none of
+            them.
+    """
+    records = _read(table)
+    place = _Places((base, table.parent, Path()), rows)
+    found: dict[Path, dict[str, float]] = {}
+    lines: dict[Path, int] = {}
+    others: list[str] = []
+    for line, record in records:
+        path = place.find(record["path"])
+        if path is None:
+            others.append(record["path"])
+            continue
+        if path in found:
+            raise InputError(
+                f"{table}: line {line}: {record['path']} has an estimate already, in line {lines[path]}; "
+                "leave one line a recording"
+            )
+        found[path], lines[path] = _numbers(record, f"{table}: line {line}"), line
+    if not found:
+        raise InputError(
+            f"{table}: none of its {len(records)} rows belongs to a labelled recording; the first is {others[0]}, the "
+            f"first recording is {rows[0].path}"
+        )
+    if others:
+        rest = "1 row belongs" if len(others) == 1 else f"{len(others)} rows belong"
+        say(f"{table}: {rest} to no labelled recording, such as {others[0]}")
+    return found
+
+
+def _read(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows with the numbers of the lines on which they end."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+            reader = csv.DictReader(stream, restval="")
+            columns = reader.fieldnames or []
+            records = [(reader.line_num, record) for record in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"{table}: cannot read the estimates: {reason}") from error
+    if "path" not in columns or not any(target.name in columns for target in TARGETS):
+        names = ", ".join(target.name for target in TARGETS)
+        raise InputError(f"{table}: not a table of estimates: it needs a column path, and any of {names}")
+    if not records:
+        raise InputError(f"{table}: the table of estimates has no rows")
+    return records
+
+
+class _Places:
+    """Finds the recording that a name means.
+
+    Args:
+        folders: where names may start, the first that holds a recording counts.
+        rows: the recordings.
+    """
+
+    def __init__(self, folders: Sequence[Path], rows: Sequence[Row]) -> None:
+        self._folders = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100 - follows no links
+        self._rows = rows
+        self._as_named = {os.path.abspath(row.path): row.path for row in rows}  # noqa: PTH100
+        self._as_resolved: dict[str, Path] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """Find a recording by its name, as it stands or as ``assess --csv`` wrote it; None if there is none."""
+        for place in self._candidates(name):
+            if (path := self._as_named.get(place)) is not None:
+                return path
+        # Following links asks the file system for every part of a path: only where the names do not tell.
+        if self._as_resolved is None:
+            self._as_resolved = {os.path.realpath(row.path): row.path for row in self._rows}
+        known = self._as_resolved
+        return next((path for place in self._candidates(name) if (path := known.get(os.path.realpath(place)))), None)
+
+    def _candidates(self, name: str) -> Iterator[str]:
+        for text in dict.fromkeys((name, from_text(unguarded(name)))):
+            if text and "\0" not in text:
+                # Plain text: a table may name a hundred thousand recordings.
+                yield from (os.path.normpath(os.path.join(folder, text)) for folder in self._folders)  # noqa: PTH118
+
+
+def _numbers(record: Mapping[str, str], where: str) -> dict[str, float]:
+    numbers = {}
+    for target in TARGETS:
+        text = (record.get(target.name) or "").strip()
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise InputError(f"{where}: {target.name} {text!r} is not a number") from error
+        if math.isinf(value):
+            raise InputError(f"{where}: {target.name} {text} is not a finite number")
+        if not math.isnan(value):
+            numbers[target.name] = value
+    return numbers

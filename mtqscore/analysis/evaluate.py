@@ -1,0 +1,313 @@
+"""How well estimates agree with labels: over files, over means of conditions, and within groups."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from mtqscore.analysis import statistics as stats
+from mtqscore.analysis.bootstrap import agreement_intervals, difference_intervals
+from mtqscore.analysis.statistics import Floats, Interval
+from mtqscore.errors import InputError, UsageError
+from mtqscore.labels.manifest import Row
+from mtqscore.targets import TARGETS
+
+Estimates = Mapping[str, float]
+
+USUAL_GROUPS = ("condition", "system", "kind")
+"""Columns that recordings are grouped by unless others are named."""
+
+MEAN_DECIMALS = 9
+"""Means of groups are rounded so: equal labels shall have equal means, whatever the order they were added up in."""
+
+LOWER_IS_BETTER = ("mse", "rmse")
+CONTRASTED = ("lcc", "srcc", "ktau", *LOWER_IS_BETTER)
+"""Measures by which two sets of estimates are compared; of the others no direction is the better one."""
+
+
+class Level(StrEnum):
+    """What one pair is."""
+
+    FILES = "files"
+    """A recording, of all."""
+
+    MEANS = "means"
+    """A group of recordings: the mean label and the mean estimate."""
+
+    GROUP = "group"
+    """A recording, of one group."""
+
+
+@dataclass(frozen=True)
+class Over:
+    """Which pairs were compared.
+
+    Args:
+        level: what one pair is.
+        column: the column that groups them; empty for all files.
+        value: what stands in that column, of one group; else empty.
+    """
+
+    level: Level
+    column: str = ""
+    value: str = ""
+
+    def __str__(self) -> str:
+        """``files``, ``means by COLUMN`` or ``COLUMN = VALUE``."""
+        if self.level is Level.GROUP:
+            return f"{self.column} = {self.value}"
+        return f"means by {self.column}" if self.level is Level.MEANS else str(self.level)
+
+
+ALL_FILES = Over(Level.FILES)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of one target over one set of pairs.
+
+    Args:
+        target: column name of the target.
+        over: which pairs.
+        pairs: how many.
+        mean_label: mean of the labels.
+        mean_estimate: mean of the estimates.
+        values: each measure of `stats.METRICS`; NaN where it is not defined.
+        intervals: 95 % intervals of those in `resampling.MEASURES`, NaN at both ends where there is none; empty without
+            resamples.
+    """
+
+    target: str
+    over: Over
+    pairs: int
+    mean_label: float
+    mean_estimate: float
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+class Verdict(StrEnum):
+    """What the interval of a difference says of the first estimates."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_SIGNIFICANT = "not significant"
+    UNKNOWN = "too few pairs to tell"
+    UNDEFINED = "not defined"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One measure of two sets of estimates against the same labels of the same recordings.
+
+    Args:
+        target: column name of the target.
+        over: which pairs.
+        pairs: how many, those that both have.
+        measure: one of `CONTRASTED`.
+        first: its value for the first estimates.
+        second: its value for those that they are compared with.
+        interval: 95 % interval of first less second.
+        verdict: what the interval says.
+    """
+
+    target: str
+    over: Over
+    pairs: int
+    measure: str
+    first: float
+    second: float
+    interval: Interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Miss:
+    """One estimate that is far from its label.
+
+    Args:
+        target: column name of the target.
+        path: the recording.
+        label: its label.
+        estimate: its estimate.
+    """
+
+    target: str
+    path: Path
+    label: float
+    estimate: float
+
+    @property
+    def error(self) -> float:
+        """Estimate less label."""
+        return self.estimate - self.label
+
+
+def evaluate(
+    rows: Sequence[Row],
+    estimates: Mapping[Path, Estimates],
+    columns: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Agreement]:
+    """Compare estimates with labels.
+
+    Args:
+        rows: labelled recordings.
+        estimates: scores by recording; a recording without any is left out.
+        columns: columns of the manifest to group by; None takes `USUAL_GROUPS` where they exist.
+        resamples: bootstrap draws for the intervals; 0 for none.
+        seed: source of the draws.
+
+    Returns:
+        For each target that has both labels and estimates: all files, then for each column the means of its groups
+        and every group by itself, in order of their names.
+
+    Raises:
+        UsageError: no row has one of the columns.
+        InputError: there is not a single pair.
+    """
+    return [
+        Agreement(
+            target,
+            over,
+            len(truth),
+            float(truth.mean()),
+            float(estimate.mean()),
+            {name: metric(truth, estimate) for name, metric in stats.METRICS.items()},
+            agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {},
+        )
+        for target, over, truth, (estimate,) in _sets(rows, [estimates], columns)
+    ]
+
+
+def contrast(
+    rows: Sequence[Row],
+    first: Mapping[Path, Estimates],
+    second: Mapping[Path, Estimates],
+    columns: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Contrast]:
+    """Compare how well two sets of estimates agree with the same labels, over files and over means of groups.
+
+    Args:
+        rows: labelled recordings.
+        first: scores by recording.
+        second: scores by recording; only recordings and targets that both have are compared.
+        columns: as in `evaluate`.
+        resamples: bootstrap draws for the intervals.
+        seed: source of the draws.
+
+    Returns:
+        One entry a target, set of pairs and measure.
+
+    Raises:
+        UsageError: no row has one of the columns.
+        InputError: there is not a single recording with a label and both estimates.
+    """
+    found = []
+    for target, over, truth, (one, other) in _sets(rows, [first, second], columns):
+        if over.level is Level.GROUP:
+            continue
+        intervals = difference_intervals(truth, one, other, resamples=resamples, seed=seed)
+        for name in CONTRASTED:
+            values = [stats.METRICS[name](truth, estimate) for estimate in (one, other)]
+            verdict = Verdict.UNDEFINED if any(map(math.isnan, values)) else _verdict(name, intervals[name])
+            found.append(Contrast(target, over, len(truth), name, values[0], values[1], intervals[name], verdict))
+    return found
+
+
+def largest_errors(rows: Sequence[Row], estimates: Mapping[Path, Estimates], count: int) -> list[Miss]:
+    """Find the recordings of each target whose estimates are furthest from their labels, the furthest first."""
+    found = []
+    for target in (target.name for target in TARGETS):
+        misses = [
+            Miss(target, row.path, row.labels[target], estimates[row.path][target])
+            for row in rows
+            if target in row.labels and target in estimates.get(row.path, {})
+        ]
+        found += sorted(misses, key=lambda miss: -abs(miss.error))[:count]
+    return found
+
+
+def group_columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
+    """Choose the columns that recordings are grouped by.
+
+    Args:
+        rows: labelled recordings.
+        columns: those that are asked for; None takes `USUAL_GROUPS` where they exist.
+
+    Raises:
+        UsageError: no row has one of the columns.
+    """
+    known = {"split", *(name for row in rows for name in row.extra)}
+    missing = [column for column in columns or () if column not in known]
+    if missing:
+        raise UsageError(f"the label table has no column {missing[0]!r}; it has {', '.join(sorted(known))}")
+    return [name for name in USUAL_GROUPS if name in known] if columns is None else list(dict.fromkeys(columns))
+
+
+def group_of(row: Row, column: str) -> str:
+    """What stands in a column of the label table; empty where nothing does."""
+    return row.split if column == "split" else row.extra.get(column, "")
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Sort numbers within names by value.
+
+    Example:
+        >>> sorted(["c10", "c9", "a"], key=natural_key)
+        ['a', 'c9', 'c10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+_Set = tuple[str, Over, Floats, list[Floats]]
+"""Target, which pairs, their labels, and their estimates of each kind."""
+
+
+def _sets(
+    rows: Sequence[Row], estimates: Sequence[Mapping[Path, Estimates]], columns: Sequence[str] | None
+) -> Iterator[_Set]:
+    """Go through all sets of pairs that are compared."""
+    chosen = group_columns(rows, columns)
+    is_empty = True
+    for target in (target.name for target in TARGETS):
+        known = [
+            row for row in rows if target in row.labels and all(target in part.get(row.path, {}) for part in estimates)
+        ]
+        if known:
+            is_empty = False
+            table = [[row.labels[target], *(part[row.path][target] for part in estimates)] for row in known]
+            yield from _sets_of_target(target, known, np.array(table, dtype=np.float64).T, chosen)
+    if is_empty:
+        raise InputError("no recording has both a label and an estimate of the same target")
+
+
+def _sets_of_target(target: str, rows: Sequence[Row], values: Floats, columns: Sequence[str]) -> Iterator[_Set]:
+    """Go through all files, means of groups, and groups; values are (1 + kinds of estimates, recordings)."""
+    yield target, ALL_FILES, values[0], list(values[1:])
+    for column in columns:
+        groups: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            groups.setdefault(group_of(row, column), []).append(index)
+        parts = {name: values[:, groups[name]] for name in sorted(groups, key=natural_key)}
+        means = np.stack([part.mean(axis=1) for part in parts.values()], axis=1).round(MEAN_DECIMALS)
+        yield target, Over(Level.MEANS, column), means[0], list(means[1:])
+        for name, part in parts.items():
+            yield target, Over(Level.GROUP, column, name), part[0], list(part[1:])
+
+
+def _verdict(measure: str, interval: Interval) -> Verdict:
+    if math.isnan(interval.low):
+        return Verdict.UNKNOWN
+    if interval.low <= 0 <= interval.high:
+        return Verdict.NOT_SIGNIFICANT
+    return Verdict.BETTER if (interval.low > 0) is not (measure in LOWER_IS_BETTER) else Verdict.WORSE

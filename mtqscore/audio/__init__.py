@@ -1,0 +1,1 @@
+"""Files, arrays and remote objects as streams of mono float32 samples."""

@@ -1,0 +1,1 @@
+"""Text, files, processor resources and configuration schemas, shared by every package."""

@@ -1,0 +1,3 @@
+"""Version of mtqscore."""
+
+VERSION = "0.1.0"

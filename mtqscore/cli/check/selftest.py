@@ -1,0 +1,117 @@
+"""``mtqscore selftest``: the known clips on every device, compared with the stored scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from mtqscore.diagnostics.conformance.check import Conformance
+
+FAILED_EXIT = 4
+SCHEMA = "mtqscore.selftest/1"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("selftest", cls=PlainCommand)(selftest)
+
+
+def selftest(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|FILE.onnx", help="One model; if not given, every one on this machine."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Score the known clips on every device, and compare with the scores that the models were released with.
+
+    A model without stored scores is compared between devices only. Exit code 0: no score deviates by more than
+    0.005. 2: there is no such model. 4: a score deviates, or something does not work.
+    """
+    from mtqscore.cli.console import clean_endings, print_result, without_native_noise
+
+    with clean_endings():
+        with without_native_noise():
+            from mtqscore.diagnostics.conformance.check import check_model
+            from mtqscore.models import installed_models
+
+            labels = [entry.title for entry in installed_models()] if model is None else [model]
+            found = [check_model(label) for label in labels]
+        passed = all(item.passed for item in found)
+        if as_json:
+            import json
+
+            document = {"schema": SCHEMA, "passed": passed, "models": [_to_json(item) for item in found]}
+            print_result(json.dumps(document, indent=2))
+        else:
+            print_result("\n\n".join(_to_text(item) for item in found))
+    if not passed:
+        raise typer.Exit(FAILED_EXIT)
+
+
+def _to_json(found: Conformance) -> dict[str, object]:
+    from mtqscore.diagnostics.conformance.known import TOLERANCE
+
+    return {
+        "model": found.model,
+        "sha256": found.sha256,
+        "conformance": found.conformance,
+        "compared_with": "stored scores" if found.conformance is not None else "first device",
+        "tolerance": TOLERANCE,
+        "passed": found.passed,
+        "devices": [
+            {
+                "device": item.device,
+                "provider": item.provider or None,
+                "problem": item.problem or None,
+                "passed": item.passed if item.provider or item.counts else None,
+                "largest_deviation": _finite(item.largest),
+                "deviations": {clip: _finite(value) for clip, value in item.deviations.items()},
+            }
+            for item in found.devices
+        ],
+    }
+
+
+def _to_text(found: Conformance) -> str:
+    """Lay out one model: a line a clip, a column a device, and what it comes to."""
+    from mtqscore.base.text import printable
+
+    ran = [item for item in found.devices if item.deviations]
+    number = f"conformance {found.conformance}" if found.conformance is not None else "no stored scores"
+    lines = [printable(f"{found.model}, {number}"), ""]
+    if ran:
+        rows = [["largest deviation", *(item.device for item in ran)]]
+        rows += [[clip, *(f"{item.deviations[clip]:.4f}" for item in ran)] for clip in ran[0].deviations]
+        width = max(len(row[0]) for row in rows)
+        lines += [row[0].ljust(width) + "".join(cell.rjust(10) for cell in row[1:]) for row in rows] + [""]
+    lines += [
+        f"{item.device} failed: {printable(item.problem)}" for item in found.devices if item.problem and item.counts
+    ]
+    absent = [item.device for item in found.devices if not item.counts]
+    if absent:
+        lines.append(f"Not here: {', '.join(absent)}; mtqscore doctor says why.")
+    return "\n".join([*lines, _verdict(found)])
+
+
+def _verdict(found: Conformance) -> str:
+    from mtqscore.diagnostics.conformance.known import TOLERANCE
+
+    if not found.passed:
+        return f"Not as it should be: a device fails, or scores deviate by more than {TOLERANCE}."
+    if found.conformance is not None:
+        return f"As released: no score deviates by more than {TOLERANCE}."
+    if found.compared:
+        return f"The devices agree within {TOLERANCE}; there are no stored scores of this model."
+    return "It runs, but nothing was compared: no stored scores of this model, and only one device."
+
+
+def _finite(value: float | None) -> float | None:
+    """A deviation as JSON can hold it: where one side has no score there is no number."""
+    from math import isfinite
+
+    return None if value is None or not isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Commands on results: gate, compare, evaluate, merge."""

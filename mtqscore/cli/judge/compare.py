@@ -1,0 +1,239 @@
+"""``mtqscore compare``: two results, or two sets of recordings, side by side."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtqscore.cli.options import (
+    JUDGING,
+    Channels,
+    ConfigFile,
+    Device,
+    Json,
+    Markdown,
+    MaxDrop,
+    Model,
+    NoConfig,
+    Precision,
+    Quiet,
+    Threads,
+)
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mtqscore.analysis.compare import CompareConfig, Comparison
+    from mtqscore.base.output import Output
+    from mtqscore.cli.settings import Settings
+    from mtqscore.results.run import Results
+    from mtqscore.scoring.assessor import Assessor
+
+SCHEMA = "mtqscore.compare/1"
+UNSCORED_SHOWN = 5
+"""So many recordings that could not be scored are named, with the reason."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("compare", cls=PlainCommand)(compare)
+
+
+def compare(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Result of assess, recording, folder or pattern.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what is a file of results is not scored again.")],
+    max_drop: MaxDrop = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare the means, whatever the names.", rich_help_panel=JUDGING)
+    ] = False,
+    allow_other_model: Annotated[
+        bool,
+        typer.Option("--allow-other-model", help="Compare scores of different models.", rich_help_panel=JUDGING),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.", rich_help_panel=JUDGING)
+    ] = 0,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    channels: Channels = None,
+    threads: Threads = None,
+    config: ConfigFile = None,
+    no_config: NoConfig = False,
+    json: Json = None,
+    md: Markdown = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether NEW is better than BASE, by how much, and how sure that is.
+
+    Exit codes:
+    0  no score fell by more than --max-drop allows
+    1  one did
+    2  wrong use, different models, or names that do not tell what belongs together
+    3  some recordings of a side have no scores
+    4  the device or the model does not work, or a result cannot be written
+    130  interrupted
+    """
+    from mtqscore.cli.console import clean_endings, say, without_native_noise
+
+    with clean_endings(), without_native_noise(), ExitStack() as stack:
+        from mtqscore.analysis.compare import CompareConfig, compare_results, parse_max_drop
+        from mtqscore.base.output import Output
+        from mtqscore.base.text import printable
+        from mtqscore.cli.verdicts import choose_targets, project_settings
+        from mtqscore.errors import UsageError
+
+        targets = choose_targets({"json": json, "md": md}, read=(base, new))
+        if seed < 0:
+            raise UsageError(f"--seed {seed}: a seed is 0 or more")
+        settings = project_settings(config, no_config=no_config)
+        if max_drop and settings.max_drop and not quiet:
+            say(f"the limits in {printable(str(settings.source))} are not used: the command line names its own")
+        limits = parse_max_drop(max_drop) if max_drop else settings.max_drop
+        comparing = CompareConfig(limits, allow_other_model, unpaired, seed=seed)
+        places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
+        options = _ScoringOptions(model, device, precision, channels, threads)
+        sides = _read_or_score((base, new), options, settings, comparing, quiet=quiet)
+        comparison = compare_results(sides[0], sides[1], comparing)
+        _show(comparison, places, seed)
+        code = _conclude(comparison, sides, quiet=quiet)
+    if code:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _ScoringOptions:
+    """Flags that say how recordings are scored; None is not given."""
+
+    model: str | None
+    device: str | None
+    precision: str | None
+    channels: str | None
+    threads: int | None
+
+
+def _read_or_score(
+    names: tuple[str, str], options: _ScoringOptions, settings: Settings, comparing: CompareConfig, *, quiet: bool
+) -> list[Results]:
+    """Both sides: files of results are read first, and the rest is scored as they were."""
+    from mtqscore.analysis.compare import check_comparable
+    from mtqscore.audio.discovery import find_inputs
+    from mtqscore.cli.scoring import describe_run, score
+    from mtqscore.errors import UsageError
+    from mtqscore.results.reading import read_results
+    from mtqscore.results.run import Results
+
+    if names == ("-", "-"):
+        raise UsageError("only one side can come from stdin")
+    sides = {name: read_results(name) for name in names if not _names_recordings(name)}
+    if len(sides) < len(set(names)):
+        inputs = {name: find_inputs([name]) for name in names if name not in sides}
+        assessor = _make_assessor(
+            options, settings, next(iter(sides.values()), None), other_allowed=comparing.allow_other_model
+        )
+        run = describe_run(assessor)
+        for known in sides.values():
+            check_comparable(known.run, run, comparing)
+        for name, items in inputs.items():
+            sides[name] = Results(name, run, tuple(score(assessor, items, quiet=quiet)))
+    elif options != _ScoringOptions(None, None, None, None, None):
+        raise UsageError(
+            "--model, --device, --precision, --channels and --threads are for recordings, and both sides are results "
+            "already"
+        )
+    return [sides[name] for name in names]
+
+
+def _names_recordings(name: str) -> bool:
+    """Whether a side is to be scored: a folder, a pattern, or what is named like a recording."""
+    import glob
+    import os
+
+    from mtqscore.audio.inputs import audio_extensions
+
+    is_pattern = glob.has_magic(name) and not os.path.lexists(name)
+    extension = os.path.splitext(name)[1][1:].lower()  # noqa: PTH122 - any name, a bad one too
+    return is_pattern or os.path.isdir(name) or extension in audio_extensions()  # noqa: PTH112
+
+
+def _make_assessor(
+    options: _ScoringOptions, settings: Settings, known: Results | None, *, other_allowed: bool
+) -> Assessor:
+    """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
+    from mtqscore.cli.scoring import load_assessor
+    from mtqscore.config import AssessConfig
+    from mtqscore.errors import UsageError
+
+    of_other = None if known is None or known.run.options is None else known.run.options.channels
+    config = AssessConfig(
+        model=options.model or settings.model,
+        device=options.device or settings.device or "auto",
+        channels=options.channels or of_other or settings.channels or "mean",
+        threads=options.threads,
+        precision=options.precision or "fp32",
+    )
+    if known is None or options.model is not None:
+        return load_assessor(config)
+    # A result is text that anyone may write: it names a model, but no file to load.
+    if re.fullmatch(r"[\w.+-]+@[\w.+-]+", known.run.model):
+        with suppress(UsageError):  # no bundled model
+            return load_assessor(replace(config, model=known.run.model))
+    if settings.model is not None or other_allowed:
+        return load_assessor(config)
+    raise UsageError(
+        f"{known.source!r} was scored by {known.run.model!r}, which is no bundled model: name its file with --model"
+    )
+
+
+def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
+    """Write what was asked for; stdout shows the comparison, unless a report goes there."""
+    import json
+
+    from mtqscore.base.output import STDOUT, write_problem
+    from mtqscore.base.version import VERSION
+    from mtqscore.cli.console import print_result
+    from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict
+
+    document = {
+        "schema": SCHEMA,
+        "mtqscore": VERSION,
+        "seed": seed,
+        **comparison_as_dict(comparison),
+        "recordings": [pair_as_dict(pair) for pair in comparison.pairs],
+    }
+    texts = {
+        "json": lambda: json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n",
+        "md": lambda: comparison_markdown(comparison),
+    }
+    for kind, place in places.items():
+        try:
+            place.stream.write(texts[kind]())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise write_problem(place.target, error) from error
+        place.commit()
+    if all(place.target != STDOUT for place in places.values()):
+        print_result("\n".join(comparison_lines(comparison)))
+
+
+def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) -> int:
+    """Say what stands in the way of exit code 0, and return the code."""
+    from mtqscore.base.text import display_name, printable
+    from mtqscore.cli.console import say
+    from mtqscore.cli.verdicts import GATE_FAILED_EXIT, SOME_FAILED_EXIT, say_verdicts
+
+    unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
+    if not quiet:
+        for side, row in unscored[:UNSCORED_SHOWN]:
+            name = f"{display_name(row.path)} in {printable(side.source)}"
+            say(f"{name}: {row.status}: {printable(row.reason)}")
+    say_verdicts(None, comparison, quiet=quiet)
+    if unscored:
+        return SOME_FAILED_EXIT
+    return 0 if comparison.passed else GATE_FAILED_EXIT

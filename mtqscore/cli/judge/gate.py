@@ -1,0 +1,120 @@
+"""``mtqscore gate``: judge a result again, without scoring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, TextIO
+
+import typer
+
+from mtqscore.cli.options import ConfigFile, FailUnder, Json, Junit, Markdown, NoConfig, Quiet, WarnUnder
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mtqscore.analysis.gates import Gate
+    from mtqscore.results.run import Results
+    from mtqscore.results.writer import Summary
+    from mtqscore.scores import Assessment
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("gate", cls=PlainCommand)(gate)
+
+
+def gate(
+    results: Annotated[
+        str, typer.Argument(metavar="RESULTS", help="What assess wrote: .jsonl, .json, .csv, .parquet; - is stdin.")
+    ],
+    fail_under: FailUnder = None,
+    warn_under: WarnUnder = None,
+    config: ConfigFile = None,
+    no_config: NoConfig = False,
+    json: Json = None,
+    junit: Junit = None,
+    md: Markdown = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge scores that were written before: the same gates say the same as in the run that wrote them.
+
+    Exit codes:
+    0  every recording has scores, every gate holds
+    1  a gate failed
+    2  wrong use, or no gate
+    3  some recordings have no scores
+    4  a result cannot be written
+    """
+    from mtqscore.cli.console import clean_endings
+
+    with clean_endings():
+        from mtqscore.cli.settings import parse_gates
+        from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings, say_verdicts
+        from mtqscore.errors import UsageError
+        from mtqscore.results.reading import read_results
+
+        targets = choose_targets({"json": json, "junit": junit, "md": md}, read=(results,))
+        entries = gate_entries(fail_under, warn_under, project_settings(config, no_config=no_config), quiet=quiet)
+        if not entries:
+            raise UsageError("there is no gate; give --fail-under 'g>=3.2', or write gates into mtqscore.toml")
+        found = read_results(results)
+        summary = _judge(found, parse_gates(entries, found.run.targets))
+        _report(found, summary, targets)
+        say_verdicts(summary.gates, None, quiet=quiet)
+        if not quiet:
+            _say_unscored(found.rows)
+    raise typer.Exit(exit_code(summary))
+
+
+def _judge(results: Results, gates: list[Gate]) -> Summary:
+    from mtqscore.analysis.gates import judge
+    from mtqscore.results.writer import Summary
+
+    summary = Summary(gates=judge(gates, results.rows))
+    for row in results.rows:
+        summary.add(row)
+    return summary
+
+
+def _report(results: Results, summary: Summary, targets: dict[str, str]) -> None:
+    """Write what was asked for; stdout shows the gates, unless a report goes there."""
+    import sys
+
+    from mtqscore.cli.verdicts import open_reports
+
+    with open_reports(results.run, targets, _GatesOnly(sys.stdout)) as reports:
+        reports.begin()
+        for row in results.rows:
+            reports.write(row)
+        reports.finish(summary)
+
+
+class _GatesOnly:
+    """Shows the summary and what the gates say, not the rows."""
+
+    line_by_line: ClassVar[bool] = False
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def begin(self) -> None:
+        pass
+
+    def write(self, assessment: Assessment) -> None:
+        pass
+
+    def finish(self, summary: Summary) -> None:
+        from mtqscore.report.table import findings, summary_line
+
+        self._stream.write("\n".join([summary_line(summary), *findings(summary)]) + "\n")
+        self._stream.flush()
+
+
+def _say_unscored(rows: Sequence[Assessment]) -> None:
+    from mtqscore.base.text import display_name
+    from mtqscore.cli.console import say
+
+    unscored = [row for row in rows if not row.ok]
+    if unscored:
+        first = f"{display_name(unscored[0].path)}: {unscored[0].status}"
+        say(f"{len(unscored)} of {len(rows)} rows have no scores, the first is {first}")

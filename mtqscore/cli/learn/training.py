@@ -1,0 +1,95 @@
+"""What the commands that train have in common: one voice of several processes, interruptions, faults of a corpus."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from mtqscore.cli.console import INTERRUPTED_EXIT, say
+from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let one of the processes of ``torchrun`` tell an error: the first that meets it."""
+    try:
+        yield
+    except MtqscoreError as error:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        from mtqscore.training.compute.distributed import first_to_tell
+
+        if first_to_tell():
+            raise
+        raise typer.Exit(error.exit_code) from None
+
+
+@contextmanager
+def interruptible(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM, the signal of a batch system, end a run in one line.
+
+    Args:
+        folder: the run folder.
+    """
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_first():
+            say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
+        raise typer.Exit(INTERRUPTED_EXIT) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def faults_in(folder: Path) -> Iterator[None]:
+    """Let more faults than a line can tell go into a file of the run folder."""
+    from mtqscore.base.text import printable
+    from mtqscore.labels.manifest import MAX_REPORTED_FAULTS, FaultyTableError
+
+    try:
+        yield
+    except FaultyTableError as error:
+        for note in getattr(error, "__notes__", ()) if is_first() else ():
+            say(printable(note))
+        if len(error.faults) <= MAX_REPORTED_FAULTS:
+            raise
+        try:
+            told = error.reported(folder / "faults.txt")
+        except EnvironmentProblemError as problem:
+            say(str(problem))
+            raise error from None
+        raise told from error
+
+
+def check_extra(command: str) -> None:
+    """Refuse before a corpus is read if what trains is not installed; importing it would take seconds."""
+    from importlib.util import find_spec
+
+    for module in ("torch", "safetensors", "matplotlib", "scipy", "pesq", "pystoi"):
+        try:
+            missing = find_spec(module) is None
+        except ModuleNotFoundError:
+            missing = True
+        if missing:
+            raise MissingExtraError(command, "train", module)
+
+
+def is_first() -> bool:
+    """Whether this process is the one of ``torchrun`` that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say_nothing(_text: str) -> None:
+    """Another process speaks."""
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

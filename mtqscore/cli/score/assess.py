@@ -1,0 +1,361 @@
+"""``mtqscore assess``: score recordings, show or write the results, and judge them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+from mtqscore.cli.options import (
+    Address,
+    Baseline,
+    BatchSeconds,
+    Channels,
+    ConfigFile,
+    Csv,
+    Device,
+    Engine,
+    FailUnder,
+    Frames,
+    FromList,
+    Html,
+    HtmlFiles,
+    Json,
+    Jsonl,
+    Junit,
+    Markdown,
+    MaxDrop,
+    Model,
+    NoConfig,
+    Parquet,
+    Paths,
+    Precision,
+    Quiet,
+    Resume,
+    ShardOption,
+    Threads,
+    WarnUnder,
+    Workers,
+)
+from mtqscore.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mtqscore.analysis.compare import CompareConfig
+    from mtqscore.analysis.gates import Gate, GateJudge
+    from mtqscore.audio.inputs import Input
+    from mtqscore.cli.scoring import Scoring
+    from mtqscore.cli.settings import Settings
+    from mtqscore.errors import UsageError
+    from mtqscore.results.resume import Journal
+    from mtqscore.results.run import Results, Run
+    from mtqscore.results.shards import Shard
+    from mtqscore.results.writer import Summary, Writer
+    from mtqscore.scores import Assessment
+
+KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("assess", cls=PlainCommand)(assess)
+
+
+def assess(
+    paths: Paths = None,
+    from_list: FromList = None,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    channels: Channels = None,
+    threads: Threads = None,
+    batch_seconds: BatchSeconds = 20.0,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
+    fail_under: FailUnder = None,
+    warn_under: WarnUnder = None,
+    baseline: Baseline = None,
+    max_drop: MaxDrop = None,
+    config: ConfigFile = None,
+    no_config: NoConfig = False,
+    frames: Frames = False,
+    csv: Csv = None,
+    json: Json = None,
+    jsonl: Jsonl = None,
+    parquet: Parquet = None,
+    junit: Junit = None,
+    md: Markdown = None,
+    html: Html = None,
+    html_files: HtmlFiles = 30,
+    resume: Resume = False,
+    shard: ShardOption = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
+
+    Exit codes:
+    0  everything was scored, every gate holds
+    1  a gate failed, or a score dropped more than --max-drop allows
+    2  wrong use, or nothing matched
+    3  some input could not be scored
+    4  the device or the model does not work, or a result cannot be written
+    130  interrupted
+    """
+    from mtqscore.cli.console import clean_endings, without_native_noise
+
+    # NumPy's own threads would spin for a tenth of a second beside what is loaded, and have nothing to do here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with clean_endings(), without_native_noise():
+        from mtqscore.audio.discovery import find_inputs
+        from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
+        from mtqscore.cli.settings import parse_gates
+        from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings
+        from mtqscore.config import AssessConfig
+
+        named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
+        targets = choose_targets(named, read=(from_list, baseline))
+        _check_frames(frames, targets)
+        _check_extent(resume, shard, targets, judged=bool(fail_under or warn_under or baseline))
+        settings = project_settings(config, no_config=no_config)
+        entries = () if shard else gate_entries(fail_under, warn_under, settings, quiet=quiet)
+        options = AssessConfig(
+            model=model or settings.model,
+            device=device or settings.device or "auto",
+            channels=channels or settings.channels or "mean",
+            threads=threads,
+            batch_s=batch_seconds,
+            frames=frames or "html" in targets,
+            precision=precision or "fp32",
+        )
+        cluster = choose_cluster(engine, address, workers)
+        inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
+        with open_engine(options, cluster, workers, inputs, quiet=quiet) as assessor:
+            run = describe_run(assessor, frames=frames, shard=part)
+            gates = parse_gates(entries, assessor.targets)
+            if gates:
+                from mtqscore.analysis.gates import check_patterns
+
+                check_patterns(gates, (item.path for item in inputs))
+            demands = _demands(gates, baseline, max_drop, settings, run)
+            results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
+            summary = _score(assessor, inputs, demands, results)
+    if code := exit_code(summary):
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What the scores are held against.
+
+    Args:
+        gates: what they must reach.
+        base: an earlier result, None without one.
+        comparing: how to compare with it.
+    """
+
+    gates: list[Gate]
+    base: Results | None = None
+    comparing: CompareConfig | None = None
+
+
+class Watch:
+    """Gathers from the rows what the demands need, and nothing where there are none.
+
+    Args:
+        demands: what the scores are held against.
+    """
+
+    def __init__(self, demands: Demands) -> None:
+        self._demands = demands
+        self._judge: GateJudge | None = None
+        if demands.gates:
+            from mtqscore.analysis.gates import GateJudge
+
+            self._judge = GateJudge(demands.gates)
+        self._rows: list[Assessment] = []
+
+    def add(self, assessment: Assessment) -> None:
+        """Take one row."""
+        if self._judge is not None:
+            self._judge.add(assessment)
+        if self._demands.base is not None:
+            self._rows.append(assessment if assessment.frames is None else replace(assessment, frames=None))
+
+    def finish(self, run: Run, summary: Summary) -> UsageError | None:
+        """Put the verdict and the comparison into the summary.
+
+        Returns:
+            Why a comparison cannot be made; to be raised once the scores are safe in their files.
+        """
+        from mtqscore.errors import UsageError
+
+        if self._judge is not None:
+            summary.gates = self._judge.report()
+        if self._demands.base is not None:
+            from mtqscore.analysis.compare import compare_results
+            from mtqscore.results.run import Results
+
+            new = Results("this run", run, tuple(self._rows))
+            try:
+                summary.comparison = compare_results(self._demands.base, new, self._demands.comparing)
+            except UsageError as error:
+                return error
+        return None
+
+
+def _check_frames(frames: bool, targets: dict[str, str]) -> None:
+    from mtqscore.errors import UsageError
+
+    if frames and not set(targets) & set(KINDS_WITH_FRAMES):
+        raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
+
+
+def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
+    """Refuse to go on without a journal, and to judge a part."""
+    from mtqscore.base.output import STDOUT
+    from mtqscore.errors import UsageError
+
+    if resume and targets.get("jsonl", STDOUT) == STDOUT:
+        raise UsageError("--resume needs --jsonl FILE: the file of the run that is to go on")
+    if shard and judged:
+        raise UsageError(
+            "--shard scores a part, and gates and --baseline judge a whole: give them to mtqscore gate "
+            "and mtqscore compare, with what mtqscore merge made of all parts"
+        )
+
+
+def _choose_shard(shard: str | None, inputs: list[Input], *, quiet: bool) -> tuple[list[Input], Shard | None]:
+    from mtqscore.cli.console import say
+
+    if shard is None:
+        return inputs, None
+    from mtqscore.results.shards import parse_shard, take_shard
+
+    chosen, part = take_shard(inputs, *parse_shard(shard, os.environ))
+    if not quiet:
+        say(f"shard {part}: {part.recordings:,} of {part.all_recordings:,} recordings")
+    return chosen, part
+
+
+def _writers(html_files: int, assessor: Scoring) -> dict[str, Callable[[TextIO, Run], Writer]]:
+    """Writers that take more than a stream and the run."""
+
+    def html_writer(stream: TextIO, run: Run) -> Writer:
+        from mtqscore.report.html import HtmlOptions, HtmlWriter
+
+        return HtmlWriter(stream, run, HtmlOptions(files=html_files), assessor.scorer)
+
+    return {"html": html_writer}
+
+
+def _demands(
+    gates: list[Gate], baseline: str | None, max_drop: Sequence[str] | None, settings: Settings, run: Run
+) -> Demands:
+    """Read the base and refuse, before anything is scored, what could not be compared in the end."""
+    from mtqscore.errors import UsageError
+
+    if baseline is None:
+        if max_drop:
+            raise UsageError("--max-drop needs --baseline: an earlier result to compare with")
+        return Demands(gates)
+    from mtqscore.analysis.compare import CompareConfig, check_comparable, parse_max_drop
+    from mtqscore.results.reading import read_results
+
+    base = read_results(baseline)
+    comparing = CompareConfig(max_drop=parse_max_drop(max_drop) if max_drop else settings.max_drop)
+    check_comparable(base.run, run, comparing)
+    return Demands(gates, base, comparing)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Where the results of a run go.
+
+    Args:
+        run: what all rows have in common.
+        targets: path, or ``-`` for stdout, by name of the format.
+        writers: makers of writers that take more than a stream and the run.
+        resume: go on with the JSON Lines file.
+        quiet: no messages.
+    """
+
+    run: Run
+    targets: dict[str, str]
+    writers: dict[str, Callable[[TextIO, Run], Writer]]
+    resume: bool
+    quiet: bool
+
+
+def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _Results) -> Summary:
+    import sys
+    import time
+    from contextlib import ExitStack
+
+    from mtqscore.base.devices import CPU_PROVIDER
+    from mtqscore.base.output import STDOUT
+    from mtqscore.cli.console import say
+    from mtqscore.cli.scoring import score
+    from mtqscore.cli.verdicts import open_reports, say_verdicts
+    from mtqscore.report.table import TableWriter, findings
+    from mtqscore.results.writer import Summary
+
+    run, targets, quiet = results.run, dict(results.targets), results.quiet
+    if assessor.device_note and not quiet:
+        say(f"running on the CPU: {assessor.device_note}")
+    summary, scored, watch = Summary(), Summary(), Watch(demands)
+    started_s = time.monotonic()
+    journal_target = targets.pop("jsonl") if results.resume else None
+    with ExitStack() as stack:
+        table = TableWriter(sys.stdout, run, legend=not quiet)
+        reports = stack.enter_context(open_reports(run, targets, table, results.writers))
+        journal = None if journal_target is None else stack.enter_context(_open_journal(journal_target, run))
+        if journal is not None:
+            reports.add(journal.place, journal)
+            inputs = journal.plan(inputs)
+            if not quiet:
+                _tell_plan(journal, journal.kept + len(inputs))
+        reports.begin()
+        new = _counted(score(assessor, inputs, quiet=quiet), scored)
+        for assessment in new if journal is None else journal.rows(new):
+            summary.add(assessment)
+            watch.add(assessment)
+            reports.write(assessment)
+        wall_s = time.monotonic() - started_s
+        fault = watch.finish(run, summary)
+        reports.finish(summary)
+    if fault is not None:
+        raise fault
+    if STDOUT in targets.values() and not quiet:  # where the table had no room
+        for line in findings(summary):
+            say(line)
+    say_verdicts(summary.gates, summary.comparison, quiet=quiet)
+    if scored.rows and not quiet:
+        speed = f"{scored.audio_s / max(wall_s, 1e-9):,.0f} × real time"
+        where = "the CPU" if run.provider == CPU_PROVIDER else run.provider
+        say(f"{scored.audio_s:,.1f} s of audio in {wall_s:.2f} s, {speed}; {run.model} on {where}")
+    return summary
+
+
+def _counted(rows: Iterable[Assessment], summary: Summary) -> Iterator[Assessment]:
+    """Count what passes by."""
+    for row in rows:
+        summary.add(row)
+        yield row
+
+
+def _open_journal(target: str, run: Run) -> Journal:
+    from mtqscore.results.resume import Journal
+
+    return Journal(target, run)
+
+
+def _tell_plan(journal: Journal, recordings: int) -> None:
+    from mtqscore.cli.console import say
+
+    say(f"going on: {journal.kept:,} of {recordings:,} recordings are done")
+    if journal.left_out:
+        say(f"not named any more, and left out in the end: {journal.left_out:,} of the file")

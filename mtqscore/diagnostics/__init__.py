@@ -1,0 +1,1 @@
+"""Examination of an installation, and conformance of scores."""

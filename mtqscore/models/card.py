@@ -1,0 +1,146 @@
+"""Model cards: for people below, for the Hub's search at the head."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mtqscore.targets import SUPERVISED, TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mtqscore.models.entry import Accuracy, ModelEntry
+    from mtqscore.targets import Target
+
+SHORT_NAMES = {"s_mos": "S", "n_mos": "N", "g_mos": "G", "pesq": "PESQ", "stoi": "STOI", "sdi": "SDI"}
+NOT_STATED = "not stated"
+
+# Identifiers that the Hub knows; anything else is "other" with the name beside it.
+_HUB_LICENCES: tuple[str, ...] = (
+    *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "isc", "zlib", "unlicense", "mpl-2.0"),
+    *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
+)
+_TAGS = ("speech-quality", "speech-quality-assessment", "no-reference", "mos", "itu-t-p835", "onnx")
+
+
+def card(
+    entry: ModelEntry,
+    *,
+    meaning: str,
+    corpora: str,
+    command: str,
+    checks: Sequence[str],
+    targets: Sequence[Target] = SUPERVISED,
+) -> str:
+    """Write the card of an exported model; what it cannot know is for its author to add.
+
+    Args:
+        entry: the model.
+        meaning: what its scores mean.
+        corpora: what it learned from.
+        command: the command line that made the file.
+        checks: what was found out about the file, a line each.
+        targets: what it estimates.
+    """
+    scores = all(target in targets for target in SUPERVISED)
+    named = ", ".join(SHORT_NAMES[target.name] for target in targets)
+    what = (
+        f"Scores speech recordings without a reference: {', '.join(SHORT_NAMES[item.name] for item in SUPERVISED)} "
+        "from 1 to 5."
+        if scores
+        else f"Estimates {named} of speech recordings without a reference, as a teacher for training."
+    )
+    lines = [
+        f"# {entry.name}, version {entry.version}",
+        "",
+        f"{what} {entry.size / 1e6:.2f} MB as ONNX, for [mtqscore](https://github.com/mtqscore/mtqscore).",
+        "",
+        *(f"- {SHORT_NAMES[item.name]}{'-MOS' if item in SUPERVISED else ''}, {item.meaning}" for item in targets),
+        "",
+        "## Use",
+        "",
+        "```",
+        f"mtqscore assess --model {entry.file} recordings/"
+        if scores
+        else f"mtqscore train --data corpus --teacher {entry.file}",
+        "```",
+        "",
+        "## Training",
+        "",
+        f"- **Corpora**: {corpora}",
+        f"- **Labels**: {meaning}",
+        "- **Command**:",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        "## Accuracy",
+        "",
+        *(accuracy_table(entry.accuracy) or ["Not measured: no predictions lie beside the checkpoint."]),
+        "",
+        "## Limits",
+        "",
+        "- Recordings are judged at 16 kHz; what lies above 8 kHz is not heard.",
+        "- Nothing is known about talkers, noises and processing that the table above does not cover.",
+        "",
+        "## File",
+        "",
+        f"- `{entry.file}`, sha256 `{entry.sha256}`",
+        f"- licence: {entry.licence}; conformance number {entry.conformance}",
+        *(f"- {check}" for check in checks),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def accuracy_table(accuracy: Sequence[Accuracy]) -> list[str]:
+    """Lines of a Markdown table of correlation and error; none if nothing is known."""
+    if not accuracy:
+        return []
+    measured = {name for item in accuracy for name in (*item.lcc, *item.rmse)}
+    usual = {target.name for target in SUPERVISED}
+    shown = measured | usual if measured & usual or not measured else measured
+    names = [target.name for target in TARGETS if target.name in shown]
+    titles = ["data", "recordings"]
+    titles += [f"{SHORT_NAMES[name]} {measure}" for measure in ("LCC", "RMSE") for name in names]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for item in accuracy:
+        cells = [item.data.replace("|", "\\|"), f"{item.recordings}"]
+        cells += [_figure(item.lcc.get(name), 3) for name in names]
+        cells += [_figure(item.rmse.get(name), 2) for name in names]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def hub_head(entry: ModelEntry) -> str:
+    """Write the metadata that the Hub reads at the head of a card, in YAML.
+
+    Every value is written as JSON, which YAML takes as it is, so that no name can break out of its place.
+    """
+    licence = entry.licence.lower()
+    known = licence in _HUB_LICENCES
+    fields: dict[str, object] = {"license": licence if known else "other"}
+    if not known:
+        fields["license_name"] = entry.licence
+    fields |= {"library_name": "mtqscore", "tags": list(_TAGS), "metrics": ["pearsonr", "rmse"]}
+    if entry.accuracy:
+        fields["model-index"] = [{"name": entry.label, "results": [_result(item) for item in entry.accuracy]}]
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---", ""])
+
+
+def _result(item: Accuracy) -> dict[str, object]:
+    measures = [("pearsonr", "LCC", item.lcc), ("rmse", "RMSE", item.rmse)]
+    return {
+        "task": {"type": "speech-quality-assessment", "name": "Speech quality without a reference"},
+        "dataset": {"type": "speech", "name": item.data},
+        "metrics": [
+            {"type": kind, "name": f"{target} {name}", "value": value}
+            for kind, name, values in measures
+            for target, value in values.items()
+        ],
+    }

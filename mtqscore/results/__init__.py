@@ -1,0 +1,1 @@
+"""Result rows: columns, readers, writers, resuming and merging."""

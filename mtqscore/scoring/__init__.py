@@ -1,0 +1,1 @@
+"""Windows of audio to scores: sessions, batches, processes and clusters."""

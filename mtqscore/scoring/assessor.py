@@ -1,0 +1,341 @@
+"""The pipeline: recordings in, assessments out, in the same order, in bounded memory."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtqscore.audio.decoding import Heard, Plan, Window
+from mtqscore.audio.inputs import Input
+from mtqscore.audio.sources import ArraySource
+from mtqscore.audio.windows import join_frames, level_weights, pool_scores
+from mtqscore.base.machine import usable_cores
+from mtqscore.config import AssessConfig
+from mtqscore.errors import UsageError
+from mtqscore.models import load_model
+from mtqscore.scores import Assessment, FrameScores, Scores, Status, UnscorableError
+from mtqscore.scoring.batching import Batches
+from mtqscore.scoring.read_ahead import ReadAhead, Recording
+from mtqscore.scoring.session import Scorer
+from mtqscore.scoring.worker_threads import Crew
+from mtqscore.targets import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+RECORDINGS_AHEAD = 32
+"""Recordings that are read before they are wanted; with short ones, that many windows wait in memory."""
+
+
+class _Row:
+    """One recording whose windows are not all scored yet."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.heard: list[Heard] | None = None
+        self.lengths: dict[int, list[int]] = {}
+        self.levels_db: dict[int, list[float]] = {}
+        self.scores: dict[int, dict[int, NDArray[np.float32]]] = {}
+        self.frames: dict[int, dict[int, NDArray[np.float32]]] = {}
+        self.waiting = 0
+
+    def add(self, window: Window) -> _Place:
+        """Note a window and return its place."""
+        lengths = self.lengths.setdefault(window.voice, [])
+        lengths.append(len(window.samples))
+        self.levels_db.setdefault(window.voice, []).append(window.level_db)
+        self.waiting += window.sound
+        return self, window.voice, len(lengths) - 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was read to its end and all its windows are scored."""
+        return self.heard is not None and not self.waiting
+
+
+_Place = tuple[_Row, int, int]
+"""Row, voice and position of a window."""
+
+
+class Assessor:
+    """Scores recordings with one model; hold it to score many without loading the model again.
+
+    Threads may share one: it keeps nothing between calls but the model.
+
+    Args:
+        config: the options; None is all defaults.
+        tell: takes messages while a model is fetched from the Hub; None fetches in silence.
+
+    Raises:
+        UsageError: the model is unknown or not a model of mtqscore.
+        EnvironmentProblemError: the device does not work, or a bundled model is damaged.
+
+    Example:
+        >>> import numpy as np
+        >>> assessor = Assessor()
+        >>> noise = np.random.default_rng(0).standard_normal(32_000) * 0.05
+        >>> result = assessor.assess_array(noise, 16_000)
+        >>> result.status
+        <Status.OK: 'ok'>
+        >>> 1 <= result.scores.n_mos <= 5
+        True
+    """
+
+    def __init__(self, config: AssessConfig | None = None, tell: Callable[[str], None] | None = None) -> None:
+        config = config or AssessConfig()
+        self._begin(Scorer(load_model(config.model, tell), config.device, config.precision), config)
+
+    @classmethod
+    def over(cls, scorer: Scorer, config: AssessConfig) -> Assessor:
+        """Return an assessor over a model that is loaded already, on whatever device; the rest as ``config`` says."""
+        assessor = cls.__new__(cls)
+        assessor._begin(scorer, config)
+        return assessor
+
+    def _begin(self, scorer: Scorer, config: AssessConfig) -> None:
+        self.config = config
+        self._threads = config.threads or usable_cores()
+        self._scorer = scorer
+        info = scorer.info
+        self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
+
+    def with_threads(self, threads: int) -> Assessor:
+        """Return an assessor with the same model and options that uses so many threads."""
+        other = copy.copy(self)
+        other._threads = threads
+        return other
+
+    @property
+    def model(self) -> str:
+        """name@version of the model."""
+        return self._scorer.info.label
+
+    @property
+    def model_sha256(self) -> str:
+        """Checksum of the model's file, hexadecimal."""
+        return self._scorer.sha256
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return self._scorer.provider
+
+    @property
+    def device_note(self) -> str:
+        """Why ``auto`` left a GPU idle; empty when it did not."""
+        return self._scorer.device_note
+
+    @property
+    def scorer(self) -> Scorer:
+        """The loaded model, for what scores pieces of its own."""
+        return self._scorer
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return self._scorer.info.targets
+
+    def assess_file(self, path: str | os.PathLike[str]) -> Assessment:
+        """Score one file.
+
+        Args:
+            path: any format, rate, channel count and length that libsndfile reads.
+
+        Returns:
+            Its assessment. A file that cannot be scored has a status other than ``ok``; it raises nothing.
+
+        Raises:
+            UsageError: the channels are ``each``, which gives several results; use ``assess_files``.
+        """
+        self._refuse_each()
+        return next(self.assess_files([path]))
+
+    def assess_array(self, samples: NDArray[Any], sample_rate_hz: int) -> Assessment:
+        """Score samples in memory; the result is that of a file with the same samples.
+
+        Args:
+            samples: (samples,) or (samples, channels), floats at full scale ±1 or signed integers.
+            sample_rate_hz: their rate.
+
+        Returns:
+            Its assessment, without a path.
+
+        Raises:
+            UsageError: the channels are ``each``, or the array is not audio.
+        """
+        self._refuse_each()
+        try:
+            source = ArraySource(samples, sample_rate_hz)
+        except UnscorableError as error:
+            raise UsageError(error.reason) from error
+        return next(self._assess([source]))
+
+    def assess_files(
+        self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        """Score many files in batches; files are read ahead, rows come in the order of the paths.
+
+        Args:
+            paths: files, or what ``find_inputs`` returned for folders and patterns.
+            progress: called from time to time with the seconds of audio that were scored since the last call.
+
+        Yields:
+            One assessment a file, or one a channel with channels ``each``.
+
+        Raises:
+            EnvironmentProblemError: the model failed while it ran.
+        """
+        items = (item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths)
+        yield from self._assess(items, progress)
+
+    def _refuse_each(self) -> None:
+        if self.config.channels == "each":
+            raise UsageError("channels 'each' gives one result a channel; use assess_files")
+
+    def _assess(
+        self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
+    ) -> Iterator[Assessment]:
+        rows: deque[_Row] = deque()
+        workers = self._threads if self._scorer.on_cpu else 1
+        with ExitStack() as ending:
+            crew = Crew(self._threads)
+            ending.callback(crew.shutdown, cancel_futures=True)
+            scoring: Executor = crew
+            if not self._scorer.on_cpu:  # a thread that waits for the GPU should not keep a reader from its work
+                scoring = ThreadPoolExecutor(workers, thread_name_prefix="score")
+                ending.callback(scoring.shutdown, cancel_futures=True)
+            ahead = ending.enter_context(ReadAhead(self._plan, crew, RECORDINGS_AHEAD))
+            batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, workers, scoring)
+            for recording in ahead.recordings(items):
+                row = _Row(recording)
+                rows.append(row)
+                for item in recording.take():
+                    if isinstance(item, list):
+                        row.heard = item
+                    else:
+                        place = row.add(item)
+                        if item.sound:
+                            batches.add(place, item.samples)
+                    self._note(batches.ready(), progress)
+                    while rows and rows[0].complete:
+                        yield from self._finish(rows.popleft())
+            self._note(batches.drain(), progress)
+            for row in rows:
+                yield from self._finish(row)
+
+    def _note(
+        self,
+        done: Iterator[tuple[_Place, NDArray[np.float32], NDArray[np.float32]]],
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        """Put scores of windows where they belong."""
+        for (row, voice, position), scores, frames in done:
+            row.scores.setdefault(voice, {})[position] = scores
+            row.waiting -= 1
+            if self.config.frames:
+                # A copy, since a view would keep the whole batch in memory.
+                row.frames.setdefault(voice, {})[position] = frames.copy()
+            if progress is not None:
+                progress(row.lengths[voice][position] / SAMPLE_RATE_HZ)
+
+    def _finish(self, row: _Row) -> Iterator[Assessment]:
+        for voice, heard in enumerate(row.heard or []):
+            status, reason, scores, frames = heard.status, heard.reason, None, None
+            if status is Status.OK:
+                lengths, scored = row.lengths[voice], row.scores[voice]
+                weights = np.asarray(lengths) * level_weights(row.levels_db[voice])
+                pooled = pool_scores([scored[at] for at in scored], [weights[at] for at in scored])
+                if np.isfinite(pooled).all():
+                    scores = self._name_scores(pooled)
+                    frames = self._join(row, voice) if self.config.frames else None
+                else:
+                    status, reason = Status.NON_FINITE, "the model found no finite score for it"
+            yield Assessment(
+                path=row.recording.path,
+                channel=heard.channel,
+                duration_s=heard.duration_s,
+                sample_rate_hz=heard.sample_rate_hz,
+                status=status,
+                reason=reason,
+                flags=heard.flags,
+                scores=scores,
+                frames=frames,
+                model=self.model,
+                model_sha256=self.model_sha256,
+                provider=self.provider,
+                options=self.config,
+                precision=self.config.precision,
+                size_bytes=row.recording.size_bytes,
+                modified_ns=row.recording.modified_ns,
+                channel_count=row.recording.channel_count,
+            )
+
+    def _name_scores(self, pooled: NDArray[np.float64]) -> Scores:
+        named = {name: float(value) for name, value in zip(self.targets, pooled, strict=True)}
+        return Scores(named.pop("s_mos"), named.pop("n_mos"), named.pop("g_mos"), named)
+
+    def _join(self, row: _Row, voice: int) -> FrameScores:
+        lengths, hop = row.lengths[voice], self._plan.hop_samples
+        known = row.frames.get(voice, {})
+        values = join_frames([known.get(at) for at in range(len(lengths))], lengths, hop, len(self.targets))
+        return FrameScores(hop / SAMPLE_RATE_HZ, self.targets, values)
+
+
+@lru_cache(maxsize=2)
+def loaded_assessor(config: AssessConfig) -> Assessor:
+    """Return an assessor with these options; the last two stay loaded."""
+    return Assessor(config)
+
+
+def assess_file(path: str | os.PathLike[str], config: AssessConfig | None = None) -> Assessment:
+    """Score one file; the model stays loaded for the next call with the same options.
+
+    Args:
+        path: any format, rate, channel count and length that libsndfile reads.
+        config: the options; None is all defaults.
+
+    Returns:
+        Its assessment. A file that cannot be scored has a status other than ``ok``; it raises nothing.
+
+    Raises:
+        UsageError: the model is unknown, or the channels are ``each``.
+        EnvironmentProblemError: the device or the model does not work.
+
+    Example:
+        >>> assess_file("no-such-file.wav").status
+        <Status.NOT_FOUND: 'not_found'>
+    """
+    return loaded_assessor(config or AssessConfig()).assess_file(path)
+
+
+def assess_array(samples: NDArray[Any], sample_rate_hz: int, config: AssessConfig | None = None) -> Assessment:
+    """Score samples in memory; the model stays loaded for the next call with the same options.
+
+    Args:
+        samples: (samples,) or (samples, channels), floats at full scale ±1 or signed integers.
+        sample_rate_hz: their rate.
+        config: the options; None is all defaults.
+
+    Returns:
+        Its assessment, without a path.
+
+    Raises:
+        UsageError: the array is not audio, the model is unknown, or the channels are ``each``.
+        EnvironmentProblemError: the device or the model does not work.
+
+    Example:
+        >>> import numpy as np
+        >>> assess_array(np.zeros(16_000, dtype=np.int16), 16_000).status
+        <Status.SILENT: 'silent'>
+    """
+    return loaded_assessor(config or AssessConfig()).assess_array(samples, sample_rate_hz)

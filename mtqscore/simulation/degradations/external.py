@@ -1,0 +1,84 @@
+"""Any enhancement command as a degradation: ``--enhancer 'cmd {in} {out}'``."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import soundfile
+import soxr
+
+from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.labels.separation import aligned, split_black_box
+from mtqscore.simulation.scene import Scene
+
+TIME_LIMIT_S = 120
+
+
+def check_command(command: str) -> None:
+    """Refuse a command that does not name its input and its output.
+
+    Raises:
+        UsageError: ``{in}`` or ``{out}`` is missing.
+    """
+    if "{in}" not in command or "{out}" not in command:
+        raise UsageError(f"--enhancer {command!r}: write {{in}} and {{out}} where the command takes its two WAV files")
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """An external command that reads one WAV file and writes another.
+
+    Args:
+        command: the command line with ``{in}`` and ``{out}``; it is split into words and run without a shell.
+    """
+
+    name: ClassVar[str] = "enhancer"
+    command: str
+
+    def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        """Run the command on the recording at 16 kHz, undo its delay, split by the black-box method.
+
+        Raises:
+            EnvironmentProblemError: the command is missing, fails, hangs or writes no readable audio.
+        """
+        del rng
+        wide = scene.at_rate(16_000)
+        mix = wide.mix
+        gain = 0.5 / max(float(np.max(np.abs(mix))), 1e-9)
+        with tempfile.TemporaryDirectory(prefix="mtqscore-") as folder:
+            source, target = Path(folder) / "in.wav", Path(folder) / "out.wav"
+            soundfile.write(source, mix * gain, wide.rate_hz, subtype="PCM_16")
+            self._run(source, target)
+            try:
+                output, rate_hz = soundfile.read(target, dtype="float64", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise EnvironmentProblemError(f"enhancer {self.command!r} wrote no readable audio: {error}") from error
+        if rate_hz != wide.rate_hz:
+            output = soxr.resample(output, rate_hz, wide.rate_hz)
+        processed, _ = aligned(np.asarray(output).mean(axis=1) / gain, mix, wide.rate_hz)
+        split = split_black_box(wide.speech, wide.noise, processed, wide.rate_hz)
+        done = replace(wide, speech=split.speech, noise=split.noise, rest_db=max(wide.rest_db, split.rest_db))
+        return done.at_rate(scene.rate_hz)
+
+    def _run(self, source: Path, target: Path) -> None:
+        places = {"{in}": str(source), "{out}": str(target)}
+        words = shlex.split(self.command)
+        for mark, path in places.items():
+            words = [word.replace(mark, path) for word in words]
+        try:
+            done = subprocess.run(words, capture_output=True, timeout=TIME_LIMIT_S, check=False)
+        except OSError as error:
+            raise EnvironmentProblemError(f"enhancer {self.command!r} does not start: {error.strerror}") from error
+        except subprocess.TimeoutExpired as error:
+            raise EnvironmentProblemError(f"enhancer {self.command!r} ran past {TIME_LIMIT_S} s") from error
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise EnvironmentProblemError(
+                f"enhancer {self.command!r} ended with {done.returncode}: {said[-1] if said else 'no message'}"
+            )

@@ -1,0 +1,1 @@
+"""Devices, arithmetic precision, process groups and machine limits of a training run."""

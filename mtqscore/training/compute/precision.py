@@ -1,0 +1,91 @@
+"""Where a run computes, and in which arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.training.compute.distributed import local_rank
+from mtqscore.training.config import TrainConfig
+
+_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def training_device(name: str) -> torch.device:
+    """Find the device that a setting names; of several processes on a machine each gets a GPU of its own.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` and so on.
+
+    Raises:
+        EnvironmentProblemError: there is no such GPU, or torch cannot use it.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    _, colon, digits = name.partition(":")
+    number = int(digits) if colon else local_rank()
+    if torch.version.cuda is None:
+        raise EnvironmentProblemError(f"device {name}: this torch is built for the CPU alone; install one with CUDA")
+    if number >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise EnvironmentProblemError(f"device {name}: torch sees {found} GPU(s); check nvidia-smi, or use device cpu")
+    return torch.device("cuda", number)
+
+
+def resolved(config: TrainConfig, device: torch.device | None = None) -> TrainConfig:
+    """Settle what depends on the machine: bfloat16 where the device computes in it.
+
+    Args:
+        config: with ``precision`` as the user gave it.
+        device: where the run computes; None for the one that the configuration names.
+
+    Raises:
+        UsageError: the device cannot train in this precision.
+    """
+    device = training_device(config.device) if device is None else device
+    if config.precision == "float16" and device.type == "cpu":
+        raise UsageError("precision float16 needs a GPU; use bfloat16 or float32 on the CPU")
+    if config.precision != "auto":
+        return config
+    if device.type == "cuda":
+        capable = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return replace(config, precision="bfloat16" if capable else "float32")
+
+
+class Arithmetic:
+    """Computes steps in the precision of a run; weights, losses and gradients stay float32.
+
+    Args:
+        config: a resolved configuration.
+        device: where the network lies.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.device = device
+        self._type = _TYPES.get(config.precision)
+        # The smallest gradients vanish in float16, whose exponents are short: the loss is scaled up, these down again.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Give the context of a forward pass."""
+        return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=self._type is not None)
+
+    def random_state(self) -> dict[str, Tensor]:
+        """State of the generators behind dropout, uint8 by device."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
+    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
+        """Put back what `random_state` gave; a run that moved to another kind of device draws anew."""
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)

@@ -1,0 +1,96 @@
+"""What a run may lack, room for its files or memory: each becomes one line, and leaves the last checkpoint usable."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from mtqscore.errors import EnvironmentProblemError
+from mtqscore.training.config import TrainConfig
+
+_MEMORY_WORDS = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED"
+    r"|could not create a (primitive|memory)(?! descriptor)"
+)
+"""What torch and its libraries (cuBLAS, cuDNN, oneDNN) say."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file under another name first, so that a reader or a crash never sees half of one.
+
+    Args:
+        path: the file to make or replace.
+
+    Yields:
+        The name to write to.
+
+    Raises:
+        EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        # A full disk or quota may speak up only here, and a crash of the machine must not leave an empty file.
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise write_problem(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_problem(path: Path, error: OSError) -> EnvironmentProblemError:
+    """Say in one line that a file of the run folder cannot be written."""
+    return EnvironmentProblemError(
+        f"{path}: cannot be written: {error.strerror or error}; finished checkpoints are intact, and the same command "
+        "goes on from the last one"
+    )
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file; NaN becomes null.
+
+    Raises:
+        EnvironmentProblemError: it cannot be written.
+    """
+    text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="ascii")
+
+
+def _without_nan(value: object) -> object:
+    """Turn NaN into None, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@contextmanager
+def enough_memory(config: TrainConfig, device: torch.device, folder: Path) -> Iterator[None]:
+    """Turn a lack of memory into one line that says what to lower.
+
+    Raises:
+        EnvironmentProblemError: memory did not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _MEMORY_WORDS.search(str(error)):
+            raise
+        raise EnvironmentProblemError(
+            f"not enough memory on {device}; set a lower memory_limit_gb (now {config.memory_limit_gb:g}) and the same "
+            f"command goes on from the last checkpoint in {folder}, or start anew with a smaller batch_size "
+            f"(now {config.batch_size}) or max_clip_s (now {config.max_clip_s:g})"
+        ) from error

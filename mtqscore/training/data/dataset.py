@@ -1,0 +1,339 @@
+"""Recordings and labels in batches: decoded once or ahead of their use, sorted by length."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtqscore.errors import InputError
+from mtqscore.labels.manifest import Fault, FaultyTableError, Row
+from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
+from mtqscore.training.compute.distributed import ALONE, Ranks, Shard
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.data.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, plan_epoch
+from mtqscore.training.data.frame_labels import Curve, labels_along
+
+FULL_SCALE = 32767.0
+
+BATCHES_AHEAD = 3
+"""So many batches are decoded before they are asked for, where a split is not held in memory."""
+
+Planned = TypeVar("Planned")
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One padded batch, or the share of it that a process takes.
+
+    Args:
+        waveform: float32 (batch, samples) at 16 kHz, zero beyond each length.
+        lengths: valid samples an item, int64 (batch,).
+        labels: float32 (batch, targets) in the order of the split's targets, by time where parts are of another
+            recording; NaN where missing.
+        unspliced: labels before splicing of the whole batch, float32 (whole, targets).
+        recolour: power gain a bin for augmentation, float32 (batch, bins), or None.
+        rows: index of each item in the data set, int64 (batch,).
+        shard: which items of the whole batch these are.
+        present: labelled items of the whole batch a target, (targets,).
+        plan: how the whole batch was made.
+        curves: labels of the whole batch along time; None where they have none.
+    """
+
+    waveform: Tensor
+    lengths: Tensor
+    labels: Tensor
+    unspliced: Tensor
+    recolour: Tensor | None
+    rows: NDArray[np.int64]
+    shard: Shard
+    present: Tensor
+    plan: BatchPlan
+    curves: Sequence[Curve | None] | None = None
+
+    def frame_labels(self, positions: Tensor) -> Tensor | None:
+        """Label every frame by the part of the recording that it lies in, and by its place where there are curves.
+
+        Args:
+            positions: the sample at the middle of each frame, int64 (frames,).
+
+        Returns:
+            float32 (batch, frames, targets); None where every frame has the label of its recording.
+        """
+        items = range(self.shard.first, self.shard.stop)
+        if self.curves is None and not any(splice.item in items for splice in self.plan.splices):
+            return None
+        curves = self.curves if self.curves is not None else [None] * len(self.plan.rows)
+        return torch.from_numpy(labels_along(self.plan, items, self.unspliced.numpy(), curves, positions.numpy()))
+
+    def on(self, device: torch.device) -> Batch:
+        """Move what the network reads to a device."""
+        recolour = None if self.recolour is None else self.recolour.to(device, non_blocking=True)
+        waveform, lengths = (tensor.to(device, non_blocking=True) for tensor in (self.waveform, self.lengths))
+        return replace(self, waveform=waveform, lengths=lengths, labels=self.labels.to(device), recolour=recolour)
+
+
+def decode(path: Path) -> Samples:
+    """Decode one recording to 16-bit mono at 16 kHz and full scale; a channel mean and a resampler where needed.
+
+    Raises:
+        InputError: the file cannot be decoded, is shorter than one analysis window, or holds samples that are not
+            numbers.
+    """
+    try:
+        # As a stream, since the library takes no names with bytes that are no text.
+        with path.open("rb") as stream:
+            audio, rate = soundfile.read(stream, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot decode: {error}") from error
+    if not np.isfinite(audio).all():
+        raise InputError(f"{path}: holds samples that are not numbers")
+    mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+    if rate != SAMPLE_RATE_HZ:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
+    if len(mono) < MIN_SAMPLES:
+        raise InputError(f"{path}: {len(mono)} samples at 16 kHz are too few to train on; {MIN_SAMPLES} are needed")
+    # The network does not hear level, and at full scale rounding to 16 bits is not heard either.
+    peak = max(float(np.max(np.abs(mono))), 1e-9)
+    samples: Samples = np.rint(mono * (FULL_SCALE / peak)).astype(np.int16)
+    return samples
+
+
+def duration_samples(path: Path) -> int:
+    """Length of a recording at 16 kHz from its header alone.
+
+    Raises:
+        InputError: the header cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            info = soundfile.info(stream)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot decode: {error}") from error
+    return int(np.ceil(info.frames * SAMPLE_RATE_HZ / info.samplerate))
+
+
+class TrainingSet(Protocol):
+    """What a run learns from, epoch by epoch."""
+
+    def __len__(self) -> int:
+        """Recordings an epoch."""
+        ...
+
+    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch; see `training_batches`."""
+        ...
+
+
+class Recordings:
+    """The recordings of one split with their labels.
+
+    Audio is decoded once into memory as int16 when that needs no more than the limit, else at every use.
+
+    Args:
+        rows: the recordings.
+        memory_limit_bytes: what this split may take.
+        workers: decoding threads.
+        targets: whose labels are wanted, in the order of the network's output.
+        curves: labels of each recording along time; None where every frame has the label of its recording.
+
+    Raises:
+        FaultyTableError: recordings cannot be decoded; it names all of them.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        memory_limit_bytes: float,
+        workers: int,
+        targets: Sequence[Target] = TARGETS,
+        curves: Sequence[Curve | None] | None = None,
+    ) -> None:
+        self.curves = curves
+        self.rows, self.workers, self.targets = list(rows), max(1, workers), tuple(targets)
+        table = [[row.labels.get(target.name, np.nan) for target in self.targets] for row in self.rows]
+        self.labels = np.array(table, dtype=np.float32).reshape(-1, len(self.targets))
+        with ThreadPoolExecutor(self.workers) as pool:
+            lengths = _of_each(pool, duration_samples, self.rows)
+            self.memory_bytes = 2 * sum(lengths)
+            self.held = None
+            if self.memory_bytes <= memory_limit_bytes:
+                self.held = _of_each(pool, decode, self.rows)
+                lengths = [len(samples) for samples in self.held]
+            else:  # rather than in the middle of an epoch
+                _of_each(pool, _check, self.rows)
+        self.lengths = np.array(lengths, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def audio(self, index: int) -> Samples:
+        """Samples of one recording, int16 (samples,), as many as ``lengths`` says."""
+        if self.held is not None:
+            return self.held[index]
+        samples = decode(self.rows[index].path)
+        # Headers of compressed files and resamplers can be wrong by a little; what is planned goes by the header.
+        short = int(self.lengths[index]) - len(samples)
+        return np.pad(samples, (0, short)) if short > 0 else samples[: self.lengths[index]]
+
+    def curves_of(self, rows: NDArray[np.int64]) -> list[Curve | None] | None:
+        """Labels of some recordings along time."""
+        return None if self.curves is None else [self.curves[row] for row in rows]
+
+    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch; see `training_batches`."""
+        return training_batches(self, config, epoch, ranks, skip)
+
+
+def check_recordings(rows: Sequence[Row], workers: int) -> None:
+    """Decode every recording once and keep nothing, so that what cannot be used is told before long work.
+
+    Args:
+        rows: the recordings.
+        workers: decoding threads.
+
+    Raises:
+        FaultyTableError: recordings cannot be decoded; it names all of them.
+    """
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        _of_each(pool, _check, rows)
+
+
+def _check(path: Path) -> int:
+    return len(decode(path))
+
+
+def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[Row]) -> list[Read]:
+    """Read something of every recording; what cannot be read is told together."""
+    faults = []
+
+    def attempt(row: Row) -> Read | None:
+        try:
+            return read(row.path)
+        except InputError as error:
+            faults.append(Fault(row.line, str(error)))
+            return None
+
+    found = [each for each in pool.map(attempt, rows) if each is not None]
+    if faults:
+        splits = dict.fromkeys(row.split for row in rows)
+        raise FaultyTableError(Path(f"split {', '.join(splits)}"), faults)
+    return found
+
+
+def training_batches(
+    data: Recordings, config: TrainConfig, epoch: int, ranks: Ranks = ALONE, skip: int = 0
+) -> Generator[Batch, None, None]:
+    """Yield the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
+
+    Args:
+        data: the training split.
+        config: batch size, seed and augmentation.
+        epoch: number of the epoch.
+        ranks: the processes that share each batch.
+        skip: batches to leave out at the front; the others stay the same.
+    """
+
+    def sources(plan: BatchPlan) -> list[int]:
+        shard = ranks.share(len(plan.rows))
+        return [int(plan.rows[item]) for item in plan.sources(shard.first, shard.stop)]
+
+    plans = islice(plan_epoch(data.lengths, config, epoch), skip, None)
+    for plan, audio in _with_audio(plans, sources, data):
+        share, curves = ranks.share(len(plan.rows)), data.curves_of(plan.rows)
+        yield collate(plan, audio, data.labels[plan.rows], share, curves)
+
+
+def plain_batches(data: Recordings, batch_size: int, longest_samples: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+    """Yield every recording once, unaltered but for a cut at the longest length, similar lengths together.
+
+    Args:
+        data: the recordings.
+        batch_size: recordings a batch.
+        longest_samples: what is longer is cut at its end.
+        ranks: the processes, which take whole batches in turn.
+    """
+    order = np.argsort(data.lengths, kind="stable")
+    starts = range(ranks.rank * batch_size, len(order), batch_size * ranks.count)
+    longest = np.minimum(data.lengths, longest_samples)
+    batches = (order[start : start + batch_size] for start in starts)
+    plans = (BatchPlan(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
+    for plan, audio in _with_audio(plans, lambda plan: [int(row) for row in plan.rows], data):
+        whole = Shard(0, len(plan.rows), len(plan.rows))
+        yield collate(plan, audio, data.labels[plan.rows], whole, data.curves_of(plan.rows))
+
+
+def _with_audio(
+    plans: Iterable[Planned], rows_of: Callable[[Planned], list[int]], data: Recordings
+) -> Iterator[tuple[Planned, dict[int, Samples]]]:
+    """Read what plans need: from memory, or decoded in threads ahead of its use, a few batches at most."""
+    if data.held is not None:
+        for plan in plans:
+            yield plan, {row: data.audio(row) for row in rows_of(plan)}
+        return
+    waiting: deque[tuple[Planned, dict[int, Future[Samples]]]] = deque()
+    pool = ThreadPoolExecutor(data.workers)
+    try:
+        source = iter(plans)
+        while True:
+            for plan in islice(source, BATCHES_AHEAD + 1 - len(waiting)):
+                waiting.append((plan, {row: pool.submit(data.audio, row) for row in rows_of(plan)}))
+            if not waiting:
+                return
+            plan, futures = waiting.popleft()
+            yield plan, {row: future.result() for row, future in futures.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def collate(
+    plan: BatchPlan,
+    audio: Mapping[int, Samples],
+    own: NDArray[np.float32],
+    shard: Shard,
+    curves: Sequence[Curve | None] | None = None,
+) -> Batch:
+    """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
+
+    Args:
+        plan: the batch.
+        audio: what it needs, by row.
+        own: labels of the recordings, float32 (whole, targets).
+        shard: the share.
+        curves: labels of the whole batch along time, or None.
+    """
+    lengths = plan.lengths
+    items = range(shard.first, shard.stop)
+    waveform = np.zeros((len(items), max(lengths)), dtype=np.float32)
+    for place, item in zip(waveform, items, strict=True):
+        clip = plan.clip(item, audio)
+        np.multiply(clip, 1.0 / 32768.0, out=place[: len(clip)], casting="unsafe")
+    labels = own.copy()
+    for splice in plan.splices:
+        share = (splice.stop - splice.start) / lengths[splice.item]
+        labels[splice.item] = (1 - share) * own[splice.item] + share * own[splice.other]
+    mine = slice(shard.first, shard.stop)
+    return Batch(
+        waveform=torch.from_numpy(waveform),
+        lengths=torch.tensor(lengths[mine]),
+        labels=torch.from_numpy(np.full_like(labels[mine], np.nan) if shard.idle else labels[mine]),
+        unspliced=torch.from_numpy(own),
+        recolour=None if plan.recolour is None else plan.recolour[mine],
+        rows=plan.rows[mine],
+        shard=shard,
+        present=torch.from_numpy(np.isfinite(labels).sum(axis=0)),
+        plan=plan,
+        curves=curves,
+    )

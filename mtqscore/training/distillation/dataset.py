@@ -1,0 +1,274 @@
+"""Clips that are made ahead in processes of their own, judged by the teachers, and learned from at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import zipfile
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.training.compute.distributed import Ranks, Shard
+from mtqscore.training.compute.interruption import uninterrupted
+from mtqscore.training.compute.resources import replacing
+from mtqscore.training.config import DistillConfig, TrainConfig
+from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
+from mtqscore.training.data.dataset import BATCHES_AHEAD, FULL_SCALE, Batch, Recordings, collate
+from mtqscore.training.data.frame_labels import Curve
+from mtqscore.training.distillation.ensemble import Panel
+from mtqscore.training.distillation.unlabelled import MADE_HERE, Draft, Stock, make_clip
+from mtqscore.training.teachers.teacher import Clip, Judgement
+
+LEARNED, HELD_OUT, LABELLED = 0, 1, 2
+"""What randomness is for: second number of every key. The first two are places in a list of stocks too."""
+
+_Kept = tuple[Samples, Judgement]
+
+FOLDER_SIZE = 1000
+"""Clips in one folder of a cache."""
+
+_worker: dict[str, Any] = {}
+
+
+def _start_process(stocks: Sequence[Stock], config: DistillConfig) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets the clips in hand finish
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker["made_from"] = stocks, config
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot say goodbye."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _make(draft: Draft) -> Samples:
+    stocks, config = _worker["made_from"]
+    return make_clip(draft, stocks[draft.key[1]], config)
+
+
+class ClipMaker:
+    """Makes clips in other processes; the same ones for any number of these.
+
+    Args:
+        learned: what clips to learn from are made of.
+        held_out: what those of the validation are made of.
+        config: lengths and shares.
+        seed: of everything random.
+        workers: processes.
+    """
+
+    def __init__(self, learned: Stock, held_out: Stock, config: DistillConfig, seed: int, workers: int) -> None:
+        self.stocks, self.config, self.seed = (learned, held_out), config, seed
+        # Fresh processes: copies of this one would hold torch's threads halfway through their work.
+        self._pool = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), _start_process, (self.stocks, config)
+        )
+
+    def drafts(self, purpose: int, turn: int) -> list[Draft]:
+        """Draw all clips of one pass.
+
+        Args:
+            purpose: `LEARNED` or `HELD_OUT`.
+            turn: number of the pass.
+        """
+        count = self.config.clips if purpose == LEARNED else self.config.val_clips
+        keys = ((self.seed, purpose, turn, index) for index in range(count))
+        return [self.stocks[purpose].draft(key, self.config) for key in keys]
+
+    def submit(self, draft: Draft) -> Future[Samples]:
+        """Begin to make a clip."""
+        try:
+            with uninterrupted():
+                return self._pool.submit(_make, draft)
+        except BrokenProcessPool as error:
+            raise _lost() from error
+
+    def close(self) -> None:
+        """Let go of the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def made(future: Future[Samples]) -> Samples:
+    """Wait for a clip.
+
+    Raises:
+        InputError: no recording gives one.
+        EnvironmentProblemError: the process that made it was killed.
+    """
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise _lost() from error
+
+
+def _lost() -> EnvironmentProblemError:
+    return EnvironmentProblemError("a process that makes clips was killed, perhaps for its memory; try fewer --workers")
+
+
+def heard(clip: Samples) -> Clip:
+    """Scale a clip as networks hear it, float32 (samples,)."""
+    return clip.astype(np.float32) / np.float32(FULL_SCALE + 1)
+
+
+class ClipCache:
+    """A folder that keeps the clips of the first pass and what the teachers said of them; several runs may share it.
+
+    Args:
+        folder: made if needed.
+        identity: digest of all that decides clips and judgements.
+
+    Raises:
+        UsageError: the folder holds other clips.
+        EnvironmentProblemError: it cannot be written to.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        note = folder / MADE_HERE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not note.exists():
+                with replacing(note) as partial:
+                    partial.write_text(identity, encoding="ascii")
+            found = note.read_text(encoding="ascii", errors="replace")
+        except OSError as error:
+            raise EnvironmentProblemError(f"{folder}: cannot keep clips there: {error.strerror or error}") from error
+        if found != identity:
+            raise UsageError(f"{folder}: holds clips of other recordings, teachers or settings; choose another --cache")
+
+    def read(self, index: int) -> tuple[Samples, Judgement] | None:
+        """Give a clip and its judgement; None where it is not kept, or not whole."""
+        damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with suppress(*damaged), np.load(self._path(index), allow_pickle=False) as kept:
+            curve = kept["curve"]
+            return kept["audio"], Judgement(kept["scores"], curve if len(curve) else None)
+        return None
+
+    def write(self, index: int, audio: Samples, judgement: Judgement) -> None:
+        """Keep a clip.
+
+        Raises:
+            EnvironmentProblemError: there is no room for it.
+        """
+        path = self._path(index)
+        path.parent.mkdir(exist_ok=True)
+        curve = np.empty((0, 0), np.float32) if judgement.curve is None else judgement.curve
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as stream:
+                np.savez(stream, audio=audio, scores=judgement.scores, curve=curve)
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise EnvironmentProblemError(f"{path}: cannot keep the clip: {error.strerror or error}") from error
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index // FOLDER_SIZE:04d}" / f"{index:07d}.npz"
+
+
+class Lessons:
+    """What a student trains on: clips with the judgement of the teachers, and recordings with labels among them.
+
+    Args:
+        maker: makes the clips.
+        panel: judges them.
+        cache: keeps those of the first pass for all others; None for new ones in every epoch.
+        labelled: recordings with labels of the panel's targets, or None.
+    """
+
+    def __init__(
+        self, maker: ClipMaker, panel: Panel, cache: ClipCache | None = None, labelled: Recordings | None = None
+    ) -> None:
+        self.maker, self.panel, self.cache, self.labelled = maker, panel, cache, labelled
+        self.clips = maker.config.clips
+        share = maker.config.label_share if labelled is not None else 0.0
+        self.labelled_clips = round(self.clips * share / (1 - share))
+
+    def __len__(self) -> int:
+        return self.clips + self.labelled_clips
+
+    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch, augmented as those of any training; see ``dataset.training_batches``."""
+        drafts = self.maker.drafts(LEARNED, 0 if self.cache is not None else epoch)
+        chosen = self._labelled_rows(epoch)
+        lengths = [draft.length for draft in drafts]
+        if self.labelled is not None:
+            lengths += self.labelled.lengths[chosen].tolist()
+        plans = islice(plan_epoch(np.array(lengths, dtype=np.int64), config, epoch), skip, None)
+        for plan, begun in self._ahead(plans, drafts, ranks):
+            yield self._batch(plan, begun, chosen, ranks.share(len(plan.rows)))
+
+    def _ahead(
+        self, plans: Iterator[BatchPlan], drafts: Sequence[Draft], ranks: Ranks
+    ) -> Iterator[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]]:
+        """Begin the clips of a few batches before they are asked for: those that this process needs, by item."""
+        waiting: deque[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]] = deque()
+        try:
+            while True:
+                for plan in islice(plans, BATCHES_AHEAD + 1 - len(waiting)):
+                    shard = ranks.share(len(plan.rows))
+                    items = plan.sources(shard.first, shard.stop)
+                    rows = {item: int(plan.rows[item]) for item in items if plan.rows[item] < self.clips}
+                    waiting.append((plan, {item: self._begun(drafts[row], row) for item, row in rows.items()}))
+                if not waiting:
+                    return
+                yield waiting.popleft()
+        finally:
+            for _, begun in waiting:
+                for one in begun.values():
+                    if isinstance(one, Future):
+                        one.cancel()
+
+    def _begun(self, draft: Draft, row: int) -> Future[Samples] | _Kept:
+        kept = self.cache.read(row) if self.cache is not None else None
+        return self.maker.submit(draft) if kept is None else kept
+
+    def _batch(
+        self, plan: BatchPlan, begun: Mapping[int, Future[Samples] | _Kept], chosen: NDArray[np.int64], shard: Shard
+    ) -> Batch:
+        """Ask the teachers about the clips of a batch that are new, and put all together."""
+        # Zero stands for what the teachers tell another process: labels are counted over the whole batch.
+        own = np.zeros((len(plan.rows), len(self.panel.targets)), dtype=np.float32)
+        curves: list[Curve | None] = [None] * len(plan.rows)
+        audio: dict[int, Samples] = {}
+        if self.labelled is not None:
+            needed = plan.sources(shard.first, shard.stop)
+            for item, row in enumerate(plan.rows):
+                if row >= self.clips:
+                    source = int(chosen[row - self.clips])
+                    own[item] = self.labelled.labels[source]
+                    if item in needed:
+                        audio[int(row)] = self.labelled.audio(source)
+        ready = {item: one for item, one in begun.items() if isinstance(one, tuple)}
+        fresh = {item: made(one) for item, one in begun.items() if isinstance(one, Future)}
+        said = self.panel.judge([heard(clip) for clip in fresh.values()])
+        for (item, clip), judgement in zip(fresh.items(), said, strict=True):
+            ready[item] = clip, judgement
+            if self.cache is not None:
+                self.cache.write(int(plan.rows[item]), clip, judgement)
+        for item, (clip, judgement) in ready.items():
+            audio[int(plan.rows[item])], own[item], curves[item] = clip, judgement.scores, judgement.curve
+        return collate(plan, audio, own, shard, curves)
+
+    def _labelled_rows(self, epoch: int) -> NDArray[np.int64]:
+        """Draw which recordings with labels an epoch has: all of them before any comes again."""
+        rng = np.random.default_rng((self.maker.seed, LABELLED, epoch))
+        count = len(self.labelled) if self.labelled is not None else 1
+        turns = [rng.permutation(count) for _ in range(-(-self.labelled_clips // count))]
+        return np.concatenate([*turns, np.empty(0, dtype=np.int64)])[: self.labelled_clips].astype(np.int64)

@@ -1,0 +1,141 @@
+"""What lies beside an exported model: its description for lists and the Hub, and its card for people."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtqscore.analysis import statistics as stats
+from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
+from mtqscore.models.card import card
+from mtqscore.models.entry import Accuracy, ModelEntry, parse_description, parse_entry
+from mtqscore.models.publish import description_text
+from mtqscore.targets import SUPERVISED, Target
+from mtqscore.training.checkpoint import BEST_FILE
+from mtqscore.training.export.calibration import Calibration
+from mtqscore.training.export.exporter import ModelIdentity, Parity
+
+HELD_OUT = {"test": "test split of the training corpus", "val": "validation split, which chose the epoch"}
+
+
+def check_release(out: Path, identity: ModelIdentity) -> None:
+    """Refuse names that no list of models could hold, before anything is computed.
+
+    Raises:
+        UsageError: the name of the file, the model, its version or its licence is not allowed; or what would be
+            replaced beside the file is something else.
+    """
+    try:
+        _entry(out, identity, b"-", ())
+    except ValueError as error:
+        raise UsageError(f"cannot export as {out.name!r}: {error}") from error
+    place = out.with_suffix(".json")
+    try:
+        if place.exists():
+            parse_description(place.read_bytes(), out.parent)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{place} is there and is not the description of a model; give --out another name") from error
+
+
+def write_release(
+    out: Path,
+    identity: ModelIdentity,
+    accuracy: tuple[Accuracy, ...],
+    parity: Parity,
+    targets: Sequence[Target] = SUPERVISED,
+) -> tuple[ModelEntry, bool]:
+    """Write the description (``.json``) and the card (``.md``) beside an exported model.
+
+    A card that is there already is kept: its author may have added to it.
+
+    Args:
+        out: the ONNX file.
+        identity: what its metadata says.
+        accuracy: what is known of it.
+        parity: what the comparison with torch found.
+        targets: what the model estimates.
+
+    Returns:
+        The description, and whether the card is new.
+
+    Raises:
+        EnvironmentProblemError: a file cannot be written.
+    """
+    try:
+        entry = _entry(out, identity, out.read_bytes(), accuracy)
+        out.with_suffix(".json").write_text(description_text(entry), encoding="utf-8")
+        place = out.with_suffix(".md")
+        is_new = not place.exists()
+        if is_new:
+            check = f"onnxruntime and torch differ by at most {parity.worst:.1e} points on {parity.clips} recordings"
+            text = card(
+                entry,
+                meaning=identity.label_definition,
+                corpora=identity.training_corpora,
+                command=identity.producing_command,
+                checks=[check],
+                targets=targets,
+            )
+            place.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise EnvironmentProblemError(
+            f"{out}: cannot write what belongs beside it: {error.strerror or error}"
+        ) from error
+    return entry, is_new
+
+
+def measure_run(source: Path, calibration: Calibration) -> tuple[Accuracy, ...]:
+    """Compute the accuracy on a run's held-out recordings from the estimates that it left behind.
+
+    Args:
+        source: run folder or checkpoint; the estimates are those of the best epoch, and of no other checkpoint.
+        calibration: the one that the exported file applies.
+
+    Returns:
+        One entry a table that is there, the test split first; none for another checkpoint.
+
+    Raises:
+        InputError: a table is faulty.
+    """
+    if source.is_file() and source.name != BEST_FILE:
+        return ()
+    folder = source.parent if source.is_file() else source
+    tables = {folder / f"predictions_{split}.csv": data for split, data in HELD_OUT.items()}
+    return tuple(_measure(table, data, calibration) for table, data in tables.items() if table.is_file())
+
+
+def _measure(table: Path, data: str, calibration: Calibration) -> Accuracy:
+    try:
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            records = list(csv.DictReader(stream))
+        raw = [[float(record[name]) for name in calibration.targets] for record in records]
+        labels = {name: [float(record.get(f"label_{name}") or math.nan) for record in records]
+                  for name in calibration.targets}  # fmt: skip
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
+    estimates = dict(zip(calibration.targets, calibration(raw).T, strict=True)) if raw else {}
+    lcc = {name: stats.lcc(labels[name], values) for name, values in estimates.items()}
+    rmse = {name: stats.rmse(labels[name], values) for name, values in estimates.items()}
+    return Accuracy(data, len(records), _known(lcc), _known(rmse))
+
+
+def _known(measures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in measures.items() if math.isfinite(value)}
+
+
+def _entry(out: Path, identity: ModelIdentity, content: bytes, accuracy: tuple[Accuracy, ...]) -> ModelEntry:
+    draft = ModelEntry(
+        name=identity.name,
+        version=identity.version,
+        file=out.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        licence=identity.licence,
+        conformance=identity.conformance,
+        accuracy=accuracy,
+    )
+    # Through the same gate as what comes from the Hub, so that nothing is released that nobody could read.
+    return parse_entry(draft.description(), out.parent)

@@ -1,0 +1,1 @@
+"""History, curves and predictions of a training run."""

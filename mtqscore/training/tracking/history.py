@@ -1,0 +1,130 @@
+"""What is noted of every epoch, and which epoch was the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from mtqscore.targets import Target
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.validation import MEASURES, Evaluation
+
+Record = dict[str, float]
+
+
+class Sums:
+    """Means of the losses along an epoch, which may be interrupted.
+
+    Args:
+        pairs: sum and count by name, as `pairs` gave them.
+    """
+
+    def __init__(self, pairs: Mapping[str, Sequence[float]] | None = None) -> None:
+        self.pairs: dict[str, list[float]] = {name: list(pair) for name, pair in (pairs or {}).items()}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Take in the losses of a step; NaN is left out."""
+        for name, value in values.items():
+            if not math.isnan(value):
+                pair = self.pairs.setdefault(name, [0.0, 0])
+                pair[0] += value
+                pair[1] += 1
+
+    def means(self) -> dict[str, float]:
+        """Give the mean of each."""
+        return {name: total / count for name, (total, count) in self.pairs.items()}
+
+
+def make_record(
+    epoch: int, seconds: float, rate: float, losses: Mapping[str, float], validation: Evaluation, config: TrainConfig
+) -> Record:
+    """Put together what is noted of an epoch.
+
+    Args:
+        epoch: its number, from 1.
+        seconds: what it took.
+        rate: its last learning rate.
+        losses: mean training losses by name: ``loss``, ``penalty`` where there is one, and the targets.
+        validation: of the averaged weights.
+        config: says what chooses the best epoch.
+    """
+    agreement = validation.agreement()
+    record = {"epoch": float(epoch), "seconds": seconds, "lr": rate}
+    record |= {"train_loss": losses["loss"], "val_loss": validation.loss}
+    if "penalty" in losses:
+        record["train_penalty"] = losses["penalty"]
+    names = [target.name for target in validation.targets]
+    record |= {f"train_{name}_loss": losses.get(name, math.nan) for name in names}
+    for name, loss in zip(names, validation.losses, strict=True):
+        record |= {f"val_{name}_{measure}": agreement[name][measure] for measure in MEASURES}
+        record[f"val_{name}_loss"] = loss
+    record["monitor"] = quality(record, watched(validation.targets, config), config)
+    return record
+
+
+def watched(targets: Iterable[Target], config: TrainConfig) -> list[str]:
+    """Name the targets that choose the best epoch: those monitored, or all where the network has none of these."""
+    names = [target.name for target in targets]
+    return [name for name in names if name in config.monitor] or names
+
+
+def quality(record: Mapping[str, float], names: Iterable[str], config: TrainConfig) -> float:
+    """Say how good an epoch is for some targets: the mean of the monitored metric, the higher the better.
+
+    Args:
+        record: of the epoch.
+        names: the targets.
+        config: names the metric.
+    """
+    sign = 1.0 if config.monitor_metric in ("lcc", "srcc") else -1.0
+    values = [sign * record.get(f"val_{name}_{config.monitor_metric}", math.nan) for name in names]
+    values = [value for value in values if not math.isnan(value)]
+    # Without a single defined correlation (no such labels, or constant estimates) the loss decides.
+    return float(np.mean(values)) if values else -1.0 - record["val_loss"]
+
+
+def best_epoch(history: Sequence[Record], config: TrainConfig, target: str | None = None) -> int:
+    """Give the number of the best epoch, the first of equals.
+
+    Args:
+        history: one record an epoch, at least one.
+        config: names the metric.
+        target: the one that counts; None for those that are monitored.
+    """
+    if target is None:
+        return int(max(history, key=lambda record: record["monitor"])["epoch"])
+    return int(max(history, key=lambda record: quality(record, [target], config))["epoch"])
+
+
+def agreement_of(record: Mapping[str, float], targets: Iterable[Target]) -> dict[str, dict[str, float]]:
+    """Give LCC, SRCC and RMSE a target as a record holds them."""
+    return {
+        target.name: {measure: record.get(f"val_{target.name}_{measure}", math.nan) for measure in MEASURES}
+        for target in targets
+    }
+
+
+def line(history: Sequence[Record], targets: Iterable[Target], config: TrainConfig) -> str:
+    """Say in one line how the last epoch went, and how long the others will take."""
+    record = history[-1]
+    epoch = int(record["epoch"])
+    lcc = " ".join(f"{target.name} {_figure(record[f'val_{target.name}_lcc'])}" for target in targets)
+    star = " *" if best_epoch(history, config) == epoch else ""
+    mean_s = sum(one["seconds"] for one in history) / len(history)
+    left = _span((config.epochs - epoch) * mean_s)
+    return (
+        f"epoch {epoch}/{config.epochs}: loss {record['train_loss']:.3f} val {record['val_loss']:.3f} "
+        f"| val LCC {lcc} | {record['seconds']:.0f} s, {left} left{star}"
+    )
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3600:.1f} h"

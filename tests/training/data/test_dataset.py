@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mtqscore.errors import InputError
+from mtqscore.labels.manifest import FaultyTableError, Row, read_manifest
+from mtqscore.training.data.augmentation import draw_splices
+from mtqscore.training.data.dataset import Recordings, decode, duration_samples, plain_batches, training_batches
+from mtqscore.training.run import train_run
+from tests.training_kit import QUIET, paused_tone, small_config, write_corpus
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return read_manifest(write_corpus(tmp_path_factory.mktemp("corpus"), 30))
+
+
+@pytest.fixture(scope="module")
+def data(rows):
+    return Recordings(rows, 1e9, 2)
+
+
+def test_every_recording_is_drawn_once_an_epoch(data):
+    drawn = np.concatenate([batch.rows for batch in training_batches(data, small_config(), 0)])
+    assert sorted(drawn) == list(range(30))
+    plain = np.concatenate([batch.rows for batch in plain_batches(data, 4, 10**6)])
+    assert sorted(plain) == list(range(30))
+
+
+def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
+    def flat(seed: int, epoch: int) -> torch.Tensor:
+        batches = training_batches(data, small_config(seed=seed), epoch)
+        return torch.cat([batch.waveform.flatten() for batch in batches])
+
+    assert torch.equal(flat(1, 4), flat(1, 4))
+    assert flat(1, 4).shape != flat(1, 5).shape or not torch.equal(flat(1, 4), flat(1, 5))
+    assert flat(1, 4).shape != flat(2, 4).shape or not torch.equal(flat(1, 4), flat(2, 4))
+
+
+def test_similar_lengths_share_a_batch(data):
+    batches = training_batches(data, small_config(), 0)
+    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in batches)
+    alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
+    assert padding < 0.4 * alone
+
+
+def test_augmentation_cuts_the_front_and_turns_the_sign(data):
+    config = small_config(recolour_db=0.0, batch_size=30, silence_share=0.0, splice_share=0.0)
+    (batch,) = training_batches(data, config, 0)
+    assert batch.recolour is None
+    signs = set()
+    for item, length, row in zip(batch.waveform, batch.lengths, batch.rows, strict=True):
+        original = data.audio(int(row)).astype(np.float32) / 32768
+        offset = len(original) - int(length)
+        assert 0 <= offset <= 400
+        found = item[:length].numpy()
+        sign = 1 if np.array_equal(found, original[offset:]) else -1
+        np.testing.assert_array_equal(found, sign * original[offset:])
+        assert not item[length:].any()
+        signs.add(sign)
+    assert signs == {1, -1}
+    np.testing.assert_array_equal(batch.labels.numpy(), data.labels[batch.rows])
+
+
+def test_long_recordings_are_cut_at_random_places(data):
+    config = small_config(max_clip_s=0.5, recolour_db=0.0, silence_share=0.0)
+    batches = [*training_batches(data, config, 0)]
+    assert {int(length) for batch in batches for length in batch.lengths} == {8_000}
+
+
+def test_silence_is_put_around_whole_recordings(data):
+    config = small_config(batch_size=1, recolour_db=0.0, silence_share=1.0, max_silence_s=1.0, random_polarity=False)
+    places = set()
+    for batch in training_batches(data, config, 0):
+        found = np.rint(batch.waveform[0].numpy() * 32768).astype(np.int16)
+        original = data.audio(int(batch.rows[0]))
+        assert len(found) <= len(original) + 16_000
+        # The end of the recording is never cut, so its last samples say where it lies.
+        tail = np.ascontiguousarray(original[-2_000:])
+        end = found.tobytes().find(tail.tobytes()) // 2 + len(tail)
+        assert end >= len(tail)
+        clip_start = max(0, end - len(original) + 400)
+        np.testing.assert_array_equal(found[clip_start:end], original[clip_start - end :])
+        places.add((clip_start > 400, end < len(found)))
+    assert places == {(True, False), (False, True), (True, True)}
+
+
+def test_spliced_recordings_carry_the_labels_of_their_parts(data):
+    options = {"recolour_db": 0.0, "batch_size": 30, "silence_share": 0.0, "random_polarity": False}
+    config = small_config(splice_share=1.0, max_offset_samples=0, **options)
+    (batch,) = training_batches(data, config, 0)
+    by_frame = batch.frame_labels(torch.arange(0, batch.waveform.shape[1] + 1, 512))
+    assert by_frame is not None
+    known = np.nan_to_num(data.labels, nan=-1.0)
+    found = 0
+    for at, row in enumerate(batch.rows):
+        frames = int(batch.lengths[at]) // 512 + 1
+        labels = np.nan_to_num(by_frame[at, :frames].numpy(), nan=-1.0)
+        foreign = (labels != known[row]).any(axis=1)
+        if not foreign.any():
+            continue
+        found += 1
+        (other,) = {tuple(values) for values in labels[foreign]}
+        assert any(np.array_equal(other, known[index]) for index in batch.rows)
+        inside = np.flatnonzero(foreign)
+        assert np.all(np.diff(inside) == 1)
+        share = foreign.mean()
+        both = (known[row] != -1) & (np.array(other) != -1)
+        expected = (1 - share) * known[row] + share * np.array(other)
+        np.testing.assert_allclose(batch.labels[at].numpy()[both], expected[both], atol=0.2)
+        assert np.isnan(batch.labels[at].numpy()[~both]).all()
+        original = data.audio(int(row)).astype(np.float32) / 32768
+        changed = batch.waveform[at, : len(original)].numpy() != original
+        first, last = np.flatnonzero(changed)[[0, -1]]
+        assert abs(first - inside[0] * 512) <= 1024
+        assert abs(last - (inside[-1] + 1) * 512) <= 1024
+    assert found > 5
+
+
+def test_splices_lie_inside_both_recordings():
+    rng = np.random.default_rng(0)
+    lengths = [30_000, 16_000, 12_000, 90_000]
+    seen = [splice for _ in range(200) for splice in draw_splices(lengths, 0.5, rng)]
+    assert {splice.item for splice in seen} == {0, 1, 3}  # the shortest has no room for one
+    for splice in seen:
+        assert splice.other != splice.item
+        assert 0 <= splice.start < splice.stop <= min(lengths[splice.item], lengths[splice.other])
+        assert splice.stop - splice.start >= 8_000
+    assert draw_splices(lengths, 0.0, rng) == []
+
+
+def test_decoding_at_every_use_gives_the_same_as_holding_all(rows, data):
+    lean = Recordings(rows, 0, 1)
+    assert lean.held is None
+    assert lean.memory_bytes == data.memory_bytes == 2 * data.lengths.sum()
+    np.testing.assert_array_equal(lean.audio(3), data.audio(3))
+    np.testing.assert_array_equal(lean.lengths, data.lengths)
+
+
+def test_decode_mixes_resamples_and_keeps_the_shape(tmp_path):
+    clip = paused_tone(32_000, 0.1, 0)
+    soundfile.write(tmp_path / "stereo.wav", np.stack((clip, clip), axis=1), 32_000, subtype="FLOAT")
+    samples = decode(tmp_path / "stereo.wav")
+    assert samples.dtype == np.int16
+    assert len(samples) == 16_000
+    assert np.abs(samples).max() == 32_767
+
+
+def test_missing_labels_are_nan(data):
+    assert np.isnan(data.labels[0, 3:]).all()
+    assert np.isfinite(data.labels[1, :5]).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio at all"])
+def test_unreadable_recording_is_named(tmp_path, content):
+    (tmp_path / "bad.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.wav"):
+        Recordings([Row(tmp_path / "bad.wav")], 1e9, 1)
+
+
+def test_too_short_recording_is_named(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
+    with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
+        Recordings([Row(tmp_path / "short.wav")], 1e9, 1)
+
+
+def test_every_recording_that_cannot_be_read_is_named(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
+    (corpus / "1.wav").write_bytes(b"RIFF....WAVE")
+    broken = paused_tone(16_000, 0.1, 0)
+    broken[100] = np.nan
+    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
+    rows = read_manifest(corpus)
+    with pytest.raises(FaultyTableError) as caught:
+        Recordings(rows, 1e9, 2)
+    named = [str(fault) for fault in caught.value.faults]
+    assert len(named) == 1  # what has no header is told before anything is decoded
+    assert named[0].startswith("line 3:")
+    assert "1.wav: cannot decode" in named[0]
+    (corpus / "1.wav").write_bytes((corpus / "0.wav").read_bytes())
+    for limit_bytes in (1e9, 0):
+        with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
+            Recordings(rows, limit_bytes, 2)
+
+
+def test_recordings_of_the_test_are_decoded_before_training(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
+    broken = paused_tone(16_000, 0.1, 0)
+    broken[100] = np.nan
+    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
+    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in read_manifest(corpus)]
+    with pytest.raises(FaultyTableError, match=r"split test: 1 fault: line 6: .*4\.wav: holds samples"):
+        train_run(corpus, tmp_path / "run", small_config(), QUIET, rows=rows)
+    assert not [*tmp_path.glob("run/*.safetensors")]
+
+
+def test_names_that_are_no_text_can_be_decoded(tmp_path):
+    name = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    with name.open("wb") as stream:
+        soundfile.write(stream, paused_tone(16_000, 0.1, 0), 16_000, format="WAV")
+    assert len(decode(name)) == duration_samples(name) == 16_000

@@ -1,0 +1,270 @@
+"""Targets, networks, optimisers, and what chooses the best epoch."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtqscore.base.schema import from_plain, to_plain
+from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError, UsageError
+from mtqscore.training import checkpoint as store
+from mtqscore.training.checkpoint import LAST_FILE, best_file, load_network, read_checkpoint
+from mtqscore.training.config import TrainConfig
+from mtqscore.training.loop import Watch
+from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, SslConfig
+from mtqscore.training.networks import build
+from mtqscore.training.run import train_run
+from mtqscore.training.schedule import learning_rate, make_optimizer
+from mtqscore.training.tracking.history import best_epoch, quality
+from mtqscore.training.tracking.tensorboard import Board
+from tests.training_kit import QUIET, small_config, write_corpus
+
+TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_layers=1, custom_heads=1)
+TINY_MOSA = MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 16)
+
+
+def read_curves(folder: Path) -> list[dict[str, str]]:
+    with (folder / "curves.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_everything_follows_the_targets_of_the_network(corpus, tmp_path):
+    lines: list[str] = []
+    config = small_config(epochs=2, targets=("pesq", "stoi"))
+    results = train_run(corpus, tmp_path, config, Watch(QUIET.step, lines.append))
+    assert list(results["val"]) == ["pesq", "stoi"]
+    columns = read_curves(tmp_path)[0]
+    assert "val_pesq_lcc" in columns
+    assert not any("mos" in name for name in columns)
+    (epoch, _) = [line for line in lines if line.startswith("epoch")]
+    assert "val LCC pesq" in epoch
+    assert "left" in epoch
+    with (tmp_path / "predictions_val.csv").open() as stream:
+        assert next(csv.reader(stream)) == ["path", "pesq", "stoi", "label_pesq", "label_stoi"]
+    assert [target.name for target in load_network(read_checkpoint(tmp_path)).targets] == ["pesq", "stoi"]
+
+
+def test_a_split_without_labels_of_these_targets_is_refused(corpus, tmp_path):
+    with pytest.raises(InputError, match="split train has no recordings with labels of sdi"):
+        train_run(corpus, tmp_path, small_config(targets=("sdi",)), QUIET)
+
+
+@pytest.mark.parametrize("metric", ["srcc", "rmse", "loss"])
+def test_the_best_epoch_is_chosen_by_a_metric_and_by_target(corpus, tmp_path, metric):
+    config = small_config(epochs=4, lr=2e-2, ema=0.5, monitor=("n_mos", "stoi"), monitor_metric=metric)
+    results = train_run(corpus, tmp_path, dataclasses.replace(config, best_per_target=True), QUIET)
+    curves = read_curves(tmp_path)
+    sign = 1 if metric == "srcc" else -1
+    by_hand = [sign * (float(row[f"val_n_mos_{metric}"]) + float(row[f"val_stoi_{metric}"])) / 2 for row in curves]
+    assert [float(row["monitor"]) for row in curves] == pytest.approx(by_hand, rel=1e-4)
+    assert by_hand[results["best_epoch"] - 1] == max(by_hand)
+    for target, epoch in results["best_epochs"].items():
+        assert read_checkpoint(tmp_path / best_file(target)).state["epoch"] == epoch
+    values = [sign * float(row[f"val_stoi_{metric}"]) for row in curves]
+    assert values[results["best_epochs"]["stoi"] - 1] == max(values)
+
+
+def test_undefined_correlations_leave_the_choice_to_the_loss():
+    history = [
+        {"epoch": float(at), "val_loss": loss, "monitor": -1 - loss} for at, loss in enumerate((3.0, 2.0, 4.0), 1)
+    ]
+    assert best_epoch(history, small_config()) == 2
+    assert quality({"val_loss": 2.0, "val_s_mos_lcc": float("nan")}, ["s_mos"], small_config()) == -3.0
+    assert quality({"val_loss": 2.0, "val_s_mos_lcc": -0.9}, ["s_mos"], small_config()) > -3.0
+
+
+def test_two_recordings_for_validation_leave_the_choice_to_the_loss(tmp_path):
+    results = train_run(write_corpus(tmp_path / "few", 8), tmp_path / "run", small_config(epochs=2), QUIET)
+    (first, second) = read_curves(tmp_path / "run")
+    assert first["val_n_mos_lcc"] == "nan"
+    assert results["best_epoch"] == 1 + (float(second["val_loss"]) < float(first["val_loss"]))
+
+
+def test_settings_of_earlier_checkpoints_are_understood():
+    plain = json.loads(json.dumps(to_plain(small_config())))
+    for name in ("precision", "device", "loss", "monitor_metric", "optimizer", "target_scale", "recipe", "teacher"):
+        del plain[name]
+    old = from_plain(TrainConfig, plain | {"bfloat16": True, "alpha": 0.5}, "here")
+    assert old.precision == "bfloat16"
+    assert old == from_plain(TrainConfig, json.loads(json.dumps(to_plain(old))), "here")
+    assert old.alpha_of("s_mos") == 0.5
+    by_target = from_plain(TrainConfig, {"alpha": {"default": 0.5, "s_mos": 1}}, "here")
+    assert (by_target.alpha_of("s_mos"), by_target.alpha_of("sdi")) == (1.0, 0.5)
+    assert old.monitor == ("s_mos", "n_mos", "g_mos")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs 0 is outside"),
+        ({"lr": float("nan")}, "lr nan is outside"),
+        ({"alpha": {"default": 1.0, "csig": 1.0}}, "no target is called csig"),
+        ({"delta": {"s_mos": 0.0}}, "delta 0 is outside"),
+        ({"monitor": ("mos",)}, "no target is called mos"),
+        ({"device": "tpu"}, "device 'tpu'"),
+        ({"bfloat16": True, "precision": "float16"}, "contradicts"),
+    ],
+)
+def test_settings_without_sense_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**settings)
+
+
+def test_published_schedules():
+    config = small_config(schedule="constant", warmup_epochs=0.0, lr=1e-4)
+    assert {learning_rate(config, step, 5) for step in range(50)} == {1e-4}
+    sloped = small_config(schedule="constant", warmup_epochs=0.3, lr=1.0)
+    assert max(learning_rate(sloped, step, 5) for step in range(9)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+def test_optimisers_go_on_bit_identically(corpus, tmp_path, choice, kind):
+    config = small_config(epochs=2, optimizer=choice, schedule="constant", warmup_epochs=0.0, lr=1e-3)
+    assert type(make_optimizer(config, build(config))) is kind
+    train_run(corpus, tmp_path / "whole", config, QUIET)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_run(corpus, tmp_path / "stopped", config, Watch(QUIET.step, stop))
+    train_run(corpus, tmp_path / "stopped", config, QUIET)
+    one, other = (read_checkpoint(tmp_path / name / LAST_FILE).tensors for name in ("whole", "stopped"))
+    assert one.keys() == other.keys()
+    assert any(name.startswith("optimizer.") for name in one)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_front_ends_learn_at_their_own_rate_or_not_at_all():
+    frozen = build(small_config(network=dataclasses.replace(TINY_MOSA, ssl=TINY_SSL)))
+    trained = {p for group in make_optimizer(small_config(), frozen).param_groups for p in group["params"]}
+    front = frozen.front_end()
+    assert front is not None
+    assert trained.isdisjoint(front.pretrained_parameters())
+    assert front.layer_weights in trained
+    tuned = build(small_config(network=dataclasses.replace(TINY_MOSA, ssl=dataclasses.replace(TINY_SSL, tune=True))))
+    rates = {p: group["peak"] for group in make_optimizer(small_config(), tuned).param_groups for p in group["params"]}
+    own = tuned.front_end()
+    assert own is not None
+    assert {rates[p] for p in own.pretrained_parameters()} == {TINY_SSL.lr}
+    assert rates[own.layer_weights] == small_config().lr
+    assert len(rates) == len([*tuned.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("network", "penalised"),
+    [
+        (dataclasses.replace(TINY_MOSA, attention_penalty=1e-4), True),
+        (dataclasses.replace(TINY_MOSA, ssl=TINY_SSL), True),
+        (MosSslConfig(ssl=dataclasses.replace(TINY_SSL, tune=True, layers="last")), False),
+    ],
+    ids=["penalty", "frozen", "tuned"],
+)
+def test_other_networks_go_on_within_an_epoch_and_are_read_back(corpus, tmp_path, network, penalised):
+    config = small_config(epochs=1, network=network, max_clip_s=0.6, lr=1e-3, checkpoint_minutes=1e-9)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    results = train_run(corpus, tmp_path / "whole", config, QUIET)
+    assert ("train_penalty" in read_curves(tmp_path / "whole")[0]) == penalised
+    folder = tmp_path / "stopped"
+    with pytest.raises(InterruptedError):
+        train_run(corpus, folder, config, Watch(stop, QUIET.message))
+    assert read_checkpoint(folder / LAST_FILE).state["step"] == 1
+    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
+    one, other = (read_checkpoint(where / LAST_FILE).tensors for where in (tmp_path / "whole", folder))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    before = (folder / LAST_FILE).read_bytes()
+    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
+    assert (folder / LAST_FILE).read_bytes() == before
+
+
+def test_weights_that_were_trained_on_another_front_end_are_refused(tmp_path, monkeypatch):
+    config = small_config(network=dataclasses.replace(TINY_MOSA, ssl=TINY_SSL))
+    network = build(config)
+    front = network.front_end()
+    assert front is not None
+    assert store.describe_front_end(network) == {}, "random weights are in the checkpoint"
+    front.kept = False
+    monkeypatch.setattr(front, "fingerprint", lambda: "wavlm-large sha256:1")
+    found = store.Checkpoint(tmp_path, config, network.state_dict(), store.describe_front_end(network))
+    monkeypatch.setattr(front, "fingerprint", lambda: "wavlm-large sha256:2")
+    with pytest.raises(InputError, match=r"trained on the front end wavlm-large sha256:1, and this one is .*sha256:2"):
+        store.load_weights(network, found)
+
+
+def events(folder: Path) -> Iterator[Any]:
+    """Read what is for TensorBoard."""
+    protocol = pytest.importorskip("tensorboardX.proto.event_pb2")
+    for file in sorted((folder / "tensorboard").iterdir()):
+        content = file.read_bytes()
+        while content:
+            (size,) = struct.unpack("<Q", content[:8])
+            yield protocol.Event.FromString(content[12 : 12 + size])
+            content = content[12 + size + 4 :]
+
+
+def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(corpus, tmp_path, monkeypatch):
+    config = small_config(epochs=2, tensorboard=True)
+
+    def stop(done: int, *_: object) -> None:
+        if done == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_run(corpus, tmp_path / "run", config, Watch(stop, QUIET.message))
+    train_run(corpus, tmp_path / "run", config, QUIET)
+    seen: dict[tuple[str, int], float] = {}
+    for event in events(tmp_path / "run"):
+        if event.HasField("session_log"):  # TensorBoard forgets what is not before this step
+            seen = {key: value for key, value in seen.items() if key[1] < event.step}
+        again = {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        assert not seen.keys() & again.keys()
+        seen |= again
+    curves = read_curves(tmp_path / "run")
+    for row, step in zip(curves, (2, 4), strict=True):
+        assert seen["val_lcc/n_mos", step] == pytest.approx(float(row["val_n_mos_lcc"]), rel=1e-4)
+        assert seen["epoch/train_loss", step] == pytest.approx(float(row["train_loss"]), rel=1e-4)
+    assert {step for name, step in seen if name == "step/loss"} == {1, 2, 3, 4}
+    monkeypatch.setitem(sys.modules, "tensorboardX.record_writer", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mtqscore\[tensorboard\]'"):
+        train_run(corpus, tmp_path / "other", small_config(epochs=1, tensorboard=True), QUIET)
+
+
+def test_no_room_for_tensorboard_ends_the_run_in_one_line(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "tensorboard").mkdir()
+    board = Board(tmp_path, 0, wanted=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(EnvironmentProblemError, match=r"tfevents.* cannot be written: File too large; finished"):
+            for step in range(1_000):
+                board.write(step, {"loss": 1.0})
+        with pytest.raises(EnvironmentProblemError):
+            board.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
