@@ -26,7 +26,7 @@ from mtqscore.training.config import TrainConfig
 from mtqscore.training.export.inference_cost import measure
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.networks.sizes import SIZES
+from mtqscore.training.sizes import SIZES
 
 NETWORKS = {
     **{f"`{name}`": config for name, config in SIZES.items()},

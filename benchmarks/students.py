@@ -160,7 +160,7 @@ def prune(study: Study, size: str) -> Path:
     from mtqscore.training.checkpoint import load_network, read_checkpoint
     from mtqscore.training.export.inference_cost import count_parameters
     from mtqscore.training.networks.compact import CompactNet
-    from mtqscore.training.networks.sizes import SIZES
+    from mtqscore.training.sizes import SIZES
 
     origin, out = study.run_of(study.settings["pruned_from"], LABELS), study.out / "cut" / size
     out.parent.mkdir(exist_ok=True)

@@ -45,8 +45,9 @@ def test_a_plain_run_loads_only_what_it_uses(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project.scripts]\nmtqscore = 'mtqscore.cli:main'\n")
     loaded = loaded_after("from mtqscore.cli import main; main()", "assess", "a.wav", folder=tmp_path)
     assert "mtqscore.report.table" in loaded, "it must have shown a score"
-    idle = {"config", "network_config", "onnx_file", "gate", "compare", "results", "resume", "shards", "remote"}
-    assert not loaded & {"tomllib", "base64", "mtqscore.report.formats", *(f"mtqscore.{name}" for name in idle)}
+    idle = {"training", "models.onnx_check", "analysis.gates", "analysis.compare", "report.formats", "audio.remote"}
+    idle |= {"results.reading", "results.resume", "results.shards"}
+    assert not loaded & {"tomllib", "base64", *(f"mtqscore.{name}" for name in idle)}
 
 
 def test_import_loads_nothing_heavy() -> None:

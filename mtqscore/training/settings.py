@@ -12,7 +12,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
-from mtqscore.training.networks.sizes import network_of_size
+from mtqscore.training.sizes import network_of_size
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
 

@@ -280,7 +280,7 @@ def test_selftest_refuses_in_one_line(run: Run) -> None:
 
 def test_selftest_works_from_an_installation_and_finds_what_is_damaged(run: Run, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "mtqscore", tmp_path / "mtqscore")
-    shutil.copytree(ROOT / "models", tmp_path / "mtqscore" / "models")
+    shutil.copytree(ROOT / "models", tmp_path / "mtqscore" / "models" / "released")
     here = {"PYTHONPATH": str(tmp_path)}
     label = read_registry()[0]
     scores = tmp_path / "mtqscore" / "conformance" / "scores.json"

@@ -48,7 +48,7 @@ def facts_of(document: dict[str, Any], title: str) -> dict[str, dict[str, str]]:
 
 def copy_package(folder: Path) -> Path:
     shutil.copytree(ROOT / "mtqscore", folder / "mtqscore")
-    shutil.copytree(ROOT / "models", folder / "mtqscore" / "models")
+    shutil.copytree(ROOT / "models", folder / "mtqscore" / "models" / "released")
     return folder / "mtqscore"
 
 

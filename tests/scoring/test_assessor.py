@@ -208,7 +208,7 @@ def test_public_names_exist_and_say_what_they_are() -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-@pytest.mark.parametrize("room", ["", ".windows", ".text", *(f".{home}" for home in PUBLIC)])
+@pytest.mark.parametrize("room", ["", ".audio.windows", ".base.text", *(f".{home}" for home in PUBLIC)])
 def test_examples_in_docstrings_run(room: str) -> None:
     module = importlib.import_module(f"mtqscore{room}")
     failed, attempted = doctest.testmod(module, extraglobs={"np": np})

@@ -16,8 +16,8 @@ from mtqscore.training.export.graph import build_graph, frame_hop_samples
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.features import PowerSpectrum
-from mtqscore.training.networks.sizes import SIZES
 from mtqscore.training.settings import NetworkFlags, train_settings
+from mtqscore.training.sizes import SIZES
 from tests.conftest import Run
 from tests.training_kit import SMALL, small_network, write_corpus
 
