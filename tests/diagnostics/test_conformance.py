@@ -283,7 +283,7 @@ def test_selftest_works_from_an_installation_and_finds_what_is_damaged(run: Run,
     shutil.copytree(ROOT / "models", tmp_path / "mtqscore" / "models" / "released")
     here = {"PYTHONPATH": str(tmp_path)}
     label = read_registry()[0]
-    scores = tmp_path / "mtqscore" / "conformance" / "scores.json"
+    scores = tmp_path / "mtqscore" / "diagnostics" / "conformance" / "scores.json"
     scores.write_text(json.dumps(with_moved_score(KNOWN[label], 0.5)))
     done = run("selftest", "--model", label, env=here)
     assert (done.returncode, done.stderr) == (4, b"")

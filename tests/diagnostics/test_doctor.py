@@ -213,7 +213,7 @@ def test_metadata_that_is_damaged_hides_nothing(shim: Path) -> None:
 
 def test_a_damaged_model_is_a_failure(run: Run, tmp_path: Path) -> None:
     package = copy_package(tmp_path)
-    (model,) = list((package / "models").glob("*.onnx"))[:1]
+    (model,) = list((package / "models" / "released").glob("*.onnx"))[:1]
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)

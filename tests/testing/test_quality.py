@@ -232,7 +232,9 @@ def test_it():
     assert "mtqscore.testing.plugin" in sys.modules
     loaded = {name.partition(".")[0] for name in sys.modules}
     assert not loaded & {"numpy", "onnxruntime", "soundfile", "typer", "rich"}
-    assert {name for name in sys.modules if name.startswith("mtqscore.")} == {"mtqscore.testing", "mtqscore.testing.plugin", "mtqscore.base", "mtqscore.base.version"}
+    assert {name for name in sys.modules if name.startswith("mtqscore.")} == {
+            f"mtqscore.{name}" for name in ("testing", "testing.plugin", "base", "base.version")
+        }
 """)
     assert done.returncode == 0, done.stdout
 
