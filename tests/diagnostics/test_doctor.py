@@ -223,8 +223,8 @@ def test_a_damaged_model_is_a_failure(run: Run, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (4, b"")
     assert "is damaged" in text
     assert "--force-reinstall" in text
-    (package / "models" / "registry.json").write_text("{")
-    shutil.rmtree(package / "conformance")
+    (package / "models" / "released" / "registry.json").write_text("{")
+    shutil.rmtree(package / "diagnostics" / "conformance")
     done = run("doctor", env=here)
     assert (done.returncode, done.stderr) == (4, b"")
     assert "the list of models is damaged" in done.stdout.decode()
