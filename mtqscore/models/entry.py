@@ -5,6 +5,7 @@ An entry of ``registry.json`` and the ``mtqscore.json`` of a Hub repository have
     {"name": "mtqnet-s", "version": "2", "file": "mtqnet-s-2.onnx", "sha256": "…", "size": 1278219, "licence": "MIT",
      "conformance": "2", "accuracy": [{"data": "…", "recordings": 96, "lcc": {"s_mos": 0.97, …}, "rmse": {…}}]}
 
+Of the checkpoint beside the ONNX file, to train on from, ``weights`` is the name and ``weights_sha256`` the checksum.
 An entry of a list may also have ``source``: ``{"repository": "owner/name", "revision": "<40 digits>"}``.
 """
 
@@ -32,11 +33,13 @@ _LARGEST_MEASURE = 100.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}\.onnx")
+_WEIGHTS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WANTED = {
     NAME: "up to 64 letters, digits, - _ and ., a letter or digit first",
     VERSION: "one to four numbers with dots between them, as 2 or 1.0.3",
     _FILE: "letters, digits, - _ and ., a letter or digit first, and .onnx at the end",
+    _WEIGHTS: "letters, digits, - _ and ., a letter or digit first, and .safetensors at the end",
     _SHA256: "64 digits 0 to 9 and a to f",
     REPOSITORY: "owner/name",
     REVISION: "40 digits 0 to 9 and a to f",
@@ -74,6 +77,8 @@ class ModelEntry:
         licence: SPDX expression of the weights.
         conformance: number that is raised whenever scores move.
         accuracy: what is known of it.
+        weights: name of the checkpoint beside the ONNX file, from which training goes on; empty without one.
+        weights_sha256: its checksum, hexadecimal.
         folder: where the file lies, if it is not the Hub's.
         hub: repository and revision that it is fetched from; None for a file on this machine.
         bundled: whether its file is a part of the package.
@@ -88,6 +93,8 @@ class ModelEntry:
     licence: str
     conformance: str
     accuracy: tuple[Accuracy, ...] = ()
+    weights: str = ""
+    weights_sha256: str = ""
     folder: Path = field(default_factory=Path)
     hub: HubReference | None = None
     bundled: bool = False
@@ -116,6 +123,11 @@ class ModelEntry:
         return self.folder / self.file if self.hub is None else self.hub.cached(self.file)
 
     @property
+    def weights_path(self) -> Path | None:
+        """Where the checkpoint to train on from lies; None without one."""
+        return self.path.with_name(self.weights) if self.weights else None
+
+    @property
     def is_here(self) -> bool:
         """Whether the file is on this machine."""
         return os.path.isfile(self.path)  # noqa: PTH113 - Path.is_file raises where a folder may not be entered
@@ -131,6 +143,7 @@ class ModelEntry:
             {"data": item.data, "recordings": item.recordings, "lcc": dict(item.lcc), "rmse": dict(item.rmse)}
             for item in self.accuracy
         ]
+        weights = {"weights": self.weights, "weights_sha256": self.weights_sha256} if self.weights else {}
         return {
             "name": self.name,
             "version": self.version,
@@ -139,6 +152,7 @@ class ModelEntry:
             "size": self.size,
             "licence": self.licence,
             "conformance": self.conformance,
+            **weights,
             "accuracy": accuracy,
         }
 
@@ -194,6 +208,8 @@ def parse_entry(item: object, folder: Path, *, hub: HubReference | None = None, 
         licence=_text(fields, "licence"),
         conformance=_text(fields, "conformance", VERSION),
         accuracy=tuple(_accuracy(entry) for entry in accuracy),
+        weights=_text(fields, "weights", _WEIGHTS) if "weights" in fields else "",
+        weights_sha256=_text(fields, "weights_sha256", _SHA256) if "weights" in fields else "",
         folder=folder,
         hub=hub,
         bundled=bundled and hub is None,

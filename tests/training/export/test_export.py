@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,9 +15,9 @@ import torch
 
 from mtqscore.errors import InputError, MtqscoreError
 from mtqscore.labels.manifest import Row
-from mtqscore.models import parse_metadata
+from mtqscore.models import find_model, parse_metadata
 from mtqscore.targets import TARGETS
-from mtqscore.training.checkpoint import write_checkpoint
+from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.export.calibration import fit_from_predictions, fit_line, from_points, read_calibration
 from mtqscore.training.export.exporter import ModelIdentity, compare, export_model, open_source, pad, synthetic_clips
 from mtqscore.training.export.graph import OPSET, build_graph
@@ -132,6 +133,16 @@ def test_file_keeps_the_contract(exported):
 def test_same_checkpoint_gives_the_same_file(checkpoint, exported, tmp_path):
     export_model(open_source(checkpoint), tmp_path / "again.onnx", IDENTITY, NONE, clips()[:1])
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
+
+
+def test_the_checkpoint_beside_the_released_model_scores_as_its_onnx_file():
+    entry = find_model("mtqnet-s@6")
+    assert entry.weights_path is not None
+    assert hashlib.sha256(entry.weights_path.read_bytes()).hexdigest() == entry.weights_sha256
+    checkpoint = read_checkpoint(entry.weights_path)
+    network = load_network(checkpoint)
+    assert checkpoint.config.targets == tuple(target.name for target in network.targets) == ("s_mos", "n_mos", "g_mos")
+    assert compare(network, NONE, entry.path.read_bytes(), clips()).worst < 1e-4
 
 
 def test_disagreement_with_torch_writes_nothing(checkpoint, tmp_path, monkeypatch):
