@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtqscore.base.machine import usable_cores
+from mtqscore.base.processes import WorkerPool
 from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError
@@ -113,8 +111,7 @@ def _judged(jobs: Sequence[Twins], workers: int) -> Iterator[tuple[Twins, dict[s
     if count <= 1 or len(jobs) <= FEW_JOBS:
         yield from zip(jobs, map(judge_twins, jobs), strict=True)
         return
-    # Fresh processes: a copy of one that has loaded torch may lock up.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_process)
+    pool = WorkerPool(count)
     try:
         yield from zip(jobs, pool.map(judge_twins, jobs, chunksize=4), strict=True)
     except BrokenExecutor as error:
@@ -124,11 +121,6 @@ def _judged(jobs: Sequence[Twins], workers: int) -> Iterator[tuple[Twins, dict[s
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_process() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
 
 
 def judge_twins(job: Twins) -> dict[str, Any]:

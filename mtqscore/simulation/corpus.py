@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import soundfile
 
 from mtqscore.audio.levels import Signal
+from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.manifest import write_table
 from mtqscore.labels.mapping import floor_ratio_db, label_parts
@@ -88,14 +86,8 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(job: _Job) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
     _worker["job"] = job
     _worker["sources"] = {}
-
-
-def _start_process(job: _Job) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets the clips in hand finish
-    _start_worker(job)
 
 
 def simulate_corpus(
@@ -200,7 +192,7 @@ def _made(job: _Job, missing: list[int], workers: int) -> Iterator[dict[str, Any
         _start_worker(job)
         yield from map(_make, missing)
         return
-    pool = ProcessPoolExecutor(workers, initializer=_start_process, initargs=(job,))
+    pool = WorkerPool(workers, _start_worker, job)
     try:
         # Bounded look-ahead, so that an interruption is answered at once.
         yield from pool.map(_make, missing, chunksize=4)

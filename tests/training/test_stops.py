@@ -15,11 +15,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from mtqscore.base.processes import uninterrupted
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.training import checkpoint as store
 from mtqscore.training import loop
 from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
-from mtqscore.training.compute.interruption import uninterrupted
 from mtqscore.training.compute.precision import Arithmetic
 from mtqscore.training.compute.resources import enough_memory, replacing
 from mtqscore.training.config import TrainConfig

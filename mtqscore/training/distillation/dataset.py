@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
 import zipfile
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import islice
@@ -20,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.compute.distributed import Ranks, Shard
-from mtqscore.training.compute.interruption import uninterrupted
 from mtqscore.training.compute.resources import replacing
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
@@ -44,17 +40,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_process(stocks: Sequence[Stock], config: DistillConfig) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets the clips in hand finish
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["made_from"] = stocks, config
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot say goodbye."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _make(draft: Draft) -> Samples:
@@ -75,10 +61,7 @@ class ClipMaker:
 
     def __init__(self, learned: Stock, held_out: Stock, config: DistillConfig, seed: int, workers: int) -> None:
         self.stocks, self.config, self.seed = (learned, held_out), config, seed
-        # Fresh processes: copies of this one would hold torch's threads halfway through their work.
-        self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start_process, (self.stocks, config)
-        )
+        self._pool = WorkerPool(workers, _start_process, self.stocks, config)
 
     def drafts(self, purpose: int, turn: int) -> list[Draft]:
         """Draw all clips of one pass.
@@ -94,8 +77,7 @@ class ClipMaker:
     def submit(self, draft: Draft) -> Future[Samples]:
         """Begin to make a clip."""
         try:
-            with uninterrupted():
-                return self._pool.submit(_make, draft)
+            return self._pool.submit(_make, draft)
         except BrokenProcessPool as error:
             raise _lost() from error
 

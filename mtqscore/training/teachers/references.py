@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Self
@@ -19,13 +17,13 @@ from numpy.typing import NDArray
 
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.names import from_text
+from mtqscore.base.processes import WorkerPool
 from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
 from mtqscore.labels.manifest import Fault, FaultyTableError, Row
 from mtqscore.labels.measures import SDI_LIMIT
 from mtqscore.labels.reference_files import measure_files
 from mtqscore.targets import PSEUDO
-from mtqscore.training.compute.interruption import uninterrupted
 from mtqscore.training.settings import REFERENCES
 
 CLEAN_COLUMN = "clean"
@@ -70,7 +68,7 @@ class ReferenceTeacher:
     def __init__(self, rows: Sequence[Row], base: Path, folder: Path | None = None) -> None:
         self.references = find_references(rows, base, folder)
         self.fingerprint = _fingerprint(rows, self.references)
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +99,8 @@ class ReferenceTeacher:
         if workers == 1 or len(pairs) <= FEW_RECORDINGS:
             return map(_measured, pairs)
         if self._pool is None:
-            # Fresh processes: a copy of one that has loaded torch may lock up.
-            fresh = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, fresh, initializer=_start_process)
-        with uninterrupted():
-            return self._pool.map(_measured, pairs)
+            self._pool = WorkerPool(workers)
+        return self._pool.map(_measured, pairs)
 
 
 def find_references(rows: Sequence[Row], base: Path, folder: Path | None) -> dict[Path, Path]:
@@ -253,8 +248,3 @@ def _measured(pair: _Pair) -> tuple[float, float, float]:
         return measure_files(recording, reference)
     except MtqscoreError:
         return np.nan, np.nan, np.nan
-
-
-def _start_process() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
