@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtqscore.audio.loading import load_mono
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.processes import WorkerPool
 from mtqscore.base.text import printable
@@ -187,19 +188,10 @@ def _measures(job: Twins) -> dict[str, float]:
 
 
 def _mono(path: Path) -> Signal:
-    import numpy as np
-    import soundfile
-    import soxr
-
-    try:
-        with path.open("rb") as stream:
-            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded: {error}") from error
-    mono = audio.mean(axis=1)
-    if not mono.any() or not np.isfinite(mono).all():
-        raise InputError(f"{path}: is silent or holds samples that are not numbers")
-    return mono if rate_hz == SAMPLE_RATE_HZ else np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ))
+    mono, _ = load_mono(path, SAMPLE_RATE_HZ)
+    if not mono.any():
+        raise InputError(f"{path}: is silent")
+    return mono.astype("float64")
 
 
 class _Kept:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from mtqscore.audio.levels import Signal
+from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import read_table
 from mtqscore.labels.mapping import Labels, bandwidth_of, floor_ratio_db, label_parts
@@ -191,17 +191,10 @@ def _loaded(trio: Trio, bandwidth: str) -> tuple[Signal, Signal, Signal, int, in
 
 
 def _read(path: Path) -> tuple[Signal, int]:
-    try:
-        # As a stream, since the library takes no names with bytes that are no text.
-        with path.open("rb") as stream:
-            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded: {error}") from error
-    if len(audio) < MIN_S * rate_hz:
-        raise InputError(f"{path}: {len(audio) / rate_hz:.2f} s is too short to judge; {MIN_S:g} s at least")
-    if not np.isfinite(audio).all():
-        raise InputError(f"{path}: holds samples that are not numbers")
-    return np.asarray(audio.mean(axis=1)), int(rate_hz)
+    mono, rate_hz = load_mono(path)
+    if len(mono) < MIN_S * rate_hz:
+        raise InputError(f"{path}: {len(mono) / rate_hz:.2f} s is too short to judge; {MIN_S:g} s at least")
+    return mono.astype(np.float64), rate_hz
 
 
 def _resampled(signal: Signal, rate_hz: int, wanted_hz: int) -> Signal:

@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from mtqscore.audio.levels import Signal, active_level_db, level_db
+from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import SPLITS, read_table
 
@@ -99,16 +100,7 @@ def _drawn_splits(groups: set[str], shares: dict[str, float], seed: int) -> dict
 @lru_cache(maxsize=64)
 def _decoded(path: Path) -> Signal:
     """Read a recording as mono at 16 kHz, shape (samples,)."""
-    try:
-        # As a stream, since the library takes no names with bytes that are no text.
-        with path.open("rb") as stream:
-            audio, rate_hz = soundfile.read(stream, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded: {error}") from error
-    mono = audio.mean(axis=1)
-    if rate_hz != SPEECH_RATE_HZ:
-        mono = np.asarray(soxr.resample(mono, rate_hz, SPEECH_RATE_HZ))
-    return np.asarray(mono)
+    return load_mono(path, SPEECH_RATE_HZ)[0].astype(np.float64)
 
 
 class Sources:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import onnx
-import soundfile
 
+from mtqscore.audio.loading import load_mono
 from mtqscore.diagnostics.conformance.known import clip_paths
 from mtqscore.errors import InputError, UsageError
 from mtqscore.models import ModelFile, find_model, is_path, load_model
@@ -46,7 +46,7 @@ def read_weights(source: Path) -> Checkpoint:
 
 def _from_model(model: ModelFile) -> Checkpoint:
     read_onnx(model.content, model.label)  # refuses what may do harm
-    clips = [soundfile.read(path, dtype="float32")[0] for path in clip_paths()]
+    clips = [load_mono(path)[0] for path in clip_paths()]
     try:
         network = restore_compact(onnx.load_from_string(model.content), clips)
     except NotCompactError as error:

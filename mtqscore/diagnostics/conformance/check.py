@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtqscore.base.libraries import load_library
+from mtqscore.audio.loading import load_mono
 from mtqscore.config import AssessConfig
 from mtqscore.diagnostics.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
-from mtqscore.errors import EnvironmentProblemError, MtqscoreError
+from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
 from mtqscore.targets import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -144,13 +144,12 @@ def read_clips() -> dict[str, NDArray[np.float32]]:
     Raises:
         EnvironmentProblemError: one is missing or damaged, or nothing can be read.
     """
-    soundfile = load_library("soundfile")
     clips: dict[str, NDArray[np.float32]] = {}
     for path in clip_paths():
         try:
-            clips[path.stem] = soundfile.read(path, dtype="float32")[0]
-        except (OSError, RuntimeError) as error:
-            raise EnvironmentProblemError(f"{path}: the clip is damaged ({error}); reinstall mtqscore") from error
+            clips[path.stem], _ = load_mono(path)
+        except InputError as error:
+            raise EnvironmentProblemError(f"the clip is damaged ({error}); reinstall mtqscore") from error
     gap = np.zeros(round(GAP_S * SAMPLE_RATE_HZ), np.float32)
     clips[JOINED] = np.concatenate([part for clip in clips.values() for part in (clip, gap)])
     return clips

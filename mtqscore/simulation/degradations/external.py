@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 import soundfile
-import soxr
 
-from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.audio.loading import load_mono
+from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.separation import aligned, split_black_box
 from mtqscore.simulation.scene import Scene
 
@@ -56,12 +56,10 @@ class Enhancer:
             soundfile.write(source, mix * gain, wide.rate_hz, subtype="PCM_16")
             self._run(source, target)
             try:
-                output, rate_hz = soundfile.read(target, dtype="float64", always_2d=True)
-            except soundfile.LibsndfileError as error:
+                output, _ = load_mono(target, wide.rate_hz)
+            except InputError as error:
                 raise EnvironmentProblemError(f"enhancer {self.command!r} wrote no readable audio: {error}") from error
-        if rate_hz != wide.rate_hz:
-            output = soxr.resample(output, rate_hz, wide.rate_hz)
-        processed, _ = aligned(np.asarray(output).mean(axis=1) / gain, mix, wide.rate_hz)
+        processed, _ = aligned(output.astype(np.float64) / gain, mix, wide.rate_hz)
         split = split_black_box(wide.speech, wide.noise, processed, wide.rate_hz)
         done = replace(wide, speech=split.speech, noise=split.noise, rest_db=max(wide.rest_db, split.rest_db))
         return done.at_rate(scene.rate_hz)

@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError
 from mtqscore.labels.manifest import Fault, FaultyTableError, Row
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
@@ -92,17 +92,7 @@ def decode(path: Path) -> Samples:
         InputError: the file cannot be decoded, is shorter than one analysis window, or holds samples that are not
             numbers.
     """
-    try:
-        # As a stream, since the library takes no names with bytes that are no text.
-        with path.open("rb") as stream:
-            audio, rate = soundfile.read(stream, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot decode: {error}") from error
-    if not np.isfinite(audio).all():
-        raise InputError(f"{path}: holds samples that are not numbers")
-    mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
-    if rate != SAMPLE_RATE_HZ:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
+    mono, _ = load_mono(path, SAMPLE_RATE_HZ)
     if len(mono) < MIN_SAMPLES:
         raise InputError(f"{path}: {len(mono)} samples at 16 kHz are too few to train on; {MIN_SAMPLES} are needed")
     # The network does not hear level, and at full scale rounding to 16 bits is not heard either.
