@@ -82,7 +82,7 @@ def run() -> None:
 
         problem = unloadable(error.name or "a library", error)
     except OSError as error:
-        from mtqscore.base.output import MACHINE_FAULTS
+        from mtqscore.base.files import MACHINE_FAULTS
 
         # Commands say themselves what they cannot write: this is a page of help.
         if error.errno not in MACHINE_FAULTS:

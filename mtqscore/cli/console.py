@@ -77,7 +77,7 @@ def print_result(text: str) -> None:
 
 def stdout_problem(error: OSError) -> MtqscoreError:
     """Say why stdout cannot be written to, and write nothing more to it."""
-    from mtqscore.base.output import STDOUT, write_problem
+    from mtqscore.base.files import STDOUT, write_problem
 
     _abandon_stdout()
     return write_problem(STDOUT, error)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mtqscore.analysis.compare import Comparison
     from mtqscore.analysis.gates import GateReport
-    from mtqscore.base.output import Output
+    from mtqscore.base.files import Output
     from mtqscore.cli.settings import GateEntry, Settings
     from mtqscore.results.run import Run
     from mtqscore.results.writer import Summary, Writer
@@ -110,7 +110,7 @@ def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] =
     """
     import os
 
-    from mtqscore.base.output import STDOUT
+    from mtqscore.base.files import STDOUT
     from mtqscore.errors import UsageError
 
     targets = {kind: target for kind, target in named.items() if target is not None}
@@ -198,7 +198,7 @@ def open_reports(
     import os
     import sys
 
-    from mtqscore.base.output import STDOUT, Output
+    from mtqscore.base.files import STDOUT, Output
 
     with ExitStack() as stack:
         places: list[tuple[Output | None, Writer]] = []
@@ -226,6 +226,6 @@ def _guarded(place: Output | None, call: Callable[..., None], *arguments: object
     except BrokenPipeError:
         raise
     except OSError as error:
-        from mtqscore.base.output import STDOUT, write_problem
+        from mtqscore.base.files import STDOUT, write_problem
 
         raise write_problem(STDOUT if place is None else place.target, error) from error

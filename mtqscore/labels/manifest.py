@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtqscore.base.files import replacing
 from mtqscore.base.names import from_text
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.targets import TARGETS
@@ -203,12 +204,13 @@ def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[s
         columns: the columns in their order.
         records: one mapping a row; what is missing is left empty.
     """
-    partial = table.with_name(table.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    with (
+        replacing(table) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-    partial.replace(table)
 
 
 def write_manifest(table: Path, rows: Sequence[Row]) -> None:

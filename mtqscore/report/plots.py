@@ -6,11 +6,9 @@ import importlib.util
 import io
 import logging
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from mtqscore.analysis.evaluate import ALL_FILES, Agreement, Estimates, Level, Over, group_of
 from mtqscore.analysis.statistics import Floats
-from mtqscore.base.output import write_problem
+from mtqscore.base.files import replacing, write_problem
 from mtqscore.base.text import printable
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.labels.manifest import Row
@@ -140,13 +138,10 @@ def draw_scatter(picture: Path, rows: Sequence[Row], estimates: Mapping[Path, Es
         if kind != "png":
             about |= {"Date" if kind == "svg" else "CreationDate": None}  # type: ignore[dict-item]
         figure.savefig(content, format=kind, dpi=DPI, metadata=about)
-    partial = picture.with_name(f"{picture.name[:100]}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content.getvalue())
-        partial.replace(picture)
+        with replacing(picture) as partial:
+            partial.write_bytes(content.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise write_problem(str(picture), error) from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mtqscore.audio.inputs import is_remote
 from mtqscore.audio.sources import stamp_of
-from mtqscore.base.output import Output, write_problem
+from mtqscore.base.files import Output, write_problem
 from mtqscore.errors import UsageError
 from mtqscore.results.jsonl import JsonLinesWriter
 from mtqscore.results.row import read_line

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from mtqscore.audio.levels import Signal
+from mtqscore.base.files import replacing
 from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.manifest import write_table
@@ -150,6 +151,8 @@ def simulate_corpus(
 def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
     """Make the folder, or check that it holds this very corpus, and return its finished rows by index."""
     (job.folder / "audio").mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in (job.folder / "audio").glob("*.partial"):
+        left_by_a_kill.unlink()
     described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
     described["enhancers"], described["hold_out"] = list(job.config.enhancers), sorted({*job.config.hold_out})
     note = job.folder / "simulation.json"
@@ -166,9 +169,8 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
                 f"{job.folder}: holds a corpus of {found['clips']} clips; ask for as many or more, or for another --out"
             )
     if found.get("clips") != job.config.clips:
-        partial_note = note.with_suffix(".partial")
-        partial_note.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        partial_note.replace(note)
+        with replacing(note) as partial:
+            partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     log = job.folder / "rows.jsonl"
     rows = {}
     if log.exists():
@@ -181,9 +183,8 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
             if (job.folder / record["path"]).is_file():
                 rows[int(record["index"])] = record
                 whole.append(line)
-        partial = log.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
-        partial.replace(log)
+        with replacing(log) as partial:
+            partial.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
     return rows
 
 
@@ -246,9 +247,8 @@ def make_clip(
     if labels is None:
         return None
     scene, level_db = _at_random_level(scene.at_rate(SAMPLE_RATE_HZ), rng)
-    partial = path.with_suffix(".partial")
-    soundfile.write(partial, scene.mix, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")
-    partial.replace(path)
+    with replacing(path, synced=False) as partial:
+        soundfile.write(partial, scene.mix, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")
     chain = [*(describe(step) for step in steps), {"name": "level", "peak_db": level_db}]
     return {
         "path": f"audio/{path.name}",

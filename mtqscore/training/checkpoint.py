@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtqscore.base.schema import from_plain, to_plain
 from mtqscore.errors import InputError, UsageError
-from mtqscore.training.compute.resources import replacing
+from mtqscore.training.compute.resources import run_file
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.networks import Network, build
 
@@ -99,7 +99,7 @@ def write_checkpoint(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     # One by one: the library would hold all of them several times at once.
-    with replacing(path) as partial, partial.open("wb") as stream:
+    with run_file(path) as partial, partial.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             stream.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

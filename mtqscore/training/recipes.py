@@ -33,7 +33,7 @@ from mtqscore.training.checkpoint import (
     read_checkpoint,
 )
 from mtqscore.training.compute.precision import resolved, training_device
-from mtqscore.training.compute.resources import replacing, write_json
+from mtqscore.training.compute.resources import run_file, write_json
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import FREE_SETTINGS, Watch
@@ -184,7 +184,7 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
     results |= start.report | ({"relations": relation_records(relations)} if relations else {})
     if is_first():
         if relations:
-            with replacing(folder / RELATIONS_FILE) as partial:
+            with run_file(folder / RELATIONS_FILE) as partial:
                 write_relations(partial, relations)
         write_json(folder / "results.json", results)
     return results

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from mtqscore.base.output import Output
+from mtqscore.base.files import Output
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.formats import WRITERS

@@ -21,7 +21,7 @@ from mtqscore.training import checkpoint as store
 from mtqscore.training import loop
 from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
 from mtqscore.training.compute.precision import Arithmetic
-from mtqscore.training.compute.resources import enough_memory, replacing
+from mtqscore.training.compute.resources import enough_memory, run_file
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
         signal.signal(signal.SIGXFSZ, previous)
     assert place.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [place]
-    with pytest.raises(KeyboardInterrupt), replacing(place) as partial:
+    with pytest.raises(KeyboardInterrupt), run_file(place) as partial:
         partial.write_bytes(b"ne")
         raise KeyboardInterrupt
     assert [*tmp_path.iterdir()] == [place]

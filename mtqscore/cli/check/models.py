@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _shell() -> Iterator[None]:
     """End well on Ctrl-C, on a reader of stdout that has gone, and on a disk that is full."""
-    from mtqscore.base.output import STDOUT, write_problem
+    from mtqscore.base.files import STDOUT, write_problem
     from mtqscore.cli.console import clean_endings
 
     with clean_endings():

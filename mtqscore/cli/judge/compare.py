@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mtqscore.analysis.compare import CompareConfig, Comparison
-    from mtqscore.base.output import Output
+    from mtqscore.base.files import Output
     from mtqscore.cli.settings import Settings
     from mtqscore.results.run import Results
     from mtqscore.scoring.assessor import Assessor
@@ -83,7 +83,7 @@ def compare(
 
     with clean_endings(), without_native_noise(), ExitStack() as stack:
         from mtqscore.analysis.compare import CompareConfig, compare_results, parse_max_drop
-        from mtqscore.base.output import Output
+        from mtqscore.base.files import Output
         from mtqscore.base.text import printable
         from mtqscore.cli.verdicts import choose_targets, project_settings
         from mtqscore.errors import UsageError
@@ -194,7 +194,7 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
     """Write what was asked for; stdout shows the comparison, unless a report goes there."""
     import json
 
-    from mtqscore.base.output import STDOUT, write_problem
+    from mtqscore.base.files import STDOUT, write_problem
     from mtqscore.base.version import VERSION
     from mtqscore.cli.console import print_result
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict

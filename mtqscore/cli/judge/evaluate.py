@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mtqscore.analysis.evaluate import Agreement, Contrast, Miss
-    from mtqscore.base.output import Output
+    from mtqscore.base.files import Output
     from mtqscore.config import AssessConfig
     from mtqscore.labels.manifest import Row
 
@@ -103,7 +103,7 @@ def evaluate(
     4  the device or the model does not work, the extra plots is missing, or a result cannot be written
     130  interrupted
     """
-    from mtqscore.base.output import Output
+    from mtqscore.base.files import Output
     from mtqscore.cli.console import clean_endings, say, without_native_noise
     from mtqscore.cli.verdicts import choose_targets
     from mtqscore.config import AssessConfig
@@ -291,8 +291,8 @@ def _show(
     """Write what was asked for; stdout shows the tables, unless a file goes there."""
     import json
 
+    from mtqscore.base.files import STDOUT, write_problem
     from mtqscore.base.names import as_text
-    from mtqscore.base.output import STDOUT, write_problem
     from mtqscore.base.text import printable
     from mtqscore.base.version import VERSION
     from mtqscore.cli.console import print_result

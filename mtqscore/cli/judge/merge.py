@@ -98,7 +98,7 @@ def _report(merged: Merged, summary: Summary, targets: dict[str, str]) -> None:
     """Write what was asked for; stdout shows the summary, unless a result goes there."""
     from dataclasses import replace
 
-    from mtqscore.base.output import STDOUT
+    from mtqscore.base.files import STDOUT
     from mtqscore.base.version import VERSION
     from mtqscore.cli.console import print_result
     from mtqscore.cli.verdicts import open_reports

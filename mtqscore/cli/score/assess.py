@@ -216,7 +216,7 @@ def _check_frames(frames: bool, targets: dict[str, str]) -> None:
 
 def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
     """Refuse to go on without a journal, and to judge a part."""
-    from mtqscore.base.output import STDOUT
+    from mtqscore.base.files import STDOUT
     from mtqscore.errors import UsageError
 
     if resume and targets.get("jsonl", STDOUT) == STDOUT:
@@ -296,7 +296,7 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     from contextlib import ExitStack
 
     from mtqscore.base.devices import CPU_PROVIDER
-    from mtqscore.base.output import STDOUT
+    from mtqscore.base.files import STDOUT
     from mtqscore.cli.console import say
     from mtqscore.cli.scoring import score
     from mtqscore.cli.verdicts import open_reports, say_verdicts

@@ -46,7 +46,7 @@ def explain(
 
     with clean_endings(), without_native_noise():
         from mtqscore.analysis.explain import explain_file
-        from mtqscore.base.output import STDOUT
+        from mtqscore.base.files import STDOUT
 
         explanation = explain_file(file, _resolve(model, device, precision, channels, config, no_config=no_config))
         if json is not None:
@@ -82,7 +82,7 @@ def _write_json(explanation: Explanation, target: str) -> None:
     from json import dumps
 
     from mtqscore.analysis.explanation import as_record
-    from mtqscore.base.output import Output, write_problem
+    from mtqscore.base.files import Output, write_problem
 
     with Output(target, line_by_line=False) as place:
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from mtqscore.base.output import STDOUT, Output
+from mtqscore.base.files import STDOUT, Output
 from mtqscore.cli.console import clean_endings, progress_bar, say
 from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import InputError, MissingExtraError, UsageError

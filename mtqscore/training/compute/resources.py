@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from mtqscore.base.files import replacing
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.training.config import TrainConfig
 
@@ -23,30 +23,17 @@ _MEMORY_WORDS = re.compile(
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file under another name first, so that a reader or a crash never sees half of one.
-
-    Args:
-        path: the file to make or replace.
-
-    Yields:
-        The name to write to.
+def run_file(path: Path) -> Iterator[Path]:
+    """Replace a file of the run folder whole; see `replacing`.
 
     Raises:
         EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        yield partial
-        # A full disk or quota may speak up only here, and a crash of the machine must not leave an empty file.
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        with replacing(path) as partial:
+            yield partial
     except OSError as error:
         raise write_problem(path, error) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write_problem(path: Path, error: OSError) -> EnvironmentProblemError:
@@ -64,7 +51,7 @@ def write_json(path: Path, value: object) -> None:
         EnvironmentProblemError: it cannot be written.
     """
     text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
-    with replacing(path) as partial:
+    with run_file(path) as partial:
         partial.write_text(text, encoding="ascii")
 
 

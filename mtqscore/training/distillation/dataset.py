@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtqscore.base.files import replacing
 from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.compute.distributed import Ranks, Shard
-from mtqscore.training.compute.resources import replacing
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
 from mtqscore.training.data.dataset import BATCHES_AHEAD, FULL_SCALE, Batch, Recordings, collate
@@ -151,13 +150,10 @@ class ClipCache:
         path = self._path(index)
         path.parent.mkdir(exist_ok=True)
         curve = np.empty((0, 0), np.float32) if judgement.curve is None else judgement.curve
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            with partial.open("wb") as stream:
+            with replacing(path, synced=False) as partial, partial.open("wb") as stream:
                 np.savez(stream, audio=audio, scores=judgement.scores, curve=curve)
-            partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise EnvironmentProblemError(f"{path}: cannot keep the clip: {error.strerror or error}") from error
 
     def _path(self, index: int) -> Path:

@@ -30,7 +30,7 @@ from mtqscore.targets import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.training import checkpoint as store
 from mtqscore.training.compute.distributed import Ranks, local_processes
 from mtqscore.training.compute.precision import training_device
-from mtqscore.training.compute.resources import replacing, write_json
+from mtqscore.training.compute.resources import run_file, write_json
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.dataset import Recordings, decode
 from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
@@ -199,16 +199,16 @@ def _validation(
             clips = [made(future) for future in futures]
             for clip, judgement in zip(clips, panel.judge([heard(clip) for clip in clips]), strict=True):
                 name = f"{len(records):06d}.flac"
-                with replacing(place / name) as partial:
+                with run_file(place / name) as partial:
                     soundfile.write(partial, clip, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
                 records.append({"path": name, "split": "val", **_cells(judgement, panel.targets)})
                 if judgement.curve is not None:
                     curves[name] = judgement.curve
-        with replacing(place / CURVES_FILE) as partial, partial.open("wb") as stream:
+        with run_file(place / CURVES_FILE) as partial, partial.open("wb") as stream:
             np.savez(stream, **curves)
-        with replacing(table) as partial:
+        with run_file(table) as partial:
             write_table(partial, ["path", "split", *(target.name for target in panel.targets)], records)
-        with replacing(note) as partial:
+        with run_file(note) as partial:
             partial.write_text(identity, encoding="ascii")
     ranks.wait()
     rows = read_manifest(table)

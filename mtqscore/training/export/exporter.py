@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from mtqscore.base.files import replacing
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
 from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED, Target
 from mtqscore.training.checkpoint import load_network, read_checkpoint
@@ -160,9 +161,8 @@ def export_model(
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        partial.write_bytes(content)
-        partial.replace(out)
+        with replacing(out) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise EnvironmentProblemError(f"{out}: cannot write the model: {error.strerror or error}") from error
     return parity

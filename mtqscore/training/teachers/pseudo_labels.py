@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtqscore.base.files import replacing
 from mtqscore.base.machine import usable_cores
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.labels.manifest import Row, write_table
@@ -215,9 +216,8 @@ class _Store:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 # What is whole is written anew, so that nothing follows half a line.
-                new = path.with_name(path.name + ".new")
-                new.write_text(f"{json.dumps(self.identity)}\n{json.dumps(logged)}\n", encoding="utf-8")
-                new.replace(path)
+                with replacing(path) as new:
+                    new.write_text(f"{json.dumps(self.identity)}\n{json.dumps(logged)}\n", encoding="utf-8")
             except OSError as error:
                 problem = problem or f"{path}: {error.strerror or error}"
                 continue
@@ -259,9 +259,8 @@ class _Store:
         write_table(table, ["path", "split", *names], records.values())
         checksum = hashlib.sha256(table.read_bytes()).hexdigest()
         note: dict[str, Any] = {**self.identity, "table_sha256": checksum, "recordings": [*records]}
-        partial = table.with_suffix(".json.partial")
-        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        partial.replace(table.with_suffix(".json"))
+        with replacing(table.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
     def _same(self, note: object) -> bool:
         return isinstance(note, dict) and all(

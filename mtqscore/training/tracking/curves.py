@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtqscore.targets import SUPERVISED, TARGETS, Target
-from mtqscore.training.compute.resources import replacing
+from mtqscore.training.compute.resources import run_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         EnvironmentProblemError: it cannot be written.
     """
     columns = dict.fromkeys(name for record in history for name in record)
-    with replacing(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
+    with run_file(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in record.items()} for record in history)
@@ -78,7 +78,7 @@ def draw_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: S
     error.set_ylim(0.0, None)
     curves.finish(correlation, "Validation LCC", "1 is perfect")
     curves.finish(error, "Validation RMSE", "percent of the scale")
-    with replacing(folder / "curves.png") as partial:
+    with run_file(folder / "curves.png") as partial:
         figure.savefig(partial, dpi=110, format="png")
 
 

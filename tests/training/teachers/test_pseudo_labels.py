@@ -202,7 +202,7 @@ def test_what_is_said_of_recordings_of_another_table_stays_while_they_are_there(
 @pytest.mark.usefixtures("few_at_once")
 def test_where_the_corpus_cannot_be_written_to_the_user_keeps_them(own_rows, own_folder):
     folder = own_rows[0].path.parent
-    (folder / "pseudo_labels-abababababab.partial.jsonl.new").mkdir()
+    (folder / "pseudo_labels-abababababab.partial.jsonl").mkdir()
     labels, _ = asked_of(own_rows)
     assert labels.table.is_relative_to(own_folder)
     assert asked_of(own_rows)[0].kept

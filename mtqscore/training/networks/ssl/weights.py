@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import importlib
 import math
-import os
 import pickle
 import re
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtqscore.base.files import replacing
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError
 from mtqscore.training.network_config import SSL_BUNDLES, SslConfig
 
@@ -123,10 +123,13 @@ def fetch(url: str, path: Path) -> None:
     Raises:
         EnvironmentProblemError: the network or the disk failed, or the file came short.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply, partial.open("wb") as file:
+        with (
+            replacing(path) as partial,
+            urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply,
+            partial.open("wb") as file,
+        ):
             size = int(reply.headers.get("Content-Length") or 0)
             print(f"fetching {url} ({size / 1e9:.2f} GB) to {str(path)!r}", file=sys.stderr)
             while chunk := reply.read(CHUNK_BYTES):
@@ -135,14 +138,11 @@ def fetch(url: str, path: Path) -> None:
                     print(f"\r{100 * file.tell() // size} %", end="\n" if file.tell() == size else "", file=sys.stderr)
             if size and file.tell() != size:
                 raise OSError(f"{file.tell()} of {size} bytes came")
-        partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
         raise EnvironmentProblemError(
             f"{url}: cannot be fetched ({getattr(error, 'reason', error)}); get it by other means and put it at"
             f" {str(path)!r}, or name its place as checkpoint in the table network.ssl of the settings"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,11 +1,12 @@
-"""Where a writer writes to: a file that appears whole, a file that grows, or stdout."""
+"""Files that appear whole, files that grow line by line, and stdout."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +15,43 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError, UsageError
 STDOUT = "-"
 BLOCK_BYTES = 65_536
 MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+@contextmanager
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+    """Give a name to write to, whose file takes the place of ``path`` at the end: nobody ever sees half of one.
+
+    After a failure, the half-written file is gone and what was at ``path`` stays.
+
+    Args:
+        path: the file to make or replace.
+        synced: wait until the content is safe on the disk; costs milliseconds, too much for many small files.
+
+    Yields:
+        A name in the same folder, no longer than the file system takes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    partial = _partial_name(path)
+    try:
+        yield partial
+        _take_place(partial, path, synced=synced)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f"{path.name[:100]}.{os.getpid()}.partial")
+
+
+def _take_place(partial: Path, path: Path, *, synced: bool) -> None:
+    if synced:
+        # A full disk or quota may speak up only here, and a crash of the machine must not leave an empty file.
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    partial.replace(path)
 
 
 class Output(AbstractContextManager["Output"]):
@@ -57,8 +95,7 @@ class Output(AbstractContextManager["Output"]):
                 if not keep:
                     os.ftruncate(self._handle, 0)
                 return open(self._handle, "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)
-            self._partial = place.with_name(f"{place.name[:100]}.{os.getpid()}.partial")
-            place = self._partial
+            place = self._partial = _partial_name(place)
         elif keep:
             raise UsageError(f"{self.target!r} is no file that could be continued")
         return place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
@@ -85,7 +122,7 @@ class Output(AbstractContextManager["Output"]):
         try:
             self.stream.close()
             if self._partial is not None:
-                self._partial.replace(self.path)
+                _take_place(self._partial, self.path, synced=True)
                 self._partial = None
         except BrokenPipeError:
             raise
