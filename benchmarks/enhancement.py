@@ -27,8 +27,8 @@ from mtqscore.labels.mapping import label_parts
 from mtqscore.simulation.corpus import floor_ratio_db
 from mtqscore.simulation.degradations.external import Enhancer, check_command
 from mtqscore.simulation.degradations.noises import AddNoise
+from mtqscore.simulation.sampler import SoundSampler, list_files
 from mtqscore.simulation.scene import Scene, start_scene
-from mtqscore.simulation.sources import Sources, list_recordings
 
 RATE_HZ = 16_000
 SECONDS = 5
@@ -91,8 +91,8 @@ def main() -> None:
     for command in list(commands.values())[1:]:
         check_command(command)
     shares = {"val": 0.1, "test": 0.3}
-    lists = [list_recordings(table, shares, SEED) for table in (options.speech, options.noise)]
-    sources = Sources(*lists, "test")
+    lists = [list_files(table, shares, SEED) for table in (options.speech, options.noise)]
+    sources = SoundSampler(*lists, "test")
     labels: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
     files: dict[str, list[Path]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:

@@ -133,7 +133,7 @@ def judge_twins(job: Twins) -> dict[str, Any]:
     Returns:
         ``labels`` by target, and ``problem``: why there are none, else empty.
     """
-    from mtqscore.labels.reference_files import Trio, judge_files
+    from mtqscore.labels.reference_files import ReferenceTriple, label_files
 
     try:
         problem = _misfit(job)
@@ -142,7 +142,7 @@ def judge_twins(job: Twins) -> dict[str, Any]:
         if job.noisy is None:
             return {"labels": _measures(job), "problem": ""}
         unprocessed = None if job.noisy == job.processed else job.noisy
-        record = judge_files(Trio(job.processed, job.clean, unprocessed)).as_record()
+        record = label_files(ReferenceTriple(job.processed, job.clean, unprocessed)).as_record()
     except InputError as error:
         return {"labels": {}, "problem": str(error)}
     return {"labels": {target.name: record[target.name] for target in TARGETS}, "problem": ""}

@@ -1,6 +1,6 @@
 """Reference-based labels: the open, 3QUEST-style counterpart of a listening test on the P.835 scales.
 
-A recording is judged by its parts. S looks at the speech part against the clean reference, heard through the noise
+A recording is labelled by its parts. S looks at the speech part against the clean reference, heard through the noise
 that is left, because noise hides distortion; strong noise then lowers S a little. N looks at the A-weighted distance
 of speech and residual noise and at the noise's character. G follows from S and N, and the worse one weighs more.
 How the numbers were set, and how well they fit listeners, is told in docs/labels.md.
@@ -13,17 +13,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from scipy.fft import next_fast_len
 
-from mtqscore.audio.levels import (
-    FRAME_S,
-    Signal,
-    a_weighted,
-    a_weighting,
-    active_frames,
-    active_level_db,
-    frame_powers,
-    level_db,
-    power_db,
-)
+from mtqscore.audio.levels import FRAME_S, Signal, active_frames, active_level_db, frame_powers, level_db, power_db
+from mtqscore.labels.filters import a_weighted, a_weighting
 from mtqscore.labels.measures import distortion_index, intelligibility, raw_pesq
 from mtqscore.labels.spectral import forward, root_hann
 from mtqscore.targets import NARROWBAND_HZ
@@ -80,7 +71,7 @@ UNDER_SPEECH_WEIGHT = 0.3
 """Weight of the audible noise under speech against that in the pauses."""
 
 SHORTEST_PAUSE_S = 0.1
-"""With fewer pauses than this, noise can only be judged under the speech."""
+"""With fewer pauses than this, noise can only be measured under the speech."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ class Labels:
         pesq: raw wideband P.862 of the whole recording, -0.5 to 4.5.
         stoi: 0 to 1.
         sdi: 0 to 1.5.
-        bandwidth: ``wide`` or ``narrow``, the listeners' yardstick.
+        bandwidth: ``wide`` or ``narrow``: the scale that listeners would use.
         speech_pesq: raw P.862 of the speech part, heard through the residual noise.
         noise_ratio_db: A-weighted active speech level minus A-weighted noise level.
         musical: 0 (noise as it was) to 1 (isolated tones).
@@ -128,7 +119,7 @@ def bandwidth_of(reference: Signal, rate_hz: int) -> str:
 def noise_ratio_db(speech: Signal, noise: Signal, rate_hz: int) -> float:
     """Return active speech level minus the level of the audible noise, both A-weighted, in dB; 140 at most.
 
-    Noise is judged in the pauses, as 3QUEST does. What lies under speech counts with a weight of 0.3, and only as far
+    Noise is measured in the pauses, as 3QUEST does. What lies under speech counts with a weight of 0.3, and only as far
     as speech does not mask it: in each critical band a quarter of the speech power is taken off the noise power. Noise
     that comes and goes counts somewhat less than its mean energy. For steady noise both are nearly its level; a
     suppressor that leaves noise under the speech alone is not blamed for it.

@@ -30,7 +30,7 @@ def raw_from_lqo(lqo: float) -> float:
 def raw_pesq(reference: Signal, degraded: Signal, rate_hz: int) -> float | None:
     """Return the raw P.862 value in wideband mode, -0.5 to 4.5; None when no utterance is found.
 
-    Narrowband signals are judged in the same mode at 16 kHz: with an equally narrow reference the empty upper band
+    Narrowband signals are measured in the same mode at 16 kHz: with an equally narrow reference the empty upper band
     adds nothing, and one scale serves both bandwidths.
     """
     if rate_hz != PESQ_RATE_HZ:
@@ -72,7 +72,7 @@ def distortion_index(reference: Signal, degraded: Signal) -> float:
 def composite(reference: Signal, degraded: Signal, rate_hz: int) -> dict[str, float]:
     """Return CSIG, CBAK and COVL (Hu and Loizou 2008), each 1 to 5, with raw wideband P.862 as their PESQ.
 
-    Offered for comparison: their constants were fitted at 8 kHz, and they do not tell speech from noise well.
+    Offered for comparison: their constants were fitted at 8 kHz, and they hardly separate speech from noise.
     """
     value = raw_pesq(reference, degraded, rate_hz)
     if value is None:

@@ -24,11 +24,11 @@ MIN_S = 1.0
 
 
 @dataclass(frozen=True)
-class Trio:
-    """The files of one judgement.
+class ReferenceTriple:
+    """The files of one labelled.
 
     Args:
-        processed: the recording to judge.
+        processed: the recording to label.
         clean: the clean speech in it.
         unprocessed: the recording before processing; None when ``processed`` is itself unprocessed.
     """
@@ -39,11 +39,11 @@ class Trio:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RecordingLabels:
     """Labels of one file and how far its split can be trusted.
 
     Args:
-        trio: the files.
+        triple: the files.
         labels: scores and measures.
         rest_db: level of what the split does not explain, relative to the recording.
         limited_share: share of energy where the processing added more than a gain of one can explain.
@@ -51,7 +51,7 @@ class Judgement:
         composites: CSIG, CBAK and COVL for comparison; empty unless asked for.
     """
 
-    trio: Trio
+    triple: ReferenceTriple
     labels: Labels
     rest_db: float
     limited_share: float
@@ -61,7 +61,7 @@ class Judgement:
     def as_record(self) -> dict[str, object]:
         """Return one row of the result table."""
         return {
-            "path": str(self.trio.processed),
+            "path": str(self.triple.processed),
             **self.labels.as_record(),
             "rest_db": round(self.rest_db, 1),
             "limited_share": round(self.limited_share, 4),
@@ -70,7 +70,7 @@ class Judgement:
         }
 
 
-def find_trios(processed: Path, clean: Path | None, unprocessed: Path | None) -> list[Trio]:
+def find_triples(processed: Path, clean: Path | None, unprocessed: Path | None) -> list[ReferenceTriple]:
     """Pair files with files, folders with folders (by name, any suffix), or read a table.
 
     Args:
@@ -92,10 +92,10 @@ def find_trios(processed: Path, clean: Path | None, unprocessed: Path | None) ->
     if processed.is_dir() != clean.is_dir() or (unprocessed is not None and unprocessed.is_dir() != clean.is_dir()):
         raise UsageError("give either files or folders for processed, clean and unprocessed")
     if processed.is_file():
-        return [Trio(processed, clean, unprocessed)]
+        return [ReferenceTriple(processed, clean, unprocessed)]
     files = sorted(path for path in processed.iterdir() if path.is_file() and not path.name.startswith("."))
     return [
-        Trio(path, _partner(path, clean), _partner(path, unprocessed) if unprocessed is not None else None)
+        ReferenceTriple(path, _partner(path, clean), _partner(path, unprocessed) if unprocessed is not None else None)
         for path in files
     ]
 
@@ -112,10 +112,10 @@ def _escaped(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _from_table(table: Path) -> list[Trio]:
+def _from_table(table: Path) -> list[ReferenceTriple]:
     folder = table.parent
     return [
-        Trio(
+        ReferenceTriple(
             folder / record["path"],
             folder / record["clean"],
             folder / record["unprocessed"] if record.get("unprocessed") else None,
@@ -124,7 +124,7 @@ def _from_table(table: Path) -> list[Trio]:
     ]
 
 
-def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = False) -> Judgement:
+def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto", with_composites: bool = False) -> RecordingLabels:
     """Label one recording from its files.
 
     Delays are undone, the speech in the unprocessed recording is the clean speech at the gain that fits best, the
@@ -132,7 +132,7 @@ def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = 
     recording is not known to the method and counts as noise.
 
     Args:
-        trio: the files; any sample rate; several channels are averaged.
+        triple: the files; any sample rate; several channels are averaged.
         bandwidth: ``wide`` or ``narrow`` chooses the listeners' yardstick; ``auto`` takes narrow when the clean or
             the unprocessed recording holds nothing above 4 kHz, and then narrows the reference too.
         with_composites: also compute CSIG, CBAK and COVL.
@@ -140,20 +140,20 @@ def judge_files(trio: Trio, *, bandwidth: str = "auto", with_composites: bool = 
     Raises:
         InputError: a file cannot be read, is too short, or holds no measurable speech.
     """
-    clean, raw, processed, rate_hz, delay = _loaded(trio, bandwidth)
+    clean, raw, processed, rate_hz, delay = _loaded(triple, bandwidth)
     gain = float(np.dot(raw, clean)) / max(float(np.dot(clean, clean)), 1e-20)
     speech = gain * clean
     split = split_black_box(speech, raw - speech, processed, rate_hz)
     floor_db = floor_ratio_db(clean, rate_hz)
     labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech, floor_db=floor_db)
     if labels is None:
-        raise InputError(f"{trio.processed}: no measurable speech; check that {trio.clean} is its clean reference")
+        raise InputError(f"{triple.processed}: no measurable speech; check that {triple.clean} is its clean reference")
     composites = composite(clean, processed, rate_hz) if with_composites else {}
-    return Judgement(trio, labels, split.rest_db, split.limited_share, delay / rate_hz, composites)
+    return RecordingLabels(triple, labels, split.rest_db, split.limited_share, delay / rate_hz, composites)
 
 
 def measure_files(recording: Path, clean: Path) -> tuple[float, float, float]:
-    """Compute PESQ, STOI and SDI of a recording against its clean reference; see `judge_files` for how files are read.
+    """Compute PESQ, STOI and SDI of a recording against its clean reference; see `label_files` for how files are read.
 
     Args:
         recording: the file to measure.
@@ -165,18 +165,18 @@ def measure_files(recording: Path, clean: Path) -> tuple[float, float, float]:
     Raises:
         InputError: a file cannot be read, is too short, or holds no measurable speech.
     """
-    reference, _, degraded, rate_hz, _ = _loaded(Trio(recording, clean), "auto")
+    reference, _, degraded, rate_hz, _ = _loaded(ReferenceTriple(recording, clean), "auto")
     quality, understood = raw_pesq(reference, degraded, rate_hz), intelligibility(reference, degraded, rate_hz)
     if quality is None or understood is None:
         raise InputError(f"{recording}: no measurable speech; check that {clean} is its clean reference")
     return quality, understood, distortion_index(reference, degraded)
 
 
-def _loaded(trio: Trio, bandwidth: str) -> tuple[Signal, Signal, Signal, int, int]:
+def _loaded(triple: ReferenceTriple, bandwidth: str) -> tuple[Signal, Signal, Signal, int, int]:
     """Read clean, unprocessed and processed signal at one rate, aligned; with that rate and the processing's delay."""
-    unprocessed_path = trio.unprocessed or trio.processed
+    unprocessed_path = triple.unprocessed or triple.processed
     (clean, clean_hz), (raw, raw_hz), (processed, processed_hz) = (
-        _read(path) for path in (trio.clean, unprocessed_path, trio.processed)
+        _read(path) for path in (triple.clean, unprocessed_path, triple.processed)
     )
     narrow = bandwidth == "narrow" or (
         bandwidth == "auto" and "narrow" in (bandwidth_of(clean, clean_hz), bandwidth_of(raw, raw_hz))
@@ -193,7 +193,7 @@ def _loaded(trio: Trio, bandwidth: str) -> tuple[Signal, Signal, Signal, int, in
 def _read(path: Path) -> tuple[Signal, int]:
     mono, rate_hz = load_mono(path)
     if len(mono) < MIN_S * rate_hz:
-        raise InputError(f"{path}: {len(mono) / rate_hz:.2f} s is too short to judge; {MIN_S:g} s at least")
+        raise InputError(f"{path}: {len(mono) / rate_hz:.2f} s is too short to label; {MIN_S:g} s at least")
     return mono.astype(np.float64), rate_hz
 
 

@@ -19,10 +19,10 @@ from mtqscore.labels.manifest import write_table
 from mtqscore.labels.mapping import floor_ratio_db, label_parts
 from mtqscore.simulation.degradations.colour import Recolour
 from mtqscore.simulation.degradations.external import check_command
-from mtqscore.simulation.degradations.noises import Recordings
-from mtqscore.simulation.recipe import Plan, check_hold_out, draw_plan
+from mtqscore.simulation.degradations.noises import NoiseSampler
+from mtqscore.simulation.recipe import Chain, check_hold_out, draw_chain
+from mtqscore.simulation.sampler import SPEECH_RATE_HZ, SoundSampler, SourceFile, list_files
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
-from mtqscore.simulation.sources import SPEECH_RATE_HZ, Recording, Sources, list_recordings
 from mtqscore.simulation.voices import vary
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
 
@@ -39,7 +39,7 @@ ATTEMPTS = 6
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """What to build; together with the sources it determines every sample.
+    """Settings of a simulated corpus; together with the sources they determine every sample.
 
     Args:
         clips: number of recordings in all.
@@ -52,7 +52,7 @@ class SimulationConfig:
         enhancers: external enhancement commands with ``{in}`` and ``{out}``.
         enhancer_share: share of the enhanced recordings that go through one of them, when there is one.
         voice_share: share of the recordings of train and val whose talker is made another one.
-        hold_out: enhancers, distortions and codecs, by name, that only the test split hears.
+        hold_out: enhancers, distortions and codecs, by name, that occur in the test split alone.
     """
 
     clips: int = 8000
@@ -78,8 +78,8 @@ class SimulationConfig:
 @dataclass(frozen=True)
 class _Job:
     config: SimulationConfig
-    speech: tuple[Recording, ...]
-    noise: tuple[Recording, ...]
+    speech: tuple[SourceFile, ...]
+    noise: tuple[SourceFile, ...]
     folder: Path
 
 
@@ -125,12 +125,12 @@ def simulate_corpus(
     shares = {"val": config.val_share, "test": config.test_share}
     job = _Job(
         config,
-        tuple(list_recordings(speech, shares, config.seed)),
-        tuple(list_recordings(noise, shares, config.seed)),
+        tuple(list_files(speech, shares, config.seed)),
+        tuple(list_files(noise, shares, config.seed)),
         folder,
     )
     for split in sorted({config.split_of(index) for index in range(config.clips)}):
-        Sources(list(job.speech), list(job.noise), split)  # refuses an empty split before any work
+        SoundSampler(list(job.speech), list(job.noise), split)  # refuses an empty split before any work
     try:
         records = _prepare(job, speech, noise)
         missing = [index for index in range(config.clips) if index not in records]
@@ -205,7 +205,7 @@ def _make(index: int) -> dict[str, Any]:
     job: _Job = _worker["job"]
     split = job.config.split_of(index)
     if split not in _worker["sources"]:
-        _worker["sources"][split] = Sources(list(job.speech), list(job.noise), split)
+        _worker["sources"][split] = SoundSampler(list(job.speech), list(job.noise), split)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([job.config.seed, index, attempt])
         config = replace(job.config, hold_out=(), voice_share=0.0) if split == "test" else job.config
@@ -216,7 +216,7 @@ def _make(index: int) -> dict[str, Any]:
 
 
 def make_clip(
-    rng: np.random.Generator, sources: Sources, config: SimulationConfig, path: Path
+    rng: np.random.Generator, sources: SoundSampler, config: SimulationConfig, path: Path
 ) -> dict[str, Any] | None:
     """Draw, degrade, label and write one recording.
 
@@ -232,7 +232,7 @@ def make_clip(
     if voices.random() < config.voice_share:
         clean = vary(clean, SPEECH_RATE_HZ, voices)
     floor_db = floor_ratio_db(clean, SPEECH_RATE_HZ)
-    scene, plan, steps = degrade(
+    scene, chain, steps = degrade(
         _with_pauses(clean, rng),
         rng,
         sources,
@@ -249,16 +249,16 @@ def make_clip(
     scene, level_db = _at_random_level(scene.at_rate(SAMPLE_RATE_HZ), rng)
     with replacing(path, synced=False) as partial:
         soundfile.write(partial, scene.mix, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")
-    chain = [*(describe(step) for step in steps), {"name": "level", "peak_db": level_db}]
+    described = [*(describe(step) for step in steps), {"name": "level", "peak_db": level_db}]
     return {
         "path": f"audio/{path.name}",
         "speaker": talker,
         "duration_s": round(len(scene.mix) / SAMPLE_RATE_HZ, 3),
-        "kind": _kind(plan.kind, steps),
+        "kind": _kind(chain.kind, steps),
         "rest_db": round(scene.rest_db, 1),
         "clean": clean_path.name,
         "noise": " ".join(scene.noise_names),
-        "chain": json.dumps(chain),
+        "chain": json.dumps(described),
         **labels.as_record(),
     }
 
@@ -266,33 +266,33 @@ def make_clip(
 def degrade(
     clean: Signal,
     rng: np.random.Generator,
-    recordings: Recordings,
+    sampler: NoiseSampler,
     rate_hz: int,
     *,
     enhancers: tuple[str, ...] = (),
     enhancer_share: float = 0.5,
     hold_out: tuple[str, ...] = (),
-) -> tuple[Scene, Plan, tuple[Degradation, ...]]:
+) -> tuple[Scene, Chain, tuple[Degradation, ...]]:
     """Draw what happens to clean speech, and do it.
 
     Args:
         clean: speech at 16 kHz, shape (samples,).
         rng: the source of everything random.
-        recordings: where noise and other talkers come from.
+        sampler: where noise and other talkers come from.
         rate_hz: 8000 for narrowband, else 16000.
         enhancers: external enhancement commands.
         enhancer_share: share of what is enhanced that goes through one of them.
         hold_out: names of what must not be done.
 
     Returns:
-        The scene at that rate, the plan, and all steps with their parameters.
+        The scene at that rate, the chain, and all steps with their parameters.
     """
     scene = start_scene(clean, SPEECH_RATE_HZ).at_rate(rate_hz)
-    plan = draw_plan(rng, recordings, rate_hz, commands=enhancers, command_share=enhancer_share, hold_out=hold_out)
-    steps = (Recolour.draw(rng, rate_hz), *plan.steps)
+    chain = draw_chain(rng, sampler, rate_hz, commands=enhancers, command_share=enhancer_share, hold_out=hold_out)
+    steps = (Recolour.draw(rng, rate_hz), *chain.steps)
     for step in steps:
         scene = step.apply(scene, rng)
-    return scene, plan, steps
+    return scene, chain, steps
 
 
 def _with_pauses(clean: Signal, rng: np.random.Generator) -> Signal:

@@ -1,4 +1,4 @@
-"""What happens to a recording: the table of degradations and the chains that are drawn from it."""
+"""Tables of degradations, and the random chains that are drawn from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtqscore.simulation.degradations.dynamics import Clip, GainControl
 from mtqscore.simulation.degradations.external import Enhancer
 from mtqscore.simulation.degradations.masks import Mask
 from mtqscore.simulation.degradations.mnru import Mnru
-from mtqscore.simulation.degradations.noises import AddNoise, Recordings
+from mtqscore.simulation.degradations.noises import AddNoise, NoiseSampler
 from mtqscore.simulation.degradations.packets import PacketLoss
 from mtqscore.simulation.degradations.reverb import Reverb
 from mtqscore.simulation.degradations.subspace import Subspace
@@ -56,8 +56,8 @@ CHAINS: dict[str, float] = {
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What will happen to one recording: the kind of chain and its steps in order."""
+class Chain:
+    """Kind of a chain of degradations, and its steps in order."""
 
     kind: str
     steps: tuple[Degradation, ...]
@@ -69,29 +69,29 @@ def _pick(table: dict[str, tuple[Draw, float]], rng: np.random.Generator) -> Dra
     return table[str(rng.choice(names, p=chances / chances.sum()))][0]
 
 
-def draw_plan(
+def draw_chain(
     rng: np.random.Generator,
-    recordings: Recordings,
+    sampler: NoiseSampler,
     rate_hz: int,
     *,
     commands: tuple[str, ...] = (),
     command_share: float = 0.5,
     hold_out: tuple[str, ...] = (),
-) -> Plan:
+) -> Chain:
     """Draw a chain; a new one for as long as it holds what is held out.
 
     Args:
         rng: the source of everything random.
-        recordings: where noise comes from.
+        sampler: where noise comes from.
         rate_hz: 8000 for narrowband, else 16000.
         commands: external enhancers, used besides the built-in ones.
         command_share: share of enhanced recordings that go through an external command, when there is one.
         hold_out: names of enhancers, distortions and codecs that must not occur.
     """
     while True:  # chains of nothing but noise are always left
-        plan = _draw(rng, recordings, rate_hz, commands, command_share)
-        if not any(names_of(step) & set(hold_out) for step in plan.steps):
-            return plan
+        chain = _draw(rng, sampler, rate_hz, commands, command_share)
+        if not any(names_of(step) & set(hold_out) for step in chain.steps):
+            return chain
 
 
 def names_of(step: Degradation) -> set[str]:
@@ -111,12 +111,12 @@ def check_hold_out(names: tuple[str, ...]) -> None:
 
 
 def _draw(
-    rng: np.random.Generator, recordings: Recordings, rate_hz: int, commands: tuple[str, ...], command_share: float
-) -> Plan:
+    rng: np.random.Generator, sampler: NoiseSampler, rate_hz: int, commands: tuple[str, ...], command_share: float
+) -> Chain:
     kind = str(rng.choice(list(CHAINS), p=np.array(list(CHAINS.values())) / sum(CHAINS.values())))
 
     def noise(low_db: float = -5, high_db: float = 45) -> Degradation:
-        return AddNoise.draw(rng, recordings, snr_db=(low_db, high_db))
+        return AddNoise.draw(rng, sampler, snr_db=(low_db, high_db))
 
     def distortion() -> Degradation:
         return _pick(DISTORTIONS, rng)(rng, rate_hz)
@@ -146,4 +146,4 @@ def _draw(
         steps = [distortion(), noise(5, 45), *(distortion() for _ in range(int(rng.integers(1, 3))))]
     if rate_hz <= 8000 and rng.random() < 0.5 and not any(isinstance(step, BandLimit) for step in steps):
         steps.append(BandLimit.draw(rng, rate_hz))  # the telephone channel comes last
-    return Plan(kind, tuple(steps))
+    return Chain(kind, tuple(steps))

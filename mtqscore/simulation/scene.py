@@ -1,4 +1,4 @@
-"""What a simulated recording is made of, so that labels can look at speech and noise apart."""
+"""Speech and noise parts of a simulated recording, which its labels are computed from."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from mtqscore.labels.manifest import read_manifest
-from mtqscore.simulation.sources import list_recordings
+from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import TARGETS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -219,7 +219,7 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
             folder.mkdir(parents=True)
             for number in range(3):
                 soundfile.write(folder / f"{number}.wav", np.zeros(100), 16_000)
-        found = list_recordings(tmp_path / place, shares, seed=3)
+        found = list_files(tmp_path / place, shares, seed=3)
         divided.append({item.group: item.split for item in found})
         assert len(found) == 18
     assert divided[0] == divided[1]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.audio.levels import Signal, a_weighted, active_level_db, level_db
+from mtqscore.audio.levels import Signal, active_level_db, level_db
+from mtqscore.labels.filters import a_weighted
 from mtqscore.labels.mapping import (
     Labels,
     bandwidth_of,
@@ -183,7 +184,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def trio(speech: Signal, tmp_path: Path) -> tuple[Path, Path, Path]:
+def triple(speech: Signal, tmp_path: Path) -> tuple[Path, Path, Path]:
     noise = white(speech, 10)
     done = Suppress("wiener", 1.0, 0.0, -15.0, 0.97, 1.0, 0.032).apply(
         Scene(RATE_HZ, speech, speech, noise, noise), np.random.default_rng(0)
@@ -194,15 +195,15 @@ def trio(speech: Signal, tmp_path: Path) -> tuple[Path, Path, Path]:
     return paths
 
 
-def test_label_command_judges_a_trio(trio: tuple[Path, Path, Path]) -> None:
-    done = run("label", *trio, "--composites")
+def test_label_command_judges_a_trio(triple: tuple[Path, Path, Path]) -> None:
+    done = run("label", *triple, "--composites")
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader(done.stdout.splitlines())
     assert float(row["delay_s"]) == pytest.approx(0.01, abs=1e-4)
     assert 1 < float(row["s_mos"]) < 4.7
     assert float(row["rest_db"]) < -15
     assert {"csig", "cbak", "covl", "pesq", "stoi", "sdi"} <= set(row)
-    noisy = run("label", trio[2], trio[1], "--json")
+    noisy = run("label", triple[2], triple[1], "--json")
     before = json.loads(noisy.stdout)
     assert before["n_mos"] < float(row["n_mos"])
     assert before["s_mos"] > float(row["s_mos"])
@@ -220,10 +221,10 @@ def test_label_command_says_when_it_judges_telephone_speech(speech: Signal, tmp_
     assert "judged as telephone speech" in done.stderr
 
 
-def test_label_command_pairs_folders_and_keeps_every_row(trio: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_label_command_pairs_folders_and_keeps_every_row(triple: tuple[Path, Path, Path], tmp_path: Path) -> None:
     for number, name in enumerate(("processed", "clean", "noisy")):
         (tmp_path / name).mkdir()
-        trio[number].rename(tmp_path / name / "a.wav")
+        triple[number].rename(tmp_path / name / "a.wav")
         (tmp_path / name / "b.wav").write_text("this is text")
     out = tmp_path / "labels.csv"
     folders = [tmp_path / name for name in ("processed", "clean", "noisy")]
@@ -253,8 +254,8 @@ def test_label_command_refuses_wrong_use_in_one_line(words: list[str | Path], co
     assert done.stdout == ""
 
 
-def test_label_command_ends_quietly_when_its_reader_has_gone(trio: tuple[Path, Path, Path]) -> None:
-    words = [sys.executable, "-m", "mtqscore", "label", *map(str, trio)]
+def test_label_command_ends_quietly_when_its_reader_has_gone(triple: tuple[Path, Path, Path]) -> None:
+    words = [sys.executable, "-m", "mtqscore", "label", *map(str, triple)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -265,7 +266,7 @@ def test_label_command_ends_quietly_when_its_reader_has_gone(trio: tuple[Path, P
     assert "BrokenPipe" not in said
 
 
-def test_label_command_says_where_it_cannot_write(trio: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    done = run("label", *trio, "--csv", tmp_path / "no" / "such" / "folder.csv")
+def test_label_command_says_where_it_cannot_write(triple: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    done = run("label", *triple, "--csv", tmp_path / "no" / "such" / "folder.csv")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.audio.levels import FRAME_S, Signal, a_weighting, active_frames, active_level_db, level_db
+from mtqscore.audio.levels import FRAME_S, Signal, active_frames, active_level_db, level_db
 from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.labels.filters import a_weighting
 from mtqscore.labels.mapping import label_parts
 from mtqscore.labels.separation import aligned, split_black_box
 from mtqscore.labels.spectral import forward, inverse, root_hann
@@ -27,7 +28,7 @@ from mtqscore.simulation.degradations.packets import PacketLoss
 from mtqscore.simulation.degradations.reverb import Reverb
 from mtqscore.simulation.degradations.subspace import Subspace
 from mtqscore.simulation.degradations.suppression import RULES, Suppress
-from mtqscore.simulation.recipe import CHAINS, DISTORTIONS, ENHANCERS, Plan, check_hold_out, draw_plan, names_of
+from mtqscore.simulation.recipe import CHAINS, DISTORTIONS, ENHANCERS, Chain, check_hold_out, draw_chain, names_of
 from mtqscore.simulation.scene import Degradation, Scene, describe, start_scene
 from mtqscore.simulation.voices import gated, vary
 
@@ -58,7 +59,7 @@ def scene(speech: Signal) -> Scene:
 
 
 def noisy(scene: Scene, snr_db: float = 10.0, kind: str = "white") -> Scene:
-    return AddNoise(kind, snr_db, recordings=MadeNoise()).apply(scene, np.random.default_rng(3))
+    return AddNoise(kind, snr_db, sampler=MadeNoise()).apply(scene, np.random.default_rng(3))
 
 
 def scores(scene: Scene) -> tuple[float, float, float]:
@@ -256,7 +257,7 @@ def test_every_kind_of_chain_can_be_drawn_and_applied(scene: Scene) -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         rate_hz = 8000 if seed % 3 == 0 else RATE_HZ
-        plan = draw_plan(rng, MadeNoise(), rate_hz)
+        plan = draw_chain(rng, MadeNoise(), rate_hz)
         drawn.add(plan.kind)
         done = scene.at_rate(rate_hz)
         for step in plan.steps:
@@ -275,7 +276,7 @@ def test_a_share_of_what_is_enhanced_goes_through_the_commands(share: float, lea
     met: list[str] = []
     for seed in range(400):
         rng = np.random.default_rng(seed)
-        plan = draw_plan(rng, MadeNoise(), RATE_HZ, commands=commands, command_share=share)
+        plan = draw_chain(rng, MadeNoise(), RATE_HZ, commands=commands, command_share=share)
         if plan.kind in ("enhanced", "enhanced_distortion"):
             met += [step.command if isinstance(step, Enhancer) else "" for step in plan.steps[1:2]]
     assert len(met) > 60
@@ -287,9 +288,9 @@ def test_whatever_is_named_can_be_held_out_and_other_chains_stay_as_they_are() -
     known = {*ENHANCERS, *DISTORTIONS, *FORMATS}
     met: set[str] = set()
 
-    def drawn(seed: int, *hold_out: str) -> Plan:
+    def drawn(seed: int, *hold_out: str) -> Chain:
         check_hold_out(hold_out)
-        return draw_plan(np.random.default_rng(seed), recordings, (8_000, 16_000)[seed % 2], hold_out=hold_out)
+        return draw_chain(np.random.default_rng(seed), recordings, (8_000, 16_000)[seed % 2], hold_out=hold_out)
 
     recordings = MadeNoise()
     for seed in range(600):

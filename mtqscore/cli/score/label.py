@@ -43,25 +43,25 @@ def label(
     130  interrupted
     """
     try:
-        from mtqscore.labels.reference_files import BANDWIDTHS, find_trios, judge_files
+        from mtqscore.labels.reference_files import BANDWIDTHS, find_triples, label_files
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore label", "train", error.name or "?") from error
     if bandwidth not in BANDWIDTHS:
         raise UsageError(f"--bandwidth {bandwidth}: choose one of {', '.join(BANDWIDTHS)}")
-    trios = find_trios(Path(processed), *(None if name is None else Path(name) for name in (clean, unprocessed)))
-    if not trios:
+    triples = find_triples(Path(processed), *(None if name is None else Path(name) for name in (clean, unprocessed)))
+    if not triples:
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
     failures = 0
     with clean_endings(), Output(out, line_by_line=False) as place, progress_bar("labelling", "files") as advance:
-        for done, trio in enumerate(trios, start=1):
+        for done, triple in enumerate(triples, start=1):
             try:
-                judgement = judge_files(trio, bandwidth=bandwidth, with_composites=composites)
-                records.append({**judgement.as_record(), "status": "ok"})
+                labelled = label_files(triple, bandwidth=bandwidth, with_composites=composites)
+                records.append({**labelled.as_record(), "status": "ok"})
             except InputError as error:
                 failures += 1
-                records.append({"path": str(trio.processed), "status": str(error)})
-            advance(done, len(trios))
+                records.append({"path": str(triple.processed), "status": str(error)})
+            advance(done, len(triples))
         _write(records, place.stream, as_json)
         place.commit()
     narrow = sum(record.get("bandwidth") == "narrow" for record in records)

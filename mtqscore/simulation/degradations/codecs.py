@@ -16,7 +16,7 @@ from mtqscore.simulation.scene import Scene
 
 @dataclass(frozen=True)
 class Format:
-    """How libsndfile writes one codec; ``lossiest`` is the compression level of its lowest bit rate."""
+    """Container, subtype and rates of one codec in libsndfile; ``graded`` codecs have a choice of bit rate."""
 
     container: str
     subtype: str
@@ -44,7 +44,7 @@ class Codec:
         codec: a name of ``FORMATS``.
         compression: 0 (best) to 1 (smallest); only for codecs with a choice of bit rate.
         passes: how often the recording goes through the codec.
-        level_db: level before the codec; coarse quantisers hear quiet speech badly.
+        level_db: level before the codec; coarse quantisers distort quiet speech more.
     """
 
     name: ClassVar[str] = "codec"

@@ -1,6 +1,6 @@
 """Recolouring of clean speech: microphones, rooms and networks filter speech, and listeners do not mind much.
 
-The recoloured speech is the reference of its recording: a model that hears only studio spectra in training takes
+The recoloured speech is the reference of its recording: a model trained on studio spectra alone takes
 filtered recordings for distorted ones.
 """
 
@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import signal as dsp
 
-from mtqscore.audio.levels import Signal, shaped
+from mtqscore.audio.levels import Signal
+from mtqscore.labels.filters import shaped
 from mtqscore.simulation.scene import Scene
 
 SEND_FILTERS: dict[str, tuple[list[float], list[float]]] = {

@@ -8,14 +8,15 @@ from typing import ClassVar, Protocol
 import numpy as np
 from scipy import signal as dsp
 
-from mtqscore.audio.levels import Signal, active_level_db, level_db, shaped
+from mtqscore.audio.levels import Signal, active_level_db, level_db
+from mtqscore.labels.filters import shaped
 from mtqscore.simulation.scene import Scene
 
 KINDS = ("recorded", "white", "coloured", "babble", "hum", "impulses")
 
 
-class Recordings(Protocol):
-    """Where noise and other talkers come from; ``corpus.Sources`` is one."""
+class NoiseSampler(Protocol):
+    """Random stretches of noise and of other talkers; ``sampler.SoundSampler`` is one."""
 
     def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
         """Return a stretch of recorded noise played at a speed, shape (samples,), and its name."""
@@ -89,7 +90,7 @@ class AddNoise:
         speed: playing speed of recorded noise, which makes another noise of it.
         slope_db_per_octave: tilt of recorded noise about 1 kHz.
         burst_s: mean length of bursts and gaps of recorded noise that comes and goes; 0 for none.
-        recordings: where recorded noise and babble come from.
+        sampler: where recorded noise and babble come from.
     """
 
     name: ClassVar[str] = "noise"
@@ -98,11 +99,11 @@ class AddNoise:
     speed: float = 1.0
     slope_db_per_octave: float = 0.0
     burst_s: float = 0.0
-    recordings: Recordings | None = field(default=None, repr=False, compare=False, metadata={"record": False})
+    sampler: NoiseSampler | None = field(default=None, repr=False, compare=False, metadata={"record": False})
 
     @classmethod
     def draw(
-        cls, rng: np.random.Generator, recordings: Recordings, *, snr_db: tuple[float, float] = (-5, 45)
+        cls, rng: np.random.Generator, sampler: NoiseSampler, *, snr_db: tuple[float, float] = (-5, 45)
     ) -> AddNoise:
         """Draw kind and ratio; recorded noise is the most frequent."""
         kind = str(rng.choice(KINDS, p=[0.5, 0.14, 0.12, 0.12, 0.06, 0.06]))
@@ -113,7 +114,7 @@ class AddNoise:
             speed=float(2 ** rng.uniform(-0.8, 0.8)) if recorded and rng.random() < 0.6 else 1.0,
             slope_db_per_octave=float(rng.uniform(-5, 5)) if recorded and rng.random() < 0.4 else 0.0,
             burst_s=float(rng.uniform(0.1, 1.2)) if recorded and rng.random() < 0.2 else 0.0,
-            recordings=recordings,
+            sampler=sampler,
         )
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
@@ -121,12 +122,12 @@ class AddNoise:
         size, origin = len(scene.speech), self.kind
         if self.kind in MADE:
             noise = MADE[self.kind](rng, size, scene.rate_hz)
-        elif self.recordings is None:
-            raise ValueError(f"noise of kind {self.kind} needs recordings")
+        elif self.sampler is None:
+            raise ValueError(f"noise of kind {self.kind} needs a sampler")
         elif self.kind == "babble":
-            noise = self.recordings.babble(rng, size, scene.rate_hz, int(rng.integers(3, 12)))
+            noise = self.sampler.babble(rng, size, scene.rate_hz, int(rng.integers(3, 12)))
         else:
-            noise, origin = self.recordings.noise(rng, size, scene.rate_hz, self.speed)
+            noise, origin = self.sampler.noise(rng, size, scene.rate_hz, self.speed)
             noise = self._varied(noise, rng, scene.rate_hz)
         speech_db = active_level_db(scene.speech, scene.rate_hz)
         noise = noise * 10 ** ((speech_db - self.snr_db - level_db(noise)) / 20)

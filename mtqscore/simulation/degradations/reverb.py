@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.signal import fftconvolve
 
-from mtqscore.audio.levels import Signal, shaped
+from mtqscore.audio.levels import Signal
+from mtqscore.labels.filters import shaped
 from mtqscore.simulation.scene import Scene
 
 

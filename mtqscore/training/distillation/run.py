@@ -25,7 +25,7 @@ from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import Row, read_manifest, write_table
 from mtqscore.simulation.recipe import check_hold_out
-from mtqscore.simulation.sources import list_recordings
+from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.training import checkpoint as store
 from mtqscore.training.compute.distributed import Ranks, local_processes
@@ -300,7 +300,7 @@ def _splits(data: Path) -> dict[Path, str]:
     """Say which recordings a table gives to which split; a folder gives none."""
     if data.is_dir():
         return {}
-    return {one.path.resolve(): one.split for one in list_recordings(data, {}, 0)}
+    return {one.path.resolve(): one.split for one in list_files(data, {}, 0)}
 
 
 def _judgements(panel: Panel, paths: Sequence[Path], watch: Watch) -> list[Judgement]:

@@ -22,7 +22,7 @@ from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.errors import InputError
 from mtqscore.simulation.corpus import degrade
 from mtqscore.simulation.degradations.noises import MADE
-from mtqscore.simulation.sources import Recording, list_recordings
+from mtqscore.simulation.sampler import SourceFile, list_files
 from mtqscore.simulation.voices import vary
 from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.config import DistillConfig
@@ -114,7 +114,7 @@ def list_sources(
     folders = [folder.resolve() for folder in own]
     listed = [
         one
-        for one in list_recordings(where, {}, 0)
+        for one in list_files(where, {}, 0)
         if one.split != "test"
         and not any(folder in one.path.resolve().parents for folder in folders)
         and not (one.path.parent / MADE_HERE).exists()
@@ -132,7 +132,7 @@ def list_sources(
     return sources, left_out
 
 
-def _looked_at(one: Recording) -> Source | str:
+def _looked_at(one: SourceFile) -> Source | str:
     try:
         with one.path.open("rb") as stream:
             info = soundfile.info(stream)

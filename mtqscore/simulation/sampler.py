@@ -23,7 +23,7 @@ _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceFile:
     """One source file.
 
     Args:
@@ -37,7 +37,7 @@ class Recording:
     group: str
 
 
-def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[Recording]:
+def list_files(source: Path, shares: dict[str, float], seed: int) -> list[SourceFile]:
     """List a folder or a table of recordings.
 
     Args:
@@ -57,7 +57,7 @@ def list_recordings(source: Path, shares: dict[str, float], seed: int) -> list[R
     if not found:
         raise InputError(f"{source}: no audio files found; give a folder of recordings or a CSV with a column 'path'")
     drawn = _drawn_splits({group for _, split, group in found if not split}, shares, seed)
-    return [Recording(path, split or drawn[group], group) for path, split, group in found]
+    return [SourceFile(path, split or drawn[group], group) for path, split, group in found]
 
 
 def _from_folder(folder: Path) -> list[tuple[Path, str, str]]:
@@ -103,7 +103,7 @@ def _decoded(path: Path) -> Signal:
     return load_mono(path, SPEECH_RATE_HZ)[0].astype(np.float64)
 
 
-class Sources:
+class SoundSampler:
     """Speech and noise of one split, drawn at random.
 
     Args:
@@ -115,8 +115,8 @@ class Sources:
         InputError: the split has no speech or no noise.
     """
 
-    def __init__(self, speech: list[Recording], noise: list[Recording], split: str) -> None:
-        self._talkers: dict[str, list[Recording]] = defaultdict(list)
+    def __init__(self, speech: list[SourceFile], noise: list[SourceFile], split: str) -> None:
+        self._talkers: dict[str, list[SourceFile]] = defaultdict(list)
         for item in speech:
             if item.split == split:
                 self._talkers[item.group].append(item)
@@ -157,7 +157,7 @@ class Sources:
         return joined[start : start + samples], talker, first.path
 
     def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
-        """Draw a stretch of recorded noise that is not silent; see ``noises.Recordings``."""
+        """Draw a stretch of recorded noise that is not silent; see ``noises.NoiseSampler``."""
         played_hz = SPEECH_RATE_HZ * speed
         wanted = int(samples * played_hz / rate_hz) + 64
         best, best_db, name = np.zeros(wanted), -200.0, ""
@@ -177,7 +177,7 @@ class Sources:
         return np.pad(best, (0, max(0, samples - len(best))), mode="wrap")[:samples], name
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
-        """Mix several talkers at uneven levels; see ``noises.Recordings``."""
+        """Mix several talkers at uneven levels; see ``noises.NoiseSampler``."""
         wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
         total = np.zeros(wanted)
         for _ in range(talkers):
