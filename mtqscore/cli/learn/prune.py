@@ -56,7 +56,8 @@ def prune(
     130  interrupted
     """
     try:
-        from mtqscore.training.pruning.run import Listener, PruneOptions, open_compact, prune_run
+        from mtqscore.training.loop import Watch
+        from mtqscore.training.pruning.run import PruneConfig, open_compact, prune_run
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore prune", "train", error.name or "?") from error
     from mtqscore.base.schema import from_plain
@@ -65,7 +66,7 @@ def prune(
 
     values = {"keep": keep, "of": of, "criterion": criterion, "rounds": rounds, "recordings": recordings}
     parts = [name.strip() for name in part.split(",") if name.strip()]
-    options = from_plain(PruneOptions, {**values, "parts": parts, "seed": seed, "threads": threads}, "the options")
+    options = from_plain(PruneConfig, {**values, "parts": parts, "seed": seed, "threads": threads}, "the options")
     if data is None and criterion == "taylor":
         raise UsageError("--criterion taylor measures on recordings; name some with --data")
     open_compact(Path(source))  # a fault of it is told before a corpus is read
@@ -79,7 +80,7 @@ def prune(
             rows = corpus.rows
         with progress_bar("importance", "recordings") as advance:
             where = Path(data) if data is not None else None
-            prune_run(Path(source), where, rows, Path(out), options, Listener(say, advance))
+            prune_run(Path(source), where, rows, Path(out), options, Watch(advance, say))
     say(f"{printable(out)}: train it on with `mtqscore train --init`, or export it as it is")
 
 

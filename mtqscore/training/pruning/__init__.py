@@ -1,1 +1,1 @@
-"""Structured pruning: what each unit is worth, what goes, and a run folder made of what is left."""
+"""Structured pruning of the compact network: layers that can be cut, importance of their units, run folders."""

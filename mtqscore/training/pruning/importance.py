@@ -1,8 +1,8 @@
-"""What each unit of a network is worth: a number from data, or from the weights alone."""
+"""Importance of each unit of a network: from data, or from the weights alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,14 +13,14 @@ from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.dataset import Recordings, plain_batches
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning.cutting import Layer, Place, groups_of
+from mtqscore.training.pruning.cutting import Layer, UnitWeights, prunable_groups
 
 BATCH = 4
 """Recordings whose gradients are added up before they are squared."""
 
 
 def by_taylor(
-    network: CompactNet, data: Recordings, config: TrainConfig, advance: Callable[[int, int], None]
+    network: CompactNet, data: Recordings, config: TrainConfig, advance: Callable[[int, int, str], None]
 ) -> dict[str, Tensor]:
     """Estimate from data by how much the loss changes without a unit, to the first order.
 
@@ -33,7 +33,7 @@ def by_taylor(
         network: in evaluation mode; its gradients are cleared.
         data: recordings with labels.
         config: the loss.
-        advance: told of the recordings done, and how many there are.
+        advance: notified of the recordings done, their number, and the split.
 
     Returns:
         By layer float64 (units,).
@@ -41,7 +41,7 @@ def by_taylor(
     Raises:
         MtqscoreError: the loss or its gradient is not finite.
     """
-    layers = [layer for group in groups_of(network) for layer in group.layers]
+    layers = _layers(network)
     parameters = dict(network.named_parameters())
     loss = MplLoss(config, network.targets)
     found = {layer.name: torch.zeros(layer.units, dtype=torch.float64) for layer in layers}
@@ -50,12 +50,13 @@ def by_taylor(
         network.zero_grad(set_to_none=True)
         loss(network(batch.waveform, batch.lengths), batch.labels).total.backward()  # type: ignore[no-untyped-call]
         for layer in layers:
-            pulls = torch.stack([_pull(place, parameters) for place in layer.read])
-            found[layer.name] += pulls.sum(dim=0).square()
+            read = [(weights, parameters[weights.tensor]) for weights in layer.read]
+            gates = [(weights, each.detach() * each.grad) for weights, each in read if each.grad is not None]
+            found[layer.name] += _sum(gates).square()
         done += len(batch.lengths)
-        advance(done, len(data))
+        advance(done, len(data), "train")
     network.zero_grad(set_to_none=True)
-    if not all(torch.isfinite(worth).all() for worth in found.values()):
+    if not all(torch.isfinite(importance).all() for importance in found.values()):
         raise MtqscoreError("the gradient of the loss is not finite; is the network well trained, and are the labels?")
     return found
 
@@ -66,32 +67,26 @@ def by_magnitude(network: CompactNet) -> dict[str, Tensor]:
     The sum of absolute weights of a filter is that of Li et al., Pruning Filters for Efficient ConvNets, 2017. Weights
     of different layers cannot be compared; so each is divided by the mean of its layer.
 
-    Args:
-        network: the network.
-
     Returns:
         By layer float64 (units,).
     """
     parameters = dict(network.named_parameters())
-    layers = [layer for group in groups_of(network) for layer in group.layers]
-    return {layer.name: _size(layer, parameters) for layer in layers}
+    found = {}
+    for layer in _layers(network):
+        matrices = [one for one in layer.written if one.tensor in parameters and parameters[one.tensor].ndim > 1]
+        size = _sum([(one, parameters[one.tensor].detach().abs()) for one in matrices])
+        found[layer.name] = size / size.mean().clamp(min=torch.finfo(size.dtype).tiny)
+    return found
 
 
-def _pull(place: Place, parameters: dict[str, torch.nn.Parameter]) -> Tensor:
-    """Sum weight times gradient over all weights that read a unit: float64 (units,)."""
-    weight = parameters[place.tensor]
-    if weight.grad is None:
-        return torch.zeros(len(place.index), dtype=torch.float64)
-    return _by_unit((weight.detach() * weight.grad).double(), place)
+def _layers(network: CompactNet) -> list[Layer]:
+    return [layer for group in prunable_groups(network) for layer in group.layers]
 
 
-def _size(layer: Layer, parameters: dict[str, torch.nn.Parameter]) -> Tensor:
-    weights = [place for place in layer.written if place.tensor in parameters and parameters[place.tensor].ndim > 1]
-    sizes = torch.stack([_by_unit(parameters[place.tensor].detach().abs().double(), place) for place in weights])
-    size = sizes.sum(dim=0)
-    return size / size.mean().clamp(min=torch.finfo(size.dtype).tiny)
-
-
-def _by_unit(values: Tensor, place: Place) -> Tensor:
-    along = values.movedim(place.axis, 0).flatten(1).sum(dim=1)
-    return along[place.index].sum(dim=1)
+def _sum(values: Sequence[tuple[UnitWeights, Tensor]]) -> Tensor:
+    """Sum values of weights, each of the shape of its tensor, by unit: float64 (units,)."""
+    sums = [
+        each.double().movedim(weights.axis, 0).flatten(1).sum(dim=1)[weights.index].sum(dim=1)
+        for weights, each in values
+    ]
+    return torch.stack(sums).sum(dim=0)

@@ -1,10 +1,9 @@
-"""A run folder with a pruned network, made from another one: what was cut, and what came of it."""
+"""Run folders of pruned networks, each made from another run."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,18 +15,13 @@ from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import Row
-from mtqscore.training.checkpoint import (
-    BEST_FILE,
-    LAST_FILE,
-    Checkpoint,
-    load_network,
-    write_checkpoint,
-)
+from mtqscore.training.checkpoint import BEST_FILE, LAST_FILE, Checkpoint, load_network, write_checkpoint
 from mtqscore.training.compute.resources import write_json
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.dataset import Recordings
 from mtqscore.training.export.inference_cost import Cost, count_parameters, measure
 from mtqscore.training.initial_weights import read_weights
+from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.pruning.cutting import PARTS, Budget, Part, choose, cut
@@ -38,14 +32,13 @@ from mtqscore.training.validation import evaluate_split
 
 REPORT_FILE = "pruning.json"
 
-FIT_ROUNDS = 5
-REPORT_ROUNDS = 9
-"""How often networks are run to compare their times: while the sizes are sought, and for the report."""
+FIT_ROUNDS, REPORT_ROUNDS = 5, 9
+"""Runs of each network to compare their times: while the sizes are sought, and for the report."""
 
 
-@dataclass(frozen=True)
-class PruneOptions:
-    """How a network is pruned.
+@dataclasses.dataclass(frozen=True)
+class PruneConfig:
+    """Options of a pruning.
 
     Args:
         keep: share that is left.
@@ -53,7 +46,7 @@ class PruneOptions:
         criterion: ``taylor``, measured on recordings, or ``magnitude`` of the weights.
         parts: what may be cut.
         rounds: the importance is measured so often anew, with a part of the cut after each; for ``taylor``.
-        recordings: how many of the training split it is measured on, and how many of val tell what came of it.
+        recordings: how many of the training split it is measured on, and how many of val show the loss.
         seed: chooses them.
         threads: processor threads; 0 for all.
 
@@ -79,27 +72,11 @@ class PruneOptions:
             raise UsageError("rounds and recordings are 1 or more, seed and threads 0 or more")
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Who is told how it goes.
-
-    Args:
-        message: called with one line.
-        advance: called with the recordings done and how many there are.
-    """
-
-    message: Callable[[str], None]
-    advance: Callable[[int, int], None]
-
-
 def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
-    """Load a network that can be pruned.
-
-    Args:
-        source: run folder or checkpoint.
+    """Load a network that can be pruned, from a run folder, checkpoint or released model.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of these.
         UsageError: it holds another kind of network.
     """
     checkpoint = read_weights(source)
@@ -110,21 +87,21 @@ def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
 
 
 def prune_run(
-    source: Path, data: Path | None, rows: Sequence[Row], out: Path, options: PruneOptions, listener: Listener
+    source: Path, data: Path | None, rows: Sequence[Row], out: Path, config: PruneConfig, watch: Watch
 ) -> dict[str, Any]:
     """Prune the network of a run, and write what is left as a new run folder.
 
     Args:
-        source: run folder, of which the best epoch is taken, or checkpoint.
+        source: run folder, of which the best epoch is taken, checkpoint or released model.
         data: where the recordings come from, for the record; None without any.
-        rows: recordings with labels; ``taylor`` measures on those of the split train, and those of val tell what the
-            cut did.
+        rows: recordings with labels; ``taylor`` measures on those of the split train, and those of val are scored
+            before and after the cut.
         out: the folder to make.
-        options: how.
-        listener: who is told.
+        config: the options.
+        watch: notified of the progress.
 
     Returns:
-        What ``pruning.json`` holds.
+        Content of ``pruning.json``.
 
     Raises:
         InputError: the source is no checkpoint, or recordings are missing or faulty.
@@ -134,65 +111,69 @@ def prune_run(
     if any((out / name).exists() for name in (BEST_FILE, LAST_FILE)):
         raise UsageError(f"{out}: holds a run already; choose another --out")
     checkpoint, network = open_compact(source)
-    torch.set_num_threads(options.threads or usable_cores())
-    drawn = {split: _draw(rows, split, network, options) for split in ("train", "val")}
-    if options.criterion == "taylor" and not drawn["train"]:
+    torch.set_num_threads(config.threads or usable_cores())
+    names = {target.name for target in network.targets}
+    labelled = [row for row in rows if names & row.labels.keys()]
+    if config.criterion == "taylor" and not any(row.split == "train" for row in labelled):
         raise InputError(f"{data}: the split train has no recordings with labels of the network's targets")
     make_folder(out)
-    train, val = (_load(drawn[split], network, checkpoint.config, listener) for split in ("train", "val"))
-    smaller = prune(network, train, checkpoint.config, options, listener)
-    costs = measure({"before": network, "after": smaller}, REPORT_ROUNDS)
-    report: dict[str, Any] = {"from": str(checkpoint.path), **to_plain(options), "sizes": _sizes(network, smaller)}
+    train, val = (_load(labelled, split, config, checkpoint.config, network, watch) for split in ("train", "val"))
+    smaller = prune(network, train, checkpoint.config, config, watch)
+    networks = {"before": network, "after": smaller}
+    costs = measure(networks, REPORT_ROUNDS)
+    old, new = to_plain(network.config), to_plain(smaller.config)
+    sizes = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    report: dict[str, Any] = {"from": str(checkpoint.path), **to_plain(config), "sizes": sizes}
     report |= {name: dataclasses.asdict(cost) for name, cost in costs.items()}
-    config = dataclasses.replace(checkpoint.config, network=smaller.config)
+    own = dataclasses.replace(checkpoint.config, network=smaller.config)
     if val is not None:
-        networks = {"before": network, "after": smaller}
-        report["val"] = {name: evaluate_split(each, val, config).agreement() for name, each in networks.items()}
-    write_json(out / "config.json", to_plain(config))
+        report["val"] = {name: evaluate_split(each, val, own).agreement() for name, each in networks.items()}
+    write_json(out / "config.json", to_plain(own))
     call = describe_call(data, checkpoint.path) if data is not None else {}
     write_json(out / "environment.json", call | describe_machine(torch.device("cpu"), 1))
     write_json(out / REPORT_FILE, report)
-    write_checkpoint(out / BEST_FILE, config, {"average": smaller.state_dict()}, {"pruned_from": str(checkpoint.path)})
-    _tell(report, costs, listener.message)
+    write_checkpoint(out / BEST_FILE, own, {"average": smaller.state_dict()}, {"pruned_from": str(checkpoint.path)})
+    for line in _in_words(report, costs["before"], costs["after"]):
+        watch.message(line)
     return report
 
 
 def prune(
-    network: CompactNet, train: Recordings | None, config: TrainConfig, options: PruneOptions, listener: Listener
+    network: CompactNet, train: Recordings | None, training: TrainConfig, config: PruneConfig, watch: Watch
 ) -> CompactNet:
     """Cut a network down to the share that is asked for.
 
     Args:
         network: stays as it is.
         train: recordings with labels that ``taylor`` measures on.
-        config: the loss of its training.
-        options: how.
-        listener: who is told.
+        training: the loss of its training.
+        config: the options.
+        watch: notified of the progress.
 
     Raises:
         UsageError: it cannot be cut so far.
     """
-    share_of = _share_of(network, options.of)
+    share_of = _share_of(network, config.of)
     left = network
-    rounds = options.rounds if options.criterion == "taylor" else 1
+    rounds = config.rounds if config.criterion == "taylor" else 1
     for number in range(1, rounds + 1):
-        if options.criterion == "magnitude" or train is None:
+        if config.criterion == "magnitude" or train is None:
             importance = by_magnitude(left)
         else:
-            listener.message(f"round {number} of {rounds}: importance on {len(train)} recordings")
-            importance = by_taylor(left, train, config, listener.advance)
-        keep = options.keep ** (number / rounds)
-        left = cut(left, choose(left, importance, options.parts, options.of, share_of, keep))
+            watch.message(f"round {number} of {rounds}: importance on {len(train)} recordings")
+            importance = by_taylor(left, train, training, watch.step)
+        keep = config.keep ** (number / rounds)
+        left = cut(left, choose(left, importance, config.parts, config.of, share_of, keep))
     return left
 
 
 def _share_of(network: CompactNet, of: Budget) -> Callable[[CompactConfig], float]:
-    """Say for other sizes what share of a network's parameters or time they have."""
+    """Give the share of a network's parameters or time that one of other sizes has."""
     whole = count_parameters(network)
 
     @cache
-    def share(config: CompactConfig) -> float:
-        other = CompactNet(config, network.targets).eval()
+    def share(sizes: CompactConfig) -> float:
+        other = CompactNet(sizes, network.targets).eval()
         if of == "parameters":
             return count_parameters(other) / whole
         costs = measure({"whole": network, "part": other}, FIT_ROUNDS)
@@ -201,42 +182,31 @@ def _share_of(network: CompactNet, of: Budget) -> Callable[[CompactConfig], floa
     return share
 
 
-def _draw(rows: Sequence[Row], split: str, network: CompactNet, options: PruneOptions) -> list[Row]:
-    names = {target.name for target in network.targets}
-    fitting = [row for row in rows if row.split == split and names & row.labels.keys()]
-    count = min(options.recordings, len(fitting))
-    chosen = np.random.default_rng(options.seed).permutation(len(fitting))[:count]
-    return [fitting[index] for index in sorted(chosen)]
-
-
-def _load(rows: list[Row], network: CompactNet, config: TrainConfig, listener: Listener) -> Recordings | None:
-    if not rows:
+def _load(
+    rows: Sequence[Row], split: str, config: PruneConfig, training: TrainConfig, network: CompactNet, watch: Watch
+) -> Recordings | None:
+    """Draw and load some recordings of a split; None without any."""
+    found = [row for row in rows if row.split == split]
+    if not found:
         return None
-    listener.message(f"{rows[0].split}: {len(rows)} recordings")
-    return Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), network.targets)
+    chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.recordings]
+    watch.message(f"{split}: {len(chosen)} recordings")
+    drawn = [found[index] for index in sorted(chosen)]
+    return Recordings(drawn, training.memory_limit_gb * GIGABYTE, torch.get_num_threads(), network.targets)
 
 
-def _sizes(before: CompactNet, after: CompactNet) -> dict[str, list[Any]]:
-    """Every size that was cut, before and after."""
-    old, new = to_plain(before.config), to_plain(after.config)
-    return {name: [old[name], new[name]] for name in old if old[name] != new[name]}
-
-
-def _tell(report: dict[str, Any], costs: dict[str, Cost], say: Callable[[str], None]) -> None:
-    for name, (old, new) in report["sizes"].items():
-        say(f"{name}: {_plain(old)} → {_plain(new)}")
-    before, after = costs["before"], costs["after"]
-    say(
+def _in_words(report: dict[str, Any], before: Cost, after: Cost) -> list[str]:
+    lines = [f"{name}: {_plain(old)} → {_plain(new)}" for name, (old, new) in report["sizes"].items()]
+    lines.append(
         f"parameters: {before.parameters:,} → {after.parameters:,} ({after.parameters / before.parameters:.0%}); "
         f"ONNX: {before.onnx_bytes / 1e6:.2f} → {after.onnx_bytes / 1e6:.2f} MB; time: {before.cpu_ms:.2f} → "
         f"{after.cpu_ms:.2f} ms a second of audio on one thread ({after.cpu_ms / before.cpu_ms:.0%})"
     )
     if "val" in report:
-        parts = [
-            f"{target} LCC {found['lcc']:.3f} → {report['val']['after'][target]['lcc']:.3f}"
-            for target, found in report["val"]["before"].items()
-        ]
-        say(f"val: {', '.join(parts)}")
+        old, new = report["val"]["before"], report["val"]["after"]
+        parts = [f"{target} LCC {found['lcc']:.3f} → {new[target]['lcc']:.3f}" for target, found in old.items()]
+        lines.append(f"val: {', '.join(parts)}")
+    return lines
 
 
 def _plain(size: object) -> str:

@@ -24,14 +24,13 @@ from mtqscore.training.losses import MplLoss
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig
 from mtqscore.training.networks import build
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning.cutting import PARTS, choose, cut, groups_of
+from mtqscore.training.pruning.cutting import PARTS, choose, cut, prunable_groups
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
-from mtqscore.training.pruning.run import Listener, PruneOptions, prune, prune_run
+from mtqscore.training.pruning.run import PruneConfig, prune, prune_run
 from mtqscore.training.validation import evaluate_split
 from tests.conftest import Run
-from tests.training_kit import small_config, small_network, write_corpus
+from tests.training_kit import QUIET, small_config, small_network, write_corpus
 
-SILENT = Listener(lambda _: None, lambda *_: None)
 DEAD = {
     "channels 1": [0, 3],
     "channels 2": [7],
@@ -56,16 +55,16 @@ def with_dead_units() -> CompactNet:
     """A network some of whose units are always 0; what reads them is as large as ever."""
     network = small_network(4)
     state = network.state_dict()
-    for group in groups_of(network):
+    for group in prunable_groups(network):
         for layer in group.layers:
-            for place in layer.written:
-                if "running" not in place.tensor:
-                    state[place.tensor].index_fill_(place.axis, place.index[DEAD[layer.name]].flatten(), 0.0)
+            for weights in layer.written:
+                if "running" not in weights.tensor:
+                    state[weights.tensor].index_fill_(weights.axis, weights.index[DEAD[layer.name]].flatten(), 0.0)
     return network
 
 
 def alive(network: CompactNet) -> dict[str, Tensor]:
-    layers = [layer for group in groups_of(network) for layer in group.layers]
+    layers = [layer for group in prunable_groups(network) for layer in group.layers]
     return {
         layer.name: torch.tensor([unit for unit in range(layer.units) if unit not in DEAD[layer.name]])
         for layer in layers
@@ -101,7 +100,7 @@ def test_data_find_the_dead_units_and_they_go_first(recordings: Recordings) -> N
         assert worth[DEAD[name]].abs().max() == 0.0
         assert worth.count_nonzero() >= len(worth) / 2, "a unit may be silent on all recordings, but not most of them"
     keep = count_parameters(cut(network, alive(network))) / count_parameters(network)
-    pruned = prune(network, recordings, small_config(), PruneOptions(keep=keep, rounds=1), SILENT)
+    pruned = prune(network, recordings, small_config(), PruneConfig(keep=keep, rounds=1), QUIET)
     assert pruned.config.dense_units < network.config.dense_units
     before, after = (evaluate_split(each, recordings, small_config()).scores for each in (network, pruned))
     np.testing.assert_allclose(after, before, atol=2e-6)
@@ -135,7 +134,7 @@ def test_importance_is_the_squared_slope_of_the_loss_in_a_gate(
 def test_only_what_is_named_is_cut(recordings: Recordings, part: str) -> None:
     network = small_network()
     before = vars(network.config)
-    pruned = prune(network, recordings, small_config(), PruneOptions(keep=0.9, parts=(part,)), SILENT)  # type: ignore[arg-type]
+    pruned = prune(network, recordings, small_config(), PruneConfig(keep=0.9, parts=(part,)), QUIET)  # type: ignore[arg-type]
     changed = {name for name, value in vars(pruned.config).items() if value != before[name]}
     allowed = {"channels": {"conv_channels"}, "recurrent": {"lstm_units"}, "dense": {"squeeze_units", "dense_units"}}
     assert changed
@@ -180,8 +179,8 @@ def test_magnitude_is_the_mean_weight_of_a_filter_and_ranks_within_a_layer() -> 
 def test_time_is_measured() -> None:
     # Wide enough that its convolutions are most of its time: a third of it is left where all but 15 channels go.
     network = small_network(0, CompactConfig(conv_channels=(63, 63), conv_strides=(2, 6), conv_widths=(5, 5)))
-    options = PruneOptions(keep=0.6, of="time", criterion="magnitude", parts=("channels",))
-    pruned = prune(network, None, small_config(), options, SILENT)
+    options = PruneConfig(keep=0.6, of="time", criterion="magnitude", parts=("channels",))
+    pruned = prune(network, None, small_config(), options, QUIET)
     assert set(pruned.config.conv_channels) <= {7, 15, 31, 47, 63}
     costs = measure({"before": network, "after": pruned}, 3)
     assert costs["after"].cpu_ms < costs["before"].cpu_ms
@@ -239,18 +238,18 @@ def test_wrong_use_is_refused(tmp_path: Path, options: dict[str, Any], words: st
 
 
 def test_what_cannot_be_pruned_is_refused(tmp_path: Path, corpus: Path) -> None:
-    options = PruneOptions(criterion="magnitude")
+    options = PruneConfig(criterion="magnitude")
     source = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="holds a run already"):
-        prune_run(source, None, [], source, options, SILENT)
+        prune_run(source, None, [], source, options, QUIET)
     with pytest.raises(InputError, match="no such checkpoint"):
-        prune_run(tmp_path / "nothing", None, [], tmp_path / "out", options, SILENT)
+        prune_run(tmp_path / "nothing", None, [], tmp_path / "out", options, QUIET)
     rows = [row for row in read_manifest(corpus) if row.split == "val"]
     with pytest.raises(InputError, match="the split train has no recordings"):
-        prune_run(source, corpus, rows, tmp_path / "out", PruneOptions(), SILENT)
+        prune_run(source, corpus, rows, tmp_path / "out", PruneConfig(), QUIET)
     config = small_config(network=MosaNetConfig(channels=(2, 2), lstm_units=2, dense_units=2))
     (tmp_path / "mosa").mkdir()
     write_checkpoint(tmp_path / "mosa/best.safetensors", config, {"average": build(config).state_dict()}, {})
     with pytest.raises(UsageError, match="holds a network mosa-net; only compact ones can be pruned"):
-        prune_run(tmp_path / "mosa", None, [], tmp_path / "out", options, SILENT)
+        prune_run(tmp_path / "mosa", None, [], tmp_path / "out", options, QUIET)
     assert not (tmp_path / "out").exists()
