@@ -18,7 +18,7 @@ from mtqscore.analysis import statistics as stats
 from mtqscore.analysis.bootstrap import agreement_intervals
 from mtqscore.analysis.evaluate import Estimates
 from mtqscore.analysis.statistics import Interval
-from mtqscore.base.text import TITLES, aligned
+from mtqscore.base.text import TITLES, text_table
 from mtqscore.labels.manifest import Row, write_table
 from mtqscore.targets import PSEUDO, SUPERVISED
 
@@ -157,7 +157,7 @@ def relation_lines(found: Sequence[Relation]) -> list[str]:
         srcc = ["" if item is None else _figure(item.srcc, item.srcc_interval) for item in items]
         pairs = ["" if item is None else f"{item.pairs:,}" for item in items]
         table += [[pseudo.upper(), "n", *pairs], ["", "LCC", *lcc], ["", "SRCC", *srcc]]
-    return aligned(table, left={""})
+    return text_table(table, left={""})
 
 
 def relation_records(found: Sequence[Relation]) -> list[dict[str, str | int | float | None]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtqscore.base.schema_versions import EXPLAIN, document
 from mtqscore.scores import named_scores
 from mtqscore.targets import DECIMALS
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from mtqscore.analysis.segments import Seconds
     from mtqscore.audio.measurements import SignalFacts
     from mtqscore.scores import Assessment
-
-SCHEMA = "mtqscore.explain/1"
-"""Raised when a reader of the JSON object would have to change."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ def as_record(explanation: Explanation) -> dict[str, Any]:
     """All of an explanation as plain values for JSON; what is not known is null."""
     assessment, seconds = explanation.assessment, explanation.seconds
     record: dict[str, Any] = {
-        "schema": SCHEMA,
         "path": assessment.path,
         "channel": assessment.channel,
         "status": str(assessment.status),
@@ -97,7 +94,7 @@ def as_record(explanation: Explanation) -> dict[str, Any]:
         }
     record["advice"] = list(explanation.advice)
     record |= {"model": assessment.model, "model_sha256": assessment.model_sha256, "provider": assessment.provider}
-    return record
+    return document(EXPLAIN, record, version=None)
 
 
 def _known(value: np.float32) -> float | None:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+from collections.abc import Container, Sequence
 
 TITLES = {"s_mos": "S-MOS", "n_mos": "N-MOS", "g_mos": "G-MOS"}
 GAP = "  "
 
 
-def aligned(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
-    """Lines of a table.
+def text_table(table: Sequence[Sequence[str]], left: Container[str]) -> list[str]:
+    """Lay out a table in straight columns.
 
     Args:
         table: rows of cells, the titles first.
         left: titles of the columns that are set to the left; the others are to the right.
+
+    Returns:
+        Its lines, without line ends.
+
+    Example:
+        >>> text_table([["score", "mean"], ["G", "3.50"], ["quality", "–"]], left={"score"})
+        ['score    mean', 'G        3.50', 'quality     –']
     """
-    widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
-    sides = [to_left if title in left else to_right for title in table[0]]
-    return [
-        GAP.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-        for row in table
-    ]
+    widths = column_widths(table)
+    return [table_line(row, widths, [title in left for title in table[0]]) for row in table]
+
+
+def column_widths(table: Sequence[Sequence[str]]) -> list[int]:
+    """Width of each column of a table."""
+    return [max(map(cell_width, column)) for column in zip(*table, strict=True)]
+
+
+def table_line(cells: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:
+    """Lay out one row of a table; a cell that is wider than its column is never cut."""
+    filled = []
+    for cell, width, is_left in zip(cells, widths, left, strict=True):
+        space = " " * (width - cell_width(cell))
+        filled.append(cell + space if is_left else space + cell)
+    return GAP.join(filled).rstrip()
 
 
 def cell_width(text: str) -> int:
@@ -33,16 +47,6 @@ def cell_width(text: str) -> int:
         return len(text)
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
-def to_left(text: str, width: int) -> str:
-    """Fill a text up to a width, in columns."""
-    return text + " " * (width - cell_width(text))
-
-
-def to_right(text: str, width: int) -> str:
-    """Put spaces before a text, up to a width, in columns."""
-    return " " * (width - cell_width(text)) + text
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from mtqscore.analysis.evaluate import Level, Verdict
 from mtqscore.analysis.statistics import METRICS
 from mtqscore.base.names import as_text
-from mtqscore.base.text import TITLES, aligned, printable
+from mtqscore.base.text import TITLES, printable, text_table
 from mtqscore.results.csv import guarded
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def agreement_lines(found: Sequence[Agreement]) -> list[str]:
         for measure, name in NAMES.items():
             cells = [cell for column in columns for cell in _cells(items.get(column), measure)]
             table.append(["", name, *cells])
-    head, *rows = aligned(table, left={"score", "measure"})
+    head, *rows = text_table(table, left={"score", "measure"})
     lines = [head]
     block = 1 + len(NAMES)
     for start in range(0, len(rows), block):
@@ -101,7 +101,7 @@ def _group_lines(column: str, found: Sequence[Agreement], targets: Sequence[str]
         items = [groups[name].get(target) for target in targets]
         figures = [_figure(item.values[measure], measure) if item else "" for item in items for measure in IN_GROUPS]
         table.append([group_name(name), f"{max(item.pairs for item in items if item):,}", *figures])
-    lines = aligned(table, left={table[0][0]})
+    lines = text_table(table, left={table[0][0]})
     if len(shown) < len(groups):
         lines.append(f"{len(shown)} of {len(groups)} groups, those with the largest RMSE; --csv FILE keeps all")
     return lines
@@ -130,7 +130,7 @@ def contrast_lines(found: Sequence[Contrast]) -> list[str]:
         change = _signed(item.first - item.second)
         table.append([*names, NAMES[item.measure], *values, change, _span(item.interval, "bias"), str(item.verdict)])
         before = here
-    return aligned(table, left={"score", "over", "measure", "result"}) if found else []
+    return text_table(table, left={"score", "over", "measure", "result"}) if found else []
 
 
 def error_lines(found: Sequence[Miss]) -> list[str]:
@@ -139,7 +139,7 @@ def error_lines(found: Sequence[Miss]) -> list[str]:
     for item in found:
         figures = [_signed(item.error), f"{item.label:.3f}", f"{item.estimate:.3f}"]
         table.append([title_of(item.target), *figures, printable(str(item.path))])
-    return aligned(table, left={"score", "largest errors"}) if found else []
+    return text_table(table, left={"score", "largest errors"}) if found else []
 
 
 def _figure(value: float, measure: str) -> str:

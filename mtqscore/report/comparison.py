@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mtqscore.analysis.compare import SHOWN, Change
-from mtqscore.base.text import TITLES, aligned, printable
+from mtqscore.base.text import TITLES, printable, text_table
 from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     Returns:
         Lines without line ends; names are safe for a terminal.
     """
-    lines = aligned(_difference_table(comparison), left={"result"})
+    lines = text_table(_difference_table(comparison), left={"result"})
     lines += ["", *sentences(comparison)]
     if comparison.losses:
         rows = [[*cells, printable(name)] for *cells, name in _loss_table(comparison)]
-        lines += ["", *aligned(rows, left={"largest losses"})]
+        lines += ["", *text_table(rows, left={"largest losses"})]
     return [*lines, "", *map(printable, _circumstances(comparison))]
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mtqscore.analysis.gates import WORST_SHOWN, Level
-from mtqscore.base.text import TITLES, aligned, display_name, printable
+from mtqscore.base.text import TITLES, display_name, printable, text_table
 from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def gate_lines(report: GateReport) -> list[str]:
     table = [GATE_TITLES, *(gate_cells(verdict) for verdict in report.verdicts)]
     if all(verdict.gate.paths is None for verdict in report.verdicts):
         table = [[cell for title, cell in zip(GATE_TITLES, row, strict=True) if title != "where"] for row in table]
-    lines = aligned(table, left={"gate", "where", "result"})
+    lines = text_table(table, left={"gate", "where", "result"})
     worst = _worst_recordings([verdict for verdict in report.verdicts if _failed(verdict)])
     return [*lines, "", *worst] if worst else lines
 
@@ -91,7 +91,7 @@ def _worst_recordings(failed: Sequence[Verdict]) -> list[str]:
     for row in sorted(found, key=lambda row: (distances[row], row))[:WORST_SHOWN]:
         cells = [f"{found[row][target].value:.{DECIMALS}f}" if target in found[row] else "" for target in targets]
         table.append([*cells, _named(next(iter(found[row].values())))])
-    return aligned(table, left={"worst recordings"})
+    return text_table(table, left={"worst recordings"})
 
 
 def _distance(gate: Gate, value: float) -> float:

@@ -6,7 +6,7 @@ import heapq
 import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
-from mtqscore.base.text import GAP, TITLES, cell_width, clock, display_name, printable, to_left, to_right
+from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, table_line
 from mtqscore.results.run import Run
 from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
@@ -124,12 +124,10 @@ class TableWriter:
         self._rows = []
         if self._widths is None:
             lines.insert(0, tuple(self._titles()))
-            self._widths = [max(cell_width(line[index]) for line in lines) for index in range(len(lines[0]) - 1)]
-            self._widths[0] = min(self._widths[0], WIDEST_NAME)
-        for line in lines:
-            first = to_left(line[0], self._widths[0])
-            middle = [to_right(cell, width) for cell, width in zip(line[1:-1], self._widths[1:], strict=True)]
-            self._stream.write(GAP.join([first, *middle, line[-1]]).rstrip() + "\n")
+            first, *middle, _ = column_widths(lines)
+            self._widths = [min(first, WIDEST_NAME), *middle, 0]
+        left = [True, *[False] * (len(self._widths) - 2), True]
+        self._stream.writelines(f"{table_line(line, self._widths, left)}\n" for line in lines)
 
 
 def _notable(rows: list[_Row]) -> list[_Row]:

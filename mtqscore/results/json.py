@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from mtqscore.base.schema_versions import ASSESS, document
 from mtqscore.results.jsonl import row_as_json
 
 if TYPE_CHECKING:
@@ -13,15 +14,10 @@ if TYPE_CHECKING:
     from mtqscore.results.writer import Summary
     from mtqscore.scores import Assessment
 
-SCHEMA = "mtqscore.assess/1"
-"""Raised when a reader of the document would have to change."""
-
 
 def head_as_dict(run: Run) -> dict[str, object]:
     """What is known before the first row, as it stands in files."""
     head: dict[str, object] = {
-        "schema": SCHEMA,
-        "mtqscore": run.version,
         "model": {
             "id": run.model,
             "sha256": run.model_sha256,
@@ -32,7 +28,7 @@ def head_as_dict(run: Run) -> dict[str, object]:
     }
     if run.shard is not None:
         head["shard"] = asdict(run.shard)
-    return head
+    return document(ASSESS, head, version=run.version)
 
 
 class JsonWriter:

@@ -11,10 +11,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from mtqscore.base.names import from_text
+from mtqscore.base.schema_versions import ASSESS
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.results.csv import FREE_TEXT, unguarded
-from mtqscore.results.json import SCHEMA
 from mtqscore.results.parquet import METADATA_KEY
 from mtqscore.results.row import Record, RowFaultError, json_object, quote, read_row, read_shard, score_names
 from mtqscore.results.run import Results, Run
@@ -145,8 +145,8 @@ def _rows(document: Record) -> list[Record]:
 
 
 def _head(document: Record) -> _Head:
-    if document.get("schema") != SCHEMA:
-        known = f"its schema is {quote(document['schema'])}, not {SCHEMA!r}" if "schema" in document else "no schema"
+    if document.get("schema") != ASSESS:
+        known = f"its schema is {quote(document['schema'])}, not {ASSESS!r}" if "schema" in document else "no schema"
         raise RowFaultError(f"this is no result of mtqscore assess that this version reads: {known}")
     model = document.get("model")
     targets = model.get("targets") if isinstance(model, dict) else None

@@ -17,7 +17,7 @@ from mtqscore.analysis.estimates import read_estimates
 from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import GateReport, Level, judge
 from mtqscore.base.names import as_text, from_text
-from mtqscore.base.text import aligned, clock, printable
+from mtqscore.base.text import clock, printable, text_table
 from mtqscore.config import AssessConfig
 from mtqscore.labels.manifest import Row as LabelledRow
 from mtqscore.report.formats import WRITERS
@@ -229,7 +229,7 @@ def test_lengths_are_shown_as_people_read_them(duration_s: float, shown: str) ->
 
 
 def test_columns_stay_straight_below_wide_and_combined_characters() -> None:
-    lines = aligned([["name", "g"], ["日本語.wav", "1"], ["e\u0301.wav", "22"], ["plain", "3"]], left={"name"})
+    lines = text_table([["name", "g"], ["日本語.wav", "1"], ["e\u0301.wav", "22"], ["plain", "3"]], left={"name"})
     assert lines == ["name         g", "日本語.wav   1", "e\u0301.wav       22", "plain        3"]
 
 

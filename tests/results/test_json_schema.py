@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from mtqscore.base.schema_versions import ASSESS
 from mtqscore.config import AssessConfig
-from mtqscore.results.json import SCHEMA
 from mtqscore.scores import Flag, Scores, Status
 from tests.report.test_formats import CURVES, NAMES, RUN_WITH_FRAMES, gated, row, written
 from tests.report.test_markdown import dropped
@@ -42,7 +42,7 @@ def document() -> dict[str, Any]:
 
 def test_it_is_a_schema_of_this_version() -> None:
     jsonschema.Draft202012Validator.check_schema(DEFINITION)
-    assert DEFINITION["$defs"]["document"]["properties"]["schema"]["const"] == SCHEMA
+    assert DEFINITION["$defs"]["document"]["properties"]["schema"]["const"] == ASSESS
     assert set(DEFINITION["$defs"]["options"]["properties"]) == {field.name for field in fields(AssessConfig)}
     assert DEFINITION["$defs"]["status"]["enum"] == list(Status)
     assert DEFINITION["$defs"]["row"]["properties"]["flags"]["items"]["enum"] == list(Flag)
@@ -127,7 +127,7 @@ def test_a_row_without_the_name_of_a_schema_is_held_to_that_of_rows() -> None:
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate({})
     with pytest.raises(jsonschema.ValidationError):
-        VALIDATOR.validate({"schema": SCHEMA})
+        VALIDATOR.validate({"schema": ASSESS})
 
 
 def test_what_the_command_writes_keeps_to_it(run: RunProcess, tmp_path: Path) -> None:

@@ -217,14 +217,14 @@ def _lcc(entry: ModelEntry) -> str:
 
 
 def _write_table(entries: list[ModelEntry], default: str) -> None:
+    from mtqscore.base.text import text_table
+
     rows = [["model", "where", "size", "licence", "conformance", "LCC S, N, G", ""]]
     for entry in entries:
         note = "default" if entry.title == default else "" if entry.hub is None else entry.source
         cells = [entry.label, _state(entry), _megabytes(entry.size), entry.licence, entry.conformance, _lcc(entry)]
         rows.append([*cells, note])
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo("\n".join(text_table(rows, left=rows[0])))
 
 
 def _show(entry: ModelEntry, default: str) -> None:

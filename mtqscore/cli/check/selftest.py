@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from mtqscore.diagnostics.conformance.check import Conformance
 
 FAILED_EXIT = 4
-SCHEMA = "mtqscore.selftest/1"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +44,10 @@ def selftest(
         if as_json:
             import json
 
-            document = {"schema": SCHEMA, "passed": passed, "models": [_to_json(item) for item in found]}
-            print_result(json.dumps(document, indent=2))
+            from mtqscore.base.schema_versions import SELFTEST, document
+
+            content = {"passed": passed, "models": [_to_json(item) for item in found]}
+            print_result(json.dumps(document(SELFTEST, content, version=None), indent=2))
         else:
             print_result("\n\n".join(_to_text(item) for item in found))
     if not passed:

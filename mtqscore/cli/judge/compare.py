@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mtqscore.results.run import Results
     from mtqscore.scoring.assessor import Assessor
 
-SCHEMA = "mtqscore.compare/1"
 UNSCORED_SHOWN = 5
 """So many recordings that could not be scored are named, with the reason."""
 
@@ -195,19 +194,17 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
     import json
 
     from mtqscore.base.files import STDOUT, write_problem
-    from mtqscore.base.version import VERSION
+    from mtqscore.base.schema_versions import COMPARE, document
     from mtqscore.cli.console import print_result
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict
 
-    document = {
-        "schema": SCHEMA,
-        "mtqscore": VERSION,
+    content = {
         "seed": seed,
         **comparison_as_dict(comparison),
         "recordings": [pair_as_dict(pair) for pair in comparison.pairs],
     }
     texts = {
-        "json": lambda: json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n",
+        "json": lambda: json.dumps(document(COMPARE, content), ensure_ascii=False, allow_nan=False) + "\n",
         "md": lambda: comparison_markdown(comparison),
     }
     for kind, place in places.items():

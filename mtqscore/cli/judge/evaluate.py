@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Found = dict[Path, dict[str, float]]
 
-SCHEMA = "mtqscore.evaluate/1"
 SOME_FAILED_EXIT = 3
 NAMED = 5
 """So many recordings that have no estimate are named."""
@@ -293,14 +292,12 @@ def _show(
 
     from mtqscore.base.files import STDOUT, write_problem
     from mtqscore.base.names import as_text
+    from mtqscore.base.schema_versions import EVALUATE, document
     from mtqscore.base.text import printable
-    from mtqscore.base.version import VERSION
     from mtqscore.cli.console import print_result
     from mtqscore.report import agreement as report
 
-    document = {
-        "schema": SCHEMA,
-        "mtqscore": VERSION,
+    content = {
         **{key: as_text(value) if isinstance(value, str) else value for key, value in facts.items()},
         "resamples": statistics.resamples,
         "seed": statistics.seed,
@@ -315,7 +312,7 @@ def _show(
             if kind == "csv":
                 report.write_csv(place.stream, result.found)
             else:
-                place.stream.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+                place.stream.write(json.dumps(document(EVALUATE, content), ensure_ascii=False, allow_nan=False) + "\n")
         except BrokenPipeError:
             raise
         except OSError as error:

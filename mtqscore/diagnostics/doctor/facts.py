@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-SCHEMA = "mtqscore.doctor/1"
+from mtqscore.base.schema_versions import DOCTOR, document
+
 COLOURS = {"ok": "32", "note": "33", "FAIL": "31;1"}
 """Of marks, as codes of the terminal."""
 
@@ -57,12 +58,8 @@ def failures(sections: Sequence[Section]) -> int:
 
 def to_json(version: str, sections: Sequence[Section]) -> dict[str, Any]:
     """Turn an examination into what ``--json`` prints."""
-    return {
-        "schema": SCHEMA,
-        "mtqscore": version,
-        "ok": not failures(sections),
-        "sections": [asdict(section) for section in sections],
-    }
+    content = {"ok": not failures(sections), "sections": [asdict(section) for section in sections]}
+    return document(DOCTOR, content, version=version)
 
 
 def as_text(version: str, sections: Sequence[Section], *, colour: bool = False) -> str:

@@ -1,0 +1,28 @@
+"""Text for people, and the heads of JSON documents."""
+
+import doctest
+import re
+
+import pytest
+
+from mtqscore.base import names, schema_versions, text
+from mtqscore.base.schema_versions import document
+
+
+@pytest.mark.parametrize("module", [names, text])
+def test_the_examples_of_docstrings_hold(module):
+    failed, attempted = doctest.testmod(module)
+    assert attempted > 0
+    assert failed == 0
+
+
+def test_every_schema_has_a_number_of_its_own_document():
+    found = [value for name, value in vars(schema_versions).items() if name.isupper() and name != "VERSION"]
+    assert len(found) == len(set(found)) == 6
+    assert all(re.fullmatch(r"mtqscore\.[a-z]+/[1-9]", value) for value in found)
+    assert list(document(found[0], {"a": 1}, version="2").items()) == [
+        ("schema", found[0]),
+        ("mtqscore", "2"),
+        ("a", 1),
+    ]
+    assert document(found[0], {}, version=None) == {"schema": found[0]}
