@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.training.compute.resources import run_file
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.networks import Network, build
-
-LAST_FILE = "last.safetensors"
-"""Everything that is needed to go on: weights, averaged weights, optimiser, history; within an epoch also the place."""
-
-BEST_FILE = "best.safetensors"
-"""The averaged weights of the best epoch: what is exported."""
+from mtqscore.training.weights import find_weights
 
 FORMAT = "mtqscore-checkpoint-1"
 
@@ -40,11 +34,6 @@ _DTYPES = {
     torch.bool: "BOOL",
 }
 """What a network can hold, by the names of safetensors."""
-
-
-def best_file(target: str) -> str:
-    """Name the file of the best epoch of one target."""
-    return f"best_{target}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -105,20 +94,18 @@ def write_checkpoint(
             stream.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def read_checkpoint(choice: str | Path) -> Checkpoint:
+    """Read the weights of a trained network.
 
     Args:
-        path: the file, or a run folder, of which the best epoch is taken.
+        choice: run folder, of which the best epoch is taken; checkpoint; or released model: see `find_weights`.
 
     Raises:
-        InputError: there is no such file, or it is no checkpoint of this program.
+        InputError: there is no such thing, or it is no checkpoint of this program.
+        UsageError: it is a model without weights to train on.
+        EnvironmentProblemError: the weights of a model are damaged, or cannot be fetched.
     """
-    # Not the methods of Path, which raise where a name is too long.
-    if os.path.isdir(path):  # noqa: PTH112
-        path = path / BEST_FILE
-    if not os.path.isfile(path):  # noqa: PTH113
-        raise InputError(f"{path}: no such checkpoint")
+    path = find_weights(choice)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -29,6 +29,7 @@ from mtqscore.training.tracking.curves import draw_curves, write_curves
 from mtqscore.training.tracking.history import Record, Sums, agreement_of, best_epoch, line, make_record
 from mtqscore.training.tracking.tensorboard import Board
 from mtqscore.training.validation import evaluate_split
+from mtqscore.training.weights import BEST_FILE, LAST_FILE, best_file
 
 FREE_SETTINGS = frozenset({"threads", "memory_limit_gb", "device", "checkpoint_minutes", "tensorboard"})
 """Settings that may differ when a run goes on."""
@@ -244,7 +245,7 @@ class Trainer:
         if self.step:
             parts["random"] = self.arithmetic.random_state()
             state |= {"step": self.step, "seconds": self.seconds, "sums": self.sums.pairs}
-        store.write_checkpoint(self.folder / store.LAST_FILE, self.config, parts, state)
+        store.write_checkpoint(self.folder / LAST_FILE, self.config, parts, state)
 
     def _keep_best(self) -> None:
         """Keep the averaged weights of the last epoch where it is the best one.
@@ -253,9 +254,9 @@ class Trainer:
         """
         if not self.ranks.first:
             return
-        files: dict[str, str | None] = {store.BEST_FILE: None}
+        files: dict[str, str | None] = {BEST_FILE: None}
         if self.config.best_per_target:
-            files |= {store.best_file(target.name): target.name for target in self.network.targets}
+            files |= {best_file(target.name): target.name for target in self.network.targets}
         for name, target in files.items():
             if best_epoch(self.history, self.config, target) == self.epoch:
                 state = {"epoch": self.epoch, "val": agreement_of(self.history[-1], self.network.targets)}
@@ -271,7 +272,7 @@ class Trainer:
             self._drawn_s = time.monotonic()
 
     def _saved(self) -> store.Checkpoint | None:
-        path = self.folder / store.LAST_FILE
+        path = self.folder / LAST_FILE
         if not path.is_file():
             return None
         saved = store.read_checkpoint(path)

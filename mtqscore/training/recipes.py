@@ -25,17 +25,10 @@ from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import Row
 from mtqscore.targets import PSEUDO
-from mtqscore.training.checkpoint import (
-    LAST_FILE,
-    Checkpoint,
-    check_same_config,
-    describe_front_end,
-    read_checkpoint,
-)
+from mtqscore.training.checkpoint import Checkpoint, check_same_config, describe_front_end, read_checkpoint
 from mtqscore.training.compute.precision import resolved, training_device
 from mtqscore.training.compute.resources import run_file, write_json
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import FREE_SETTINGS, Watch
 from mtqscore.training.networks import Network, build
 from mtqscore.training.networks.ssl.weights import find_weights
@@ -44,6 +37,7 @@ from mtqscore.training.settings import TABLE, Sources
 from mtqscore.training.teachers.open_teacher import check_run, open_teacher
 from mtqscore.training.teachers.pseudo_labels import PseudoLabels, ask
 from mtqscore.training.teachers.references import ReferenceTeacher, check_twins
+from mtqscore.training.weights import LAST_FILE, has_begun
 
 RELATIONS_FILE = "pseudo_labels.csv"
 HEADS = "heads."
@@ -132,7 +126,7 @@ def _initial(
     if weights is None:
         return config, None, None
     is_gone = not os.path.exists(weights)  # noqa: PTH110 - Path.exists raises where a name is too long
-    checkpoint = begun if begun is not None and is_gone else read_weights(weights)
+    checkpoint = begun if begun is not None and is_gone else read_checkpoint(weights)
     if not sources.network_is_chosen:
         config = dataclasses.replace(config, network=checkpoint.config.network)
     if checkpoint is begun:
@@ -147,8 +141,7 @@ def _initial(
 
 def _begun(folder: Path | None) -> Checkpoint | None:
     """The last checkpoint of a run that has begun in the run folder."""
-    path = None if folder is None else folder / LAST_FILE
-    return read_checkpoint(path) if path is not None and os.path.isfile(path) else None  # noqa: PTH113 - as above
+    return read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
 
 
 def _with_labels(rows: Sequence[Row], config: TrainConfig, say: Say) -> list[Row]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from mtqscore.base.schema import from_plain, read_settings, to_plain
 from mtqscore.errors import InputError, UsageError
+from mtqscore.models import find_model, is_path
 from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
 from mtqscore.training.sizes import network_of_size
+from mtqscore.training.weights import has_begun
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
 
@@ -67,18 +69,13 @@ def check_teacher(config: TrainConfig, folder: Path) -> None:
         InputError: no such run folder, checkpoint or ONNX file.
         UsageError: no model of this name.
     """
-    from mtqscore.models import find_model, is_path
-
     choice = config.teacher
     # Not the methods of Path, which raise where a name is too long.
     is_here = os.path.exists(choice)  # noqa: PTH110
     if is_here or choice in (TABLE, REFERENCES, NO_TEACHER) or choice.startswith("hf:"):
         return
-    if config.recipe == "kt":
-        from mtqscore.training.checkpoint import LAST_FILE
-
-        if os.path.isfile(folder / LAST_FILE):  # noqa: PTH113
-            return
+    if config.recipe == "kt" and has_begun(folder):
+        return
     if is_path(choice):
         raise InputError(f"--teacher {choice}: no such run folder, checkpoint or ONNX file")
     try:

@@ -92,7 +92,7 @@ def test_wrong_settings_are_refused_in_one_line_before_anything_is_read(run, tmp
         (["--teacher", "x" * 300], 2, "no such run folder or checkpoint"),
         (["--teacher", "runs/none"], 3, "--teacher runs/none: no such run folder, checkpoint or ONNX file"),
         (["--recipe", "kt", "--teacher", "runs/none"], 3, "no such run folder, checkpoint or ONNX file"),
-        (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "model.ONNX: not an ONNX file"),
+        (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "model.ONNX: no model.safetensors beside it"),
         (["--recipe", "kt", "--teacher", "references"], 2, "--recipe kt needs --teacher"),
         (["--init", "x" * 300], 3, "no such run folder or checkpoint, and no model"),
     ],

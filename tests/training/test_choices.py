@@ -19,7 +19,7 @@ import torch
 from mtqscore.base.schema import from_plain, to_plain
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError, UsageError
 from mtqscore.training import checkpoint as store
-from mtqscore.training.checkpoint import LAST_FILE, best_file, load_network, read_checkpoint
+from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, SslConfig
@@ -28,6 +28,7 @@ from mtqscore.training.run import train_run
 from mtqscore.training.schedule import learning_rate, make_optimizer
 from mtqscore.training.tracking.history import best_epoch, quality
 from mtqscore.training.tracking.tensorboard import Board
+from mtqscore.training.weights import LAST_FILE, best_file
 from tests.training_kit import QUIET, small_config, write_corpus
 
 TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_layers=1, custom_heads=1)

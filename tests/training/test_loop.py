@@ -16,11 +16,12 @@ import torch
 
 from mtqscore.errors import InputError, MtqscoreError, UsageError
 from mtqscore.labels.manifest import write_table
-from mtqscore.training.checkpoint import BEST_FILE, LAST_FILE, load_network, read_checkpoint
+from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.compute.precision import resolved
 from mtqscore.training.loop import Watch
 from mtqscore.training.run import train_run
 from mtqscore.training.schedule import learning_rate
+from mtqscore.training.weights import BEST_FILE, LAST_FILE
 from tests.training_kit import QUIET, small_config, write_corpus
 
 

@@ -19,13 +19,14 @@ from mtqscore.base.processes import uninterrupted
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.training import checkpoint as store
 from mtqscore.training import loop
-from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
+from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.compute.precision import Arithmetic
 from mtqscore.training.compute.resources import enough_memory, run_file
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network
 from mtqscore.training.run import train_run
+from mtqscore.training.weights import LAST_FILE
 from tests.training_kit import QUIET, small_config, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -93,11 +94,12 @@ import os, signal, sys
 from pathlib import Path
 from mtqscore.training import checkpoint as store
 from mtqscore.training.run import train_run
+from mtqscore.training.weights import LAST_FILE
 from tests.training.test_stops import config
 from tests.training_kit import QUIET
 write = store.write_checkpoint
 def stricken(path, config, parts, state):
-    if path.name != store.LAST_FILE and state["epoch"] == 3:
+    if path.name != LAST_FILE and state["epoch"] == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, config, parts, state)
 store.write_checkpoint = stricken

@@ -36,12 +36,12 @@ from mtqscore.training.data.dataset import Recordings, decode
 from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
 from mtqscore.training.distillation.ensemble import Panel, open_panel, restricted
 from mtqscore.training.distillation.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
-from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
 from mtqscore.training.recipes import is_first, transfer
 from mtqscore.training.run import Material, carry_out_run, load_split, make_folder
 from mtqscore.training.teachers.teacher import Judgement
 from mtqscore.training.validation import MEASURES
+from mtqscore.training.weights import LAST_FILE
 
 VALIDATION_FOLDER = "validation"
 CURVES_FILE = "curves.npz"
@@ -143,7 +143,7 @@ def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, wa
 
     def read(config: TrainConfig, watch: Watch, ranks: Ranks) -> Material:
         make_folder(folder)
-        begun = folder / store.LAST_FILE
+        begun = folder / LAST_FILE
         if begun.is_file():  # before anything of it is made anew
             store.check_same_config(store.read_checkpoint(begun).config, config, folder, FREE_SETTINGS)
         labelled = _labelled(hearing.labelled, panel.targets, config, watch)
@@ -186,7 +186,7 @@ def _validation(
     place = folder / VALIDATION_FOLDER
     table, note = place / "manifest.csv", place / MADE_HERE
     if ranks.first and not (table.is_file() and note.is_file() and note.read_text(encoding="ascii") == identity):
-        if (folder / store.LAST_FILE).is_file():
+        if (folder / LAST_FILE).is_file():
             raise UsageError(f"{folder}: holds a run on other recordings or teachers; choose another --out")
         make_folder(place)
         note.unlink(missing_ok=True)
@@ -322,8 +322,8 @@ def _initial(
     """Weights to begin with, all that fit, and the network that they are of; a run that goes on has its own."""
     if init is None:
         return config, None
-    begun = folder / store.LAST_FILE
-    checkpoint = store.read_checkpoint(begun) if begun.is_file() else read_weights(init)
+    begun = folder / LAST_FILE
+    checkpoint = store.read_checkpoint(begun if begun.is_file() else init)
     config = dataclasses.replace(config, network=checkpoint.config.network)
     if begun.is_file():
         return config, None

@@ -14,9 +14,9 @@ from mtqscore.models.card import card
 from mtqscore.models.entry import Accuracy, ModelEntry, parse_description, parse_entry
 from mtqscore.models.publish import description_text
 from mtqscore.targets import SUPERVISED, Target
-from mtqscore.training.checkpoint import BEST_FILE
 from mtqscore.training.export.calibration import Calibration
 from mtqscore.training.export.exporter import ModelIdentity, Parity
+from mtqscore.training.weights import BEST_FILE
 
 HELD_OUT = {"test": "test split of the training corpus", "val": "validation split, which chose the epoch"}
 

@@ -15,12 +15,11 @@ from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.manifest import Row
-from mtqscore.training.checkpoint import BEST_FILE, LAST_FILE, Checkpoint, load_network, write_checkpoint
+from mtqscore.training.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.compute.resources import write_json
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.dataset import Recordings
 from mtqscore.training.export.inference_cost import Cost, count_parameters, measure
-from mtqscore.training.initial_weights import read_weights
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
@@ -29,6 +28,7 @@ from mtqscore.training.pruning.importance import by_magnitude, by_taylor
 from mtqscore.training.run import GIGABYTE, make_folder
 from mtqscore.training.tracking.environment import describe_call, describe_machine
 from mtqscore.training.validation import evaluate_split
+from mtqscore.training.weights import BEST_FILE, LAST_FILE
 
 REPORT_FILE = "pruning.json"
 
@@ -79,7 +79,7 @@ def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
         InputError: it is none of these.
         UsageError: it holds another kind of network.
     """
-    checkpoint = read_weights(source)
+    checkpoint = read_checkpoint(source)
     network = load_network(checkpoint)
     if not isinstance(network, CompactNet):
         raise UsageError(f"{source}: holds a network {checkpoint.config.network.kind}; only compact ones can be pruned")

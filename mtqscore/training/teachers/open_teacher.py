@@ -11,12 +11,11 @@ import torch
 
 from mtqscore.errors import UsageError
 from mtqscore.labels.manifest import Row
-from mtqscore.models import is_path
-from mtqscore.training.checkpoint import BEST_FILE
 from mtqscore.training.settings import REFERENCES
 from mtqscore.training.teachers.external_onnx import DescribedTeacher
 from mtqscore.training.teachers.references import ReferenceTeacher
 from mtqscore.training.teachers.teacher import CheckpointTeacher, OnnxTeacher, Teacher
+from mtqscore.training.weights import BEST_FILE, is_on_disk
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def open_teacher(
             yield exact
     elif choice.lower().endswith(".toml"):
         yield DescribedTeacher(Path(choice))
-    elif choice.lower().endswith(".onnx") or not (is_path(choice) or os.path.exists(choice)):  # noqa: PTH110 - Path.exists raises where a name is too long
+    elif choice.lower().endswith(".onnx") or not is_on_disk(choice):
         yield OnnxTeacher(choice)
     else:
         yield CheckpointTeacher(check_run(choice), device)
@@ -56,7 +55,7 @@ def check_run(choice: str) -> Path:
         UsageError: it does not.
     """
     path = Path(choice)
-    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112 - so does Path.is_dir
+    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112 - Path.is_dir raises where a name is too long
         raise UsageError(f"--teacher {choice}: no run folder, since it has no {BEST_FILE}; clean recordings go with "
                          "--references")  # fmt: skip
     return path

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtqscore.training.checkpoint import LAST_FILE, read_checkpoint
+from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.compute.distributed import Ranks
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import MosaNetConfig, SslConfig, XlsRSqaConfig
 from mtqscore.training.run import train_run
+from mtqscore.training.weights import LAST_FILE
 from tests.training_kit import QUIET, SMALL, small_config, write_corpus
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,67 @@
+"""Weights named by a run folder, a file or a released model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtqscore.errors import InputError, UsageError
+from mtqscore.models import find_model
+from mtqscore.training.checkpoint import read_checkpoint
+from mtqscore.training.weights import BEST_FILE, find_weights
+from tests.training_kit import write_corpus
+
+MODEL = "mtqnet-s@6"
+
+
+def test_a_run_a_checkpoint_and_a_model_are_found(tmp_path: Path) -> None:
+    released = find_model(MODEL)
+    assert find_weights(MODEL) == released.weights_path
+    for name in (BEST_FILE, "mine.safetensors"):
+        shutil.copy(find_weights(MODEL), tmp_path / name)
+    shutil.copy(released.path, tmp_path / "mine.onnx")
+    assert find_weights(tmp_path) == tmp_path / BEST_FILE
+    for name in ("mine.safetensors", "mine.onnx"):
+        assert find_weights(tmp_path / name) == tmp_path / "mine.safetensors"
+    assert read_checkpoint(MODEL).config.targets == ("s_mos", "n_mos", "g_mos")
+
+
+@pytest.mark.usefixtures("bundle")
+def test_what_has_no_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lone.onnx").write_bytes(b"no model")
+    for choice, error, message in (
+        ("nobody", InputError, "nobody: no such run folder or checkpoint, and no model 'nobody'"),
+        (tmp_path / "none", InputError, "no such checkpoint"),
+        (tmp_path, InputError, "no such checkpoint"),
+        (tmp_path / "lone.onnx", UsageError, r"no lone\.safetensors beside it to train on"),
+        ("m@2", UsageError, "m@2: has no weights to train on"),
+    ):
+        with pytest.raises(error, match=message):
+            find_weights(choice)
+
+
+@pytest.mark.parametrize("begin", [["--init", MODEL], ["--recipe", "kt", "--teacher", MODEL]])
+def test_a_user_trains_the_released_model_on(tmp_path: Path, begin: list[str]) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 12)
+    settings = tmp_path / "settings.toml"
+    settings.write_text("batch_size = 6\nwarmup_epochs = 0.0\nsilence_share = 0.0\n")
+    command = [sys.executable, "-m", "mtqscore", "train", "--data", str(corpus), "--out", str(tmp_path / "run"), *begin]
+    command += ["--epochs", "1", "--lr", "1e-5", "--threads", "1", "--config", str(settings)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert f"{MODEL}: 100% of the weights below the heads are taken" in made.stdout + made.stderr
+    assert read_checkpoint(tmp_path / "run").config.network == read_checkpoint(MODEL).config.network
+
+
+def test_a_user_prunes_the_released_model(tmp_path: Path) -> None:
+    out = tmp_path / "half"
+    command = [sys.executable, "-m", "mtqscore", "prune", MODEL, "--criterion", "magnitude", "--keep", "0.5"]
+    made = subprocess.run([*command, "--threads", "1", "--out", str(out)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    report = json.loads((out / "pruning.json").read_text())
+    assert report["after"]["parameters"] < 0.6 * report["before"]["parameters"]
