@@ -1,7 +1,7 @@
 """Make the known clips, and write the scores of a released model on them.
 
     python benchmarks/conformance.py clips
-    python benchmarks/conformance.py update mtqnet-s@1 --why 'first release'
+    python benchmarks/conformance.py update mtqnet-s@6 --why 'first release'
 
 ``clips`` degrades the clean clips in mtqscore/conformance/clips; Debian's flite speaks those that are missing there.
 ``update`` scores the clips on the CPU, writes mtqscore/conformance/scores.json under the next conformance number of

@@ -2,8 +2,8 @@
 
 An entry of ``registry.json`` and the ``mtqscore.json`` of a Hub repository have the same fields::
 
-    {"name": "mtqnet-s", "version": "2", "file": "mtqnet-s-2.onnx", "sha256": "…", "size": 1278219, "licence": "MIT",
-     "conformance": "2", "accuracy": [{"data": "…", "recordings": 96, "lcc": {"s_mos": 0.97, …}, "rmse": {…}}]}
+    {"name": "mtqnet-s", "version": "6", "file": "mtqnet-s-6.onnx", "sha256": "…", "size": 941317, "licence": "MIT",
+     "conformance": "1", "accuracy": [{"data": "…", "recordings": 96, "lcc": {"s_mos": 0.97, …}, "rmse": {…}}]}
 
 Of the checkpoint beside the ONNX file, to train on from, ``weights`` is the name and ``weights_sha256`` the checksum.
 An entry of a list may also have ``source``: ``{"repository": "owner/name", "revision": "<40 digits>"}``.

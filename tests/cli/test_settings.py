@@ -68,7 +68,7 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "beside"),
-    [("mtqnet-s", False), ("mtqnet-s@1", False), ("./my.onnx", True), ("../my.ONNX", True), ("models/mine", True)],
+    [("mtqnet-s", False), ("mtqnet-s@6", False), ("./my.onnx", True), ("../my.ONNX", True), ("models/mine", True)],
 )
 def test_a_model_that_is_a_file_lies_relative_to_the_settings(tmp_path: Path, model: str, beside: bool) -> None:
     found = settings(tmp_path, f'model = "{model}"').model
