@@ -26,7 +26,7 @@ from mtqscore.analysis import statistics as stats
 from mtqscore.analysis.statistics import Floats
 from mtqscore.base.text import printable
 from mtqscore.errors import InputError, MtqscoreError
-from mtqscore.labels.manifest import read_table
+from mtqscore.labels.table import read_table
 from mtqscore.targets import SUPERVISED, Target
 from mtqscore.training.export.calibration import fit_line, from_points, read_pairs
 

@@ -20,7 +20,7 @@ from unheard import Noise, held_out_of, print_unheard, read_noise
 from mtqscore import AssessConfig, Assessor, find_inputs
 from mtqscore.analysis.evaluate import ALL_FILES, Agreement, Level, Over, evaluate
 from mtqscore.errors import MtqscoreError
-from mtqscore.labels.manifest import read_manifest
+from mtqscore.labels.table import read_label_table
 from mtqscore.targets import SUPERVISED
 
 NAMES = [target.name for target in SUPERVISED]
@@ -29,7 +29,7 @@ HEADS = " | ".join(f"{name[0].upper()} LCC | {name[0].upper()} RMSE" for name in
 
 def print_accuracy(assessor: Assessor, title: str, manifest: Path, split: str | None, noise: Noise | None) -> None:
     """Print agreement over a set with 95 % intervals, by bandwidth and by kind, and on what training never heard."""
-    rows = [row for row in read_manifest(manifest) if split is None or row.split == split]
+    rows = [row for row in read_label_table(manifest) if split is None or row.split == split]
     results = assessor.assess_files(find_inputs([str(row.path) for row in rows]))
     estimates = {
         row.path: {name: getattr(result.scores, name) for name in NAMES}

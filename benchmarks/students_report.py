@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessor, find_inputs
 from mtqscore.analysis import statistics as stats
-from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.targets import SUPERVISED
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.export.calibration import fit_line, from_points
@@ -66,9 +66,9 @@ def write_report(runs: Runs, table: Path, listeners: Sequence[Sequence[str]], ou
         listeners: title and label table of rated recordings.
         out: folder of the study.
     """
-    rows = read_manifest(table)
+    rows = read_label_table(table)
     sets = {VAL: [row for row in rows if row.split == "val"], TEST: [row for row in rows if row.split == "test"]}
-    sets |= {title: read_manifest(Path(where)) for title, where in listeners}
+    sets |= {title: read_label_table(Path(where)) for title, where in listeners}
     costs = measure({str(run): load_network(read_checkpoint(run)) for _, _, run in runs}, ROUNDS)
     raw = {str(run): estimates_of(run, sets, out) for _, _, run in runs}
     shown = [title for title in sets if title != VAL]
@@ -78,7 +78,7 @@ def write_report(runs: Runs, table: Path, listeners: Sequence[Sequence[str]], ou
     _draw(runs, costs, raw, shown, out / "students.png")
 
 
-def estimates_of(run: Path, sets: dict[str, list[Row]], out: Path) -> Estimates:
+def estimates_of(run: Path, sets: dict[str, list[LabelledRecording]], out: Path) -> Estimates:
     """Score all sets with the exported network of a run, or read what an earlier call found."""
     name = run.relative_to(out).as_posix().replace("/", "-")
     kept, model = out / "scored" / f"{name}.json", out / "scored" / f"{name}.onnx"

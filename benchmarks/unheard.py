@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mtqscore.analysis.evaluate import Agreement, Estimates, evaluate
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Row, read_table
+from mtqscore.labels.table import LabelledRecording, read_table
 from mtqscore.simulation.degradations.codecs import FORMATS
 from mtqscore.simulation.recipe import DISTORTIONS, ENHANCERS
 from mtqscore.targets import SUPERVISED
@@ -40,7 +40,7 @@ class Group:
 
     name: str
     heard: str
-    rows: list[Row]
+    rows: list[LabelledRecording]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Chain:
         noise: kind of the noise that was added; empty for none.
     """
 
-    row: Row
+    row: LabelledRecording
     names: frozenset[str]
     noise: str
 
@@ -75,7 +75,7 @@ class Noise:
     unheard: Sequence[str]
 
 
-def read_chain(row: Row) -> Chain:
+def read_chain(row: LabelledRecording) -> Chain:
     """Read what was done to a recording of a simulated corpus."""
     steps = json.loads(row.extra["chain"])
     names = {step["name"] for step in steps} | {step["codec"] for step in steps if "codec" in step}
@@ -122,7 +122,12 @@ def groups_by_noise(chains: Sequence[Chain], noise: Noise) -> list[Group]:
     Raises:
         InputError: a recording of noise is not in the table.
     """
-    parts: dict[str, list[Row]] = {"": [], "recorded": [], "made": [], **{family: [] for family in noise.unheard}}
+    parts: dict[str, list[LabelledRecording]] = {
+        "": [],
+        "recorded": [],
+        "made": [],
+        **{family: [] for family in noise.unheard},
+    }
     for chain in chains:
         part = "made" if chain.noise else ""
         if chain.noise == "recorded":
@@ -140,7 +145,7 @@ def groups_by_noise(chains: Sequence[Chain], noise: Noise) -> list[Group]:
 
 
 def print_unheard(
-    rows: Sequence[Row], estimates: Mapping[Path, Estimates], held_out: Sequence[str], noise: Noise | None
+    rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], held_out: Sequence[str], noise: Noise | None
 ) -> None:
     """Print the table of the recordings of the split test.
 

@@ -37,7 +37,7 @@ from mtqscore.audio.decoding import open_recording
 from mtqscore.audio.sources import Resampler
 from mtqscore.diagnostics.conformance.known import clip_paths
 from mtqscore.errors import InputError, MtqscoreError, UsageError
-from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.models import ModelFile, ModelInfo, load_model
 from mtqscore.scoring.session import Scorer
 
@@ -78,7 +78,7 @@ class Recordings:
     """
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[LabelledRecording]
     samples: Sequence[Samples]
 
 
@@ -152,7 +152,7 @@ def read(path: Path, info: ModelInfo) -> Samples:
 def bundled(info: ModelInfo) -> Recordings:
     """Read the bundled recordings and the known clips."""
     paths = [*sorted(path for path in EXAMPLES.iterdir() if path.suffix in KINDS), *clip_paths()]
-    return Recordings(BUNDLED, [Row(path) for path in paths], [read(path, info) for path in paths])
+    return Recordings(BUNDLED, [LabelledRecording(path) for path in paths], [read(path, info) for path in paths])
 
 
 def labelled(text: str, info: ModelInfo) -> Recordings:
@@ -166,7 +166,7 @@ def labelled(text: str, info: ModelInfo) -> Recordings:
     manifest, _, split = place.partition(":")
     if not title or not manifest:
         raise UsageError(f"--set {text}: write TITLE=MANIFEST or TITLE=MANIFEST:SPLIT")
-    rows = [row for row in read_manifest(Path(manifest)) if not split or row.split == split]
+    rows = [row for row in read_label_table(Path(manifest)) if not split or row.split == split]
     if not rows:
         raise UsageError(f"--set {text}: no recording of the split {split}" if split else f"--set {text}: no recording")
     return Recordings(title, rows, [read(row.path, info) for row in rows])

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from mtqscore import AssessConfig, Assessor
-from mtqscore.labels.manifest import read_table
+from mtqscore.labels.table import read_table
 
 SPEEDS = (0.84, 1.0, 1.2)
 RECORDINGS = 120

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from mtqscore.labels.manifest import write_table
+from mtqscore.labels.table import write_table
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch

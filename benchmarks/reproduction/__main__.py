@@ -25,7 +25,7 @@ from typing import Any
 import tables
 from arms import MOS, MPL, PSEUDO, STUDIES, Arm
 
-from mtqscore.labels.manifest import read_table, write_table
+from mtqscore.labels.table import read_table, write_table
 
 Scale = dict[str, Any]
 

@@ -19,7 +19,7 @@ from mtqscore.analysis.bootstrap import agreement_intervals
 from mtqscore.analysis.evaluate import Estimates
 from mtqscore.analysis.statistics import Interval
 from mtqscore.base.text import TITLES, text_table
-from mtqscore.labels.manifest import Row, write_table
+from mtqscore.labels.table import LabelledRecording, write_table
 from mtqscore.targets import PSEUDO, SUPERVISED
 
 TRUE = "true"
@@ -108,7 +108,11 @@ def relation_matrix(
 
 
 def relations_of_rows(
-    rows: Sequence[Row], estimates: Mapping[Path, Estimates] | None = None, *, resamples: int = 1000, seed: int = 0
+    rows: Sequence[LabelledRecording],
+    estimates: Mapping[Path, Estimates] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> list[Relation]:
     """Correlate the pseudo-labels of labelled recordings.
 

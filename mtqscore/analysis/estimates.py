@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtqscore.base.names import from_text
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.results.csv import unguarded
 from mtqscore.targets import TARGETS
 
@@ -22,7 +22,7 @@ def _say_nothing(_: str) -> None:
 
 
 def read_estimates(
-    table: Path, rows: Sequence[Row], base: Path, say: Say = _say_nothing
+    table: Path, rows: Sequence[LabelledRecording], base: Path, say: Say = _say_nothing
 ) -> dict[Path, dict[str, float]]:
     """Read a table of estimates and match it to recordings.
 
@@ -95,7 +95,7 @@ class _Places:
         rows: the recordings.
     """
 
-    def __init__(self, folders: Sequence[Path], rows: Sequence[Row]) -> None:
+    def __init__(self, folders: Sequence[Path], rows: Sequence[LabelledRecording]) -> None:
         self._folders = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100 - follows no links
         self._rows = rows
         self._as_named = {os.path.abspath(row.path): row.path for row in rows}  # noqa: PTH100

@@ -15,7 +15,7 @@ from mtqscore.analysis import statistics as stats
 from mtqscore.analysis.bootstrap import agreement_intervals, difference_intervals
 from mtqscore.analysis.statistics import Floats, Interval
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import TARGETS
 
 Estimates = Mapping[str, float]
@@ -150,7 +150,7 @@ class Miss:
 
 
 def evaluate(
-    rows: Sequence[Row],
+    rows: Sequence[LabelledRecording],
     estimates: Mapping[Path, Estimates],
     columns: Sequence[str] | None = None,
     resamples: int = 1000,
@@ -188,7 +188,7 @@ def evaluate(
 
 
 def contrast(
-    rows: Sequence[Row],
+    rows: Sequence[LabelledRecording],
     first: Mapping[Path, Estimates],
     second: Mapping[Path, Estimates],
     columns: Sequence[str] | None = None,
@@ -224,7 +224,7 @@ def contrast(
     return found
 
 
-def largest_errors(rows: Sequence[Row], estimates: Mapping[Path, Estimates], count: int) -> list[Miss]:
+def largest_errors(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], count: int) -> list[Miss]:
     """Find the recordings of each target whose estimates are furthest from their labels, the furthest first."""
     found = []
     for target in (target.name for target in TARGETS):
@@ -237,7 +237,7 @@ def largest_errors(rows: Sequence[Row], estimates: Mapping[Path, Estimates], cou
     return found
 
 
-def group_columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
+def group_columns(rows: Sequence[LabelledRecording], columns: Sequence[str] | None) -> list[str]:
     """Choose the columns that recordings are grouped by.
 
     Args:
@@ -254,7 +254,7 @@ def group_columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[st
     return [name for name in USUAL_GROUPS if name in known] if columns is None else list(dict.fromkeys(columns))
 
 
-def group_of(row: Row, column: str) -> str:
+def group_of(row: LabelledRecording, column: str) -> str:
     """What stands in a column of the label table; empty where nothing does."""
     return row.split if column == "split" else row.extra.get(column, "")
 
@@ -274,7 +274,7 @@ _Set = tuple[str, Over, Floats, list[Floats]]
 
 
 def _sets(
-    rows: Sequence[Row], estimates: Sequence[Mapping[Path, Estimates]], columns: Sequence[str] | None
+    rows: Sequence[LabelledRecording], estimates: Sequence[Mapping[Path, Estimates]], columns: Sequence[str] | None
 ) -> Iterator[_Set]:
     """Go through all sets of pairs that are compared."""
     chosen = group_columns(rows, columns)
@@ -291,7 +291,9 @@ def _sets(
         raise InputError("no recording has both a label and an estimate of the same target")
 
 
-def _sets_of_target(target: str, rows: Sequence[Row], values: Floats, columns: Sequence[str]) -> Iterator[_Set]:
+def _sets_of_target(
+    target: str, rows: Sequence[LabelledRecording], values: Floats, columns: Sequence[str]
+) -> Iterator[_Set]:
     """Go through all files, means of groups, and groups; values are (1 + kinds of estimates, recordings)."""
     yield target, ALL_FILES, values[0], list(values[1:])
     for column in columns:

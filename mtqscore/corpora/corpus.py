@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtqscore.errors import UsageError
-from mtqscore.labels.manifest import Fault, Row
+from mtqscore.labels.table import Fault, LabelledRecording
 
 LABEL_SOURCES = ("references", "quality", "given")
 VALIDATION_UNITS = ("sentence", "file")
@@ -17,7 +17,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class CorpusOptions:
+class CorpusConfig:
     """How a named corpus is found, labelled and split; the draw also divides tables without splits.
 
     Args:
@@ -66,13 +66,13 @@ class Corpus:
     """A corpus that can be trained on.
 
     Args:
-        rows: its recordings.
+        recordings: all of them.
         notes: what the user should know, one line each.
         where: the table or folder that it was read from.
-        faults: what is wrong; `sources.read_corpus` adds those of the recordings and returns no corpus with any.
+        faults: what is wrong; `reading.read_corpus` adds those of the recordings and returns no corpus with any.
     """
 
-    rows: list[Row]
+    recordings: list[LabelledRecording]
     notes: list[str]
     where: Path
     faults: list[Fault] = field(default_factory=list)

@@ -16,7 +16,7 @@ from mtqscore.audio.sources import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from mtqscore.base.libraries import load_library
 from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance
-from mtqscore.labels.manifest import SPLITS, Fault, Row
+from mtqscore.labels.table import SPLITS, Fault, LabelledRecording
 from mtqscore.targets import SAMPLE_RATE_HZ, STFT_SAMPLES, TARGETS
 
 Result = TypeVar("Result")
@@ -25,7 +25,7 @@ THREADS = 8
 _PIECE_BYTES = 4096
 
 
-def check_headers(rows: Sequence[Row], advance: Advance) -> tuple[list[Fault], list[str]]:
+def check_headers(rows: Sequence[LabelledRecording], advance: Advance) -> tuple[list[Fault], list[str]]:
     """Open every recording in threads, without decoding it.
 
     Args:
@@ -50,7 +50,7 @@ def check_headers(rows: Sequence[Row], advance: Advance) -> tuple[list[Fault], l
     return faults, [f"{listed}: resampled to {SAMPLE_RATE_HZ} Hz when they are read"]
 
 
-def _header(row: Row) -> tuple[int, str]:
+def _header(row: LabelledRecording) -> tuple[int, str]:
     """Sample rate of a recording, and what is wrong with it."""
     soundfile = load_library("soundfile")
     try:
@@ -76,7 +76,7 @@ def _unfit(rate_hz: int, frames: int) -> str:
     return ""
 
 
-def describe(rows: Sequence[Row]) -> list[str]:
+def describe(rows: Sequence[LabelledRecording]) -> list[str]:
     """Say how many recordings each split has, and what is labelled.
 
     Args:
@@ -93,7 +93,7 @@ def describe(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def find_leaks(rows: Sequence[Row]) -> list[str]:
+def find_leaks(rows: Sequence[LabelledRecording]) -> list[str]:
     """Warn of recordings with the same content in two splits, and of test speakers who are in training.
 
     Only files of the same length in bytes are compared: three short pieces of each first, all of it where these agree.
@@ -118,11 +118,11 @@ def find_leaks(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _same_content(rows: Sequence[Row]) -> list[dict[str, Path]]:
+def _same_content(rows: Sequence[LabelledRecording]) -> list[dict[str, Path]]:
     """Recordings that are equal byte by byte and not all in one split: for each its file in each split."""
-    groups: list[list[Row]] = [list(rows)]
+    groups: list[list[LabelledRecording]] = [list(rows)]
     for trait in (_size, _pieces, _whole):
-        divided: dict[object, list[Row]] = defaultdict(list)
+        divided: dict[object, list[LabelledRecording]] = defaultdict(list)
         numbers = (number for number, group in enumerate(groups) for _ in group)
         members = (row for group in groups for row in group)
         for number, (row, value) in zip(numbers, _in_threads(trait, members), strict=True):
@@ -132,7 +132,9 @@ def _same_content(rows: Sequence[Row]) -> list[dict[str, Path]]:
     return [{row.split: row.path for row in reversed(group)} for group in groups]
 
 
-def _in_threads(function: Callable[[Row], Result], rows: Iterable[Row]) -> Iterator[tuple[Row, Result]]:
+def _in_threads(
+    function: Callable[[LabelledRecording], Result], rows: Iterable[LabelledRecording]
+) -> Iterator[tuple[LabelledRecording, Result]]:
     """Each row with what a function says of it, in their order; in slices, so that no queue grows with the corpus."""
     todo = iter(rows)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -140,14 +142,14 @@ def _in_threads(function: Callable[[Row], Result], rows: Iterable[Row]) -> Itera
             yield from zip(some, pool.map(function, some), strict=True)
 
 
-def _size(row: Row) -> int | None:
+def _size(row: LabelledRecording) -> int | None:
     try:
         return os.stat(row.path).st_size  # noqa: PTH116 - as in the manifest
     except (OSError, ValueError):
         return None
 
 
-def _pieces(row: Row) -> bytes | None:
+def _pieces(row: LabelledRecording) -> bytes | None:
     digest = hashlib.blake2b(digest_size=16)
     try:
         with row.path.open("rb") as stream:
@@ -160,7 +162,7 @@ def _pieces(row: Row) -> bytes | None:
     return digest.digest()
 
 
-def _whole(row: Row) -> bytes | None:
+def _whole(row: LabelledRecording) -> bytes | None:
     try:
         with row.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").digest()

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mtqscore.corpora.tmhint_names import CHALLENGE_PREFIX, parse_name
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Fault, FaultyTableError
+from mtqscore.labels.table import Fault, FaultyTableError
 from mtqscore.targets import MOS_HIGH, MOS_LOW, PESQ, STOI
 
 Scores = dict[str, dict[str, float]]

@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 
 from mtqscore.base.text import printable
-from mtqscore.corpora.corpus import Advance, CorpusOptions
+from mtqscore.corpora.corpus import Advance, CorpusConfig
 from mtqscore.corpora.reference_labels import LabelledReferences, Twins, label_from_references
 from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
 from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
 from mtqscore.corpora.validation import draw
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import PSEUDO, SUPERVISED
 
 PROBED_FILES = 1000
@@ -87,7 +87,7 @@ def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
     return found, [f"{folder}: {len(others):,} other recordings are left out, such as {printable(others[0])}"]
 
 
-def with_validation(recordings: Recordings, options: CorpusOptions) -> Recordings:
+def with_validation(recordings: Recordings, options: CorpusConfig) -> Recordings:
     """Take a share of the training recordings for validation, by nothing but their names and the seed.
 
     All recordings of a sentence go the same way, of both speakers and in every condition, so that no validation
@@ -108,8 +108,8 @@ def with_validation(recordings: Recordings, options: CorpusOptions) -> Recording
 
 
 def labelled_rows(
-    recordings: Recordings, twins: Mapping[str, Path], options: CorpusOptions, advance: Advance
-) -> tuple[list[Row], list[str]]:
+    recordings: Recordings, twins: Mapping[str, Path], options: CorpusConfig, advance: Advance
+) -> tuple[list[LabelledRecording], list[str]]:
     """Label recordings from what the user has: 3QUEST scores, clean twins, listeners' quality.
 
     Args:
@@ -148,7 +148,9 @@ def labelled_rows(
             labels = {target.name: labels[target.name] for target in PSEUDO if target.name in labels}
             given = {} if math.isnan(item.quality) else {"g_mos": item.quality}
             labels |= given if scores is None else scores.get(stem, {})
-        rows.append(Row(item.path, item.split, labels, _remarks(item, labels, scores is not None, options)))
+        rows.append(
+            LabelledRecording(item.path, item.split, labels, _remarks(item, labels, scores is not None, options))
+        )
     return rows, [*_label_notes(rows, scores, listed, options), *judged.notes]
 
 
@@ -176,7 +178,7 @@ def _twins_of(stem: str, item: Recording, twins: Mapping[str, Path]) -> Twins | 
     return Twins(stem, item.path, clean, noisy, name.snr_db)
 
 
-def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options: CorpusOptions) -> dict[str, str]:
+def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options: CorpusConfig) -> dict[str, str]:
     name = item.name
     source = "3quest" if scored else options.labels
     return {
@@ -193,7 +195,7 @@ def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options
 
 
 def _label_notes(
-    rows: Sequence[Row], scores: Scores | None, listed: Scores | None, options: CorpusOptions
+    rows: Sequence[LabelledRecording], scores: Scores | None, listed: Scores | None, options: CorpusConfig
 ) -> list[str]:
     notes = []
     if scores is not None:

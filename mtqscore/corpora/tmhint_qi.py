@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
 from mtqscore.corpora.places import find_data
 from mtqscore.corpora.score_tables import stem_of
 from mtqscore.corpora.tmhint import (
@@ -22,7 +22,7 @@ from mtqscore.corpora.tmhint import (
     with_validation,
 )
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import read_table
+from mtqscore.labels.table import read_table
 
 NAMES = ("TMHINTQI", "TMHINT-QI", "tmhintqi", "tmhint-qi", "TMHINT_QI")
 WHERE_TO_GET = (
@@ -48,7 +48,7 @@ def fits(folder: Path) -> bool:
     return holds_recordings(folder / "train")
 
 
-def read(options: CorpusOptions, advance: Advance) -> Corpus:
+def read(options: CorpusConfig, advance: Advance) -> Corpus:
     """Find, check, label and split TMHINT-QI: the published test folder, and the train folder divided by the seed.
 
     Args:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi
-from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
 from mtqscore.corpora.places import find_data
 from mtqscore.corpora.score_tables import read_means
 from mtqscore.corpora.tmhint import (
@@ -45,7 +45,7 @@ def fits(folder: Path) -> bool:
     return holds_recordings(folder, CHALLENGE_PREFIX) or holds_recordings(folder / "wavs", CHALLENGE_PREFIX)
 
 
-def read(options: CorpusOptions, advance: Advance) -> Corpus:
+def read(options: CorpusConfig, advance: Advance) -> Corpus:
     """Find, check, label and split TMHINT-QI(S).
 
     The test stays as published, 1,960 recordings; those of the rehearsal (``TMHINT_*``) are no part of it. A training
@@ -91,7 +91,7 @@ def _answered(test: Recordings, where: Path) -> tuple[Recordings, list[str]]:
     return rated(test, means), notes
 
 
-def _training(options: CorpusOptions, where: Path) -> tuple[Recordings, Recordings, list[str]]:
+def _training(options: CorpusConfig, where: Path) -> tuple[Recordings, Recordings, list[str]]:
     """All recordings of TMHINT-QI, those that the challenge trains on, and notes."""
     try:
         home = _home_of_tmhint_qi(options, where)
@@ -121,7 +121,7 @@ def _training(options: CorpusOptions, where: Path) -> tuple[Recordings, Recordin
     return everything, train, [f"training list: {table}", *notes]
 
 
-def _home_of_tmhint_qi(options: CorpusOptions, where: Path) -> Path:
+def _home_of_tmhint_qi(options: CorpusConfig, where: Path) -> Path:
     """The folder of TMHINT-QI: beside that of TMHINT-QI(S), or where `tmhint_qi` looks for it."""
     beside = next((where.parent / name for name in tmhint_qi.NAMES if tmhint_qi.fits(where.parent / name)), None)
     return beside or find_data(options.data_root, tmhint_qi.NAMES, tmhint_qi.fits, tmhint_qi.WHERE_TO_GET)

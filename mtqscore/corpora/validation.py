@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 
 Member = TypeVar("Member")
 
@@ -32,7 +32,7 @@ def draw(units: Mapping[str, Sequence[Member]], share: float, seed: int) -> set[
     return taken
 
 
-def divided(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], str]:
+def divided(rows: Sequence[LabelledRecording], share: float, seed: int) -> tuple[list[LabelledRecording], str]:
     """Draw validation recordings for a table without splits: whole speakers where it names enough, else recordings.
 
     Args:

@@ -12,10 +12,10 @@ import soxr
 from mtqscore.audio.levels import Signal
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import read_table
 from mtqscore.labels.mapping import Labels, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.labels.measures import composite, distortion_index, intelligibility, raw_pesq
 from mtqscore.labels.separation import aligned, split_black_box
+from mtqscore.labels.table import read_table
 from mtqscore.targets import NARROWBAND_HZ, SAMPLE_RATE_HZ
 
 NARROW_RATE_HZ = 2 * NARROWBAND_HZ

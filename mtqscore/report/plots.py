@@ -20,7 +20,7 @@ from mtqscore.analysis.statistics import Floats
 from mtqscore.base.files import replacing, write_problem
 from mtqscore.base.text import printable
 from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.agreement import group_name, title_of
 from mtqscore.targets import TARGETS, Target
 
@@ -112,7 +112,9 @@ def check_picture(picture: str) -> None:
         raise MissingExtraError("--plot", "plots", "matplotlib")
 
 
-def draw_scatter(picture: Path, rows: Sequence[Row], estimates: Mapping[Path, Estimates], scatter: Scatter) -> None:
+def draw_scatter(
+    picture: Path, rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], scatter: Scatter
+) -> None:
     """Draw estimates against labels.
 
     Args:
@@ -145,7 +147,7 @@ def draw_scatter(picture: Path, rows: Sequence[Row], estimates: Mapping[Path, Es
         raise write_problem(str(picture), error) from error
 
 
-def _figure(rows: Sequence[Row], estimates: Mapping[Path, Estimates], scatter: Scatter) -> Figure:
+def _figure(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], scatter: Scatter) -> Figure:
     from matplotlib.figure import Figure
 
     named = {item.target for item in scatter.found}
@@ -200,7 +202,7 @@ _Palette = dict[str, int]
 """Number of each group in `SERIES`; the last, beyond them, stands for all others."""
 
 
-def _palette(rows: Sequence[Row], column: str | None) -> _Palette:
+def _palette(rows: Sequence[LabelledRecording], column: str | None) -> _Palette:
     """Give the most frequent groups a colour each."""
     if column is None:
         return {}

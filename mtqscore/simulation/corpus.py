@@ -15,8 +15,8 @@ from mtqscore.audio.levels import Signal
 from mtqscore.base.files import replacing
 from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.labels.manifest import write_table
 from mtqscore.labels.mapping import floor_ratio_db, label_parts
+from mtqscore.labels.table import write_table
 from mtqscore.simulation.degradations.colour import Recolour
 from mtqscore.simulation.degradations.external import check_command
 from mtqscore.simulation.degradations.noises import NoiseSampler

@@ -16,7 +16,7 @@ import soxr
 from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import SPLITS, read_table
+from mtqscore.labels.table import SPLITS, read_table
 
 SPEECH_RATE_HZ = 16_000
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga", ".mp3"}

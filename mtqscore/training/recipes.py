@@ -23,7 +23,7 @@ from mtqscore.analysis.evaluate import Estimates
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import PSEUDO
 from mtqscore.training.checkpoint import Checkpoint, check_same_config, describe_front_end, read_checkpoint
 from mtqscore.training.compute.precision import resolved, training_device
@@ -61,15 +61,19 @@ class Start:
     """
 
     config: TrainConfig
-    rows: list[Row]
+    rows: list[LabelledRecording]
     initial: Checkpoint | None = None
     report: dict[str, Any] = field(default_factory=dict)
-    held_out: list[Row] = field(default_factory=list)
+    held_out: list[LabelledRecording] = field(default_factory=list)
     estimates: dict[Path, Estimates] | None = None
 
 
 def prepare(
-    rows: Sequence[Row], config: TrainConfig, sources: Sources, say: Say, advance: Callable[[int, int], None]
+    rows: Sequence[LabelledRecording],
+    config: TrainConfig,
+    sources: Sources,
+    say: Say,
+    advance: Callable[[int, int], None],
 ) -> Start:
     """Do what comes before training: ask the teacher, or take its weights.
 
@@ -144,7 +148,7 @@ def _begun(folder: Path | None) -> Checkpoint | None:
     return read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
 
 
-def _with_labels(rows: Sequence[Row], config: TrainConfig, say: Say) -> list[Row]:
+def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, say: Say) -> list[LabelledRecording]:
     """Leave out training recordings that teach nothing: they would take their share of every batch."""
     kept = [row for row in rows if row.split != "train" or row.labels.keys() & set(config.targets)]
     if len(kept) < len(rows):
@@ -243,7 +247,11 @@ def _narrowed(kernel: Tensor, like: Tensor | None) -> Tensor:
 
 
 def _ask(
-    rows: Sequence[Row], config: TrainConfig, sources: Sources, say: Say, advance: Callable[[int, int], None]
+    rows: Sequence[LabelledRecording],
+    config: TrainConfig,
+    sources: Sources,
+    say: Say,
+    advance: Callable[[int, int], None],
 ) -> PseudoLabels:
     device = training_device(config.device)
     torch.set_num_threads(config.threads or usable_cores())

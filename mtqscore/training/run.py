@@ -16,7 +16,7 @@ import torch
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import EnvironmentProblemError, InputError
-from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training import checkpoint as store
 from mtqscore.training.compute.distributed import Ranks, local_processes, processes
@@ -38,7 +38,7 @@ def train_run(
     config: TrainConfig,
     watch: Watch,
     init: Path | store.Checkpoint | None = None,
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[LabelledRecording] | None = None,
 ) -> dict[str, Any]:
     """Train a network, or go on with an interrupted run in the same folder.
 
@@ -62,7 +62,7 @@ def train_run(
     """
 
     def read(config: TrainConfig, watch: Watch, _ranks: Ranks) -> Material:
-        found = read_manifest(table) if rows is None else rows
+        found = read_label_table(table) if rows is None else rows
         splits = _splits(found, table, config)
         make_folder(folder)
         train, val = (load_split(splits[name], config, watch) for name in ("train", "val"))
@@ -150,7 +150,7 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblemError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
 
 
-def load_split(rows: Sequence[Row], config: TrainConfig, watch: Watch) -> Recordings:
+def load_split(rows: Sequence[LabelledRecording], config: TrainConfig, watch: Watch) -> Recordings:
     """Read the recordings of one split, and tell how many they are and where they are held."""
     start = time.perf_counter()
     data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), targets_of(config))
@@ -198,7 +198,7 @@ def targets_of(config: TrainConfig) -> tuple[Target, ...]:
     return tuple(target for target in TARGETS if target.name in config.targets)
 
 
-def _splits(rows: Sequence[Row], table: Path, config: TrainConfig) -> dict[str, list[Row]]:
+def _splits(rows: Sequence[LabelledRecording], table: Path, config: TrainConfig) -> dict[str, list[LabelledRecording]]:
     splits = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
     names = {target.name for target in targets_of(config)}
     for name in ("train", "val"):
@@ -208,7 +208,7 @@ def _splits(rows: Sequence[Row], table: Path, config: TrainConfig) -> dict[str, 
     return splits
 
 
-def _fingerprint(rows: Sequence[Row]) -> str:
+def _fingerprint(rows: Sequence[LabelledRecording]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         values = [row.labels.get(target.name) for target in TARGETS]

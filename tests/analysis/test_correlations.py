@@ -20,7 +20,7 @@ from mtqscore.analysis.correlations import (
     relations_of_rows,
     write_relations,
 )
-from mtqscore.labels.manifest import Row, read_table
+from mtqscore.labels.table import LabelledRecording, read_table
 
 draw = np.random.default_rng(7)
 S_MOS = draw.uniform(1, 5, 50)
@@ -62,7 +62,7 @@ def test_constants_and_two_pairs_have_no_correlation(tmp_path):
 
 def test_rows_give_their_own_labels_or_a_teachers_estimates(tmp_path):
     rows = [
-        Row(tmp_path / f"{index}.wav", "test", {"s_mos": float(score), "pesq": float(pesq)})
+        LabelledRecording(tmp_path / f"{index}.wav", "test", {"s_mos": float(score), "pesq": float(pesq)})
         for index, (score, pesq) in enumerate(zip(S_MOS, PESQ, strict=True))
     ]
     (own,) = relations_of_rows(rows, resamples=20)

@@ -14,7 +14,7 @@ import pytest
 from mtqscore.analysis.estimates import read_estimates
 from mtqscore.analysis.evaluate import ALL_FILES, Level, Over, Verdict, contrast, evaluate, largest_errors, natural_key
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.agreement import GROUPS_SHOWN, agreement_lines, write_csv
 from tests.signals import speechlike, write
 
@@ -23,9 +23,9 @@ ESTIMATE = [1.2, 2.1, 2.8, 4.4, 4.6, 2.0]
 CONDITIONS = ["c10", "c9", "c10", "c9", "c2", "c2"]
 
 
-def some_rows() -> list[Row]:
+def some_rows() -> list[LabelledRecording]:
     return [
-        Row(Path(f"/x/{index}.wav"), "test", {"s_mos": label}, {"condition": condition})
+        LabelledRecording(Path(f"/x/{index}.wav"), "test", {"s_mos": label}, {"condition": condition})
         for index, (label, condition) in enumerate(zip(TRUTH, CONDITIONS, strict=True))
     ]
 
@@ -56,7 +56,7 @@ def test_files_means_and_groups_by_hand():
 def test_equal_labels_have_equal_means_however_many_there_are():
     # 0.1 + 0.2 + … is not what multiplication gives: without rounding such means would seem to rank.
     rows = [
-        Row(Path(f"{index}.wav"), "test", {"s_mos": 3.3}, {"condition": name})
+        LabelledRecording(Path(f"{index}.wav"), "test", {"s_mos": 3.3}, {"condition": name})
         for index, name in enumerate("aabbbbcccccc")
     ]
     found = evaluate(rows, {row.path: {"s_mos": 1.0 + index % 3} for index, row in enumerate(rows)}, resamples=0)
@@ -93,7 +93,7 @@ def test_largest_errors_come_first_on_either_side():
 
 def test_a_contrast_says_which_is_better_on_what_both_have():
     draw = np.random.default_rng(2)
-    rows = [Row(Path(f"{index}.wav"), "test", {"s_mos": draw.uniform(1, 5)}) for index in range(60)]
+    rows = [LabelledRecording(Path(f"{index}.wav"), "test", {"s_mos": draw.uniform(1, 5)}) for index in range(60)]
     good = {row.path: {"s_mos": row.labels["s_mos"] + draw.normal(0, 0.2)} for row in rows}
     bad = {path: {"s_mos": value["s_mos"] + draw.normal(0, 0.5)} for path, value in list(good.items())[:50]}
     verdicts = {item.measure: item for item in contrast(rows, good, bad, resamples=200)}
@@ -112,7 +112,10 @@ def test_a_contrast_says_which_is_better_on_what_both_have():
 
 
 def test_of_very_many_groups_the_worst_are_shown():
-    rows = [Row(Path(f"{index}.wav"), "test", {"s_mos": 3.0}, {"condition": f"c{index % 50}"}) for index in range(100)]
+    rows = [
+        LabelledRecording(Path(f"{index}.wav"), "test", {"s_mos": 3.0}, {"condition": f"c{index % 50}"})
+        for index in range(100)
+    ]
     estimates = {row.path: {"s_mos": 3.0 + (index % 50) / 100} for index, row in enumerate(rows)}
     lines = agreement_lines(evaluate(rows, estimates, resamples=0))
     shown = [line.split()[0] for line in lines if line.startswith("c") and not line.startswith("condition")]
@@ -122,7 +125,7 @@ def test_of_very_many_groups_the_worst_are_shown():
 
 def test_names_of_groups_cannot_break_a_table():
     names = ["new\nline", "\x1b[2J", "=1+1", "", "x" * 300, "\udcff"]
-    rows = [Row(Path(f"{name!r}.wav"), "test", {"g_mos": 3.0}, {"condition": name}) for name in names]
+    rows = [LabelledRecording(Path(f"{name!r}.wav"), "test", {"g_mos": 3.0}, {"condition": name}) for name in names]
     found = evaluate(rows, {row.path: {"g_mos": 2.0} for row in rows}, resamples=0)
     lines = agreement_lines(found)
     assert all(line.isprintable() and len(line) < 120 for line in lines)
@@ -315,14 +318,14 @@ def test_what_is_no_label_table_is_refused(run, tmp_path, labels, code, message)
     ],
 )
 def test_faulty_estimates_are_named(tmp_path, content, message):
-    rows = [Row(tmp_path / f"{index}.wav") for index in range(6)]
+    rows = [LabelledRecording(tmp_path / f"{index}.wav") for index in range(6)]
     (tmp_path / "p.csv").write_text(content)
     with pytest.raises(InputError, match=message):
         read_estimates(tmp_path / "p.csv", rows, tmp_path)
 
 
 def test_an_empty_cell_and_nan_are_no_estimates(tmp_path):
-    rows = [Row(tmp_path / f"{index}.wav") for index in range(3)]
+    rows = [LabelledRecording(tmp_path / f"{index}.wav") for index in range(3)]
     (tmp_path / "p.csv").write_text("path,s_mos,n_mos\n0.wav,nan,2\n1.wav,,\n2.wav\n")
     assert read_estimates(tmp_path / "p.csv", rows, tmp_path) == {
         rows[0].path: {"n_mos": 2.0},
@@ -335,7 +338,7 @@ def test_estimates_are_found_through_links_and_from_other_folders(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "runs").mkdir()
-    rows = [Row(tmp_path / "real" / f"{index}.wav") for index in range(2)]
+    rows = [LabelledRecording(tmp_path / "real" / f"{index}.wav") for index in range(2)]
     table = tmp_path / "runs" / "p.csv"
     table.write_text("path,s_mos\n../link/0.wav,2\nreal/1.wav,3\n")
     found = read_estimates(table, rows, tmp_path)

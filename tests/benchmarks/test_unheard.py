@@ -11,7 +11,7 @@ import pytest
 from benchmarks import unheard
 from mtqscore import AssessConfig, Assessor
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Row, write_manifest
+from mtqscore.labels.table import LabelledRecording, write_label_table
 from mtqscore.targets import SUPERVISED
 from tests.signals import speechlike, write
 
@@ -47,16 +47,18 @@ UNHEARD = {"vorbis", "both", "klt", "office", "keys"}
 EACH = 10
 
 
-def corpus() -> tuple[list[Row], dict[Path, dict[str, float]]]:
+def corpus() -> tuple[list[LabelledRecording], dict[Path, dict[str, float]]]:
     """Ten recordings a kind; scores are half a point too high for what training never heard, and else exact."""
     rows, estimates = [], {}
     for kind, (steps, noise) in KINDS.items():
         for number in range(EACH):
             path, label = Path(f"{kind} {number}"), 1 + 0.3 * number
             extra = {"chain": json.dumps([step("recolour"), *steps]), "noise": noise}
-            rows.append(Row(path, "test", {target.name: label for target in SUPERVISED}, extra))
+            rows.append(LabelledRecording(path, "test", {target.name: label for target in SUPERVISED}, extra))
             estimates[path] = {target.name: label + 0.5 * (kind in UNHEARD) for target in SUPERVISED}
-    rows.append(Row(Path("heard"), "train", {"s_mos": 1.0}, {"chain": json.dumps([step("klt")]), "noise": ""}))
+    rows.append(
+        LabelledRecording(Path("heard"), "train", {"s_mos": 1.0}, {"chain": json.dumps([step("klt")]), "noise": ""})
+    )
     estimates[Path("heard")] = {"s_mos": 5.0}
     return rows, estimates
 
@@ -107,7 +109,7 @@ def test_card_of_a_corpus_tells_what_it_held_out(tmp_path, capsys, monkeypatch, 
     rows = [replace(row, path=tmp_path / f"{number}.wav") for number, row in enumerate(corpus()[0])]
     for number, row in enumerate(rows):
         write(row.path, (1 + number % 7) / 7 * speechlike(0.6))
-    write_manifest(tmp_path / "manifest.csv", rows)
+    write_label_table(tmp_path / "manifest.csv", rows)
     (tmp_path / "simulation.json").write_text(json.dumps({"hold_out": held_out}))
     print_accuracy(Assessor(AssessConfig(model=fake_model)), "corpus", tmp_path, "test", None)
     found = capsys.readouterr().out

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.labels.manifest import read_manifest
+from mtqscore.labels.table import read_label_table
 from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import TARGETS
 
@@ -67,7 +67,7 @@ def corpus(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_corpus_is_labelled_audio_in_three_splits(corpus: Path) -> None:
-    rows = read_manifest(corpus)
+    rows = read_label_table(corpus)
     assert len(rows) == CLIPS
     assert {row.split for row in rows} == {"train", "val", "test"}
     for row in rows:
@@ -143,7 +143,7 @@ def test_a_corpus_can_grow_and_equals_one_made_at_once(
     for clips in (CLIPS // 2, CLIPS):
         done = simulate(sources, out, "--workers", "1", "--clips", str(clips))
         assert done.returncode == 0, done.stderr
-        assert len(read_manifest(out)) == clips
+        assert len(read_label_table(out)) == clips
     assert content(out) == content(corpus)
     assert json.loads((out / "simulation.json").read_text())["clips"] == CLIPS
 
@@ -156,7 +156,7 @@ def test_a_corpus_can_grow_and_equals_one_made_at_once(
 def names_by_clip(folder: Path) -> dict[str, tuple[str, set[str]]]:
     """Split, and names of the steps and of their codecs, by the name of the clip."""
     found = {}
-    for row in read_manifest(folder):
+    for row in read_label_table(folder):
         steps = json.loads(row.extra["chain"])
         names = {step["name"] for step in steps} | {step["codec"] for step in steps if "codec" in step}
         found[row.path.name] = row.split, names

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mtqscore.labels.manifest import write_table
+from mtqscore.labels.table import write_table
 from tests.tmhint_miniature import write_tmhint_qi
 from tests.training_kit import write_corpus
 

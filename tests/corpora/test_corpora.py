@@ -10,11 +10,11 @@ import pytest
 import soundfile
 
 from mtqscore.corpora import reference_labels
-from mtqscore.corpora.corpus import Corpus, CorpusOptions
-from mtqscore.corpora.sources import SOURCES, read_corpus
+from mtqscore.corpora.corpus import Corpus, CorpusConfig
+from mtqscore.corpora.reading import NAMED_CORPORA, read_corpus
 from mtqscore.corpora.tmhint_names import parse_name
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.labels.manifest import FaultyTableError, Row, read_manifest, write_manifest
+from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table, write_label_table
 from tests.test_imports import HEAVY, loaded_after
 from tests.tmhint_miniature import sentence, write, write_tmhint_qi, write_tmhint_qi_s
 
@@ -39,11 +39,11 @@ def own(published, tmp_path, monkeypatch) -> Path:
 
 
 def read(root: Path, name: str = "tmhint-qi", **options: object) -> Corpus:
-    return read_corpus(name, CorpusOptions(**{"data_root": root, "labels": "given", **options}))  # type: ignore[arg-type]
+    return read_corpus(name, CorpusConfig(**{"data_root": root, "labels": "given", **options}))  # type: ignore[arg-type]
 
 
-def by_stem(corpus: Corpus) -> dict[str, Row]:
-    return {row.path.stem: row for row in corpus.rows}
+def by_stem(corpus: Corpus) -> dict[str, LabelledRecording]:
+    return {row.path.stem: row for row in corpus.recordings}
 
 
 def note(corpus: Corpus, word: str) -> str:
@@ -76,18 +76,18 @@ def test_other_names_are_not(stem):
 
 def test_ratings_are_averaged_and_conditions_named(own):
     corpus = read(own)
-    assert Counter(row.split for row in corpus.rows) == {"train": 74, "val": 19, "test": 9}
+    assert Counter(row.split for row in corpus.recordings) == {"train": 74, "val": 19, "test": 9}
     row = by_stem(corpus)["Noisy_snr-2_white_TMHINT_b2_21_01"]
     # Scores 2 and 3, and one empty cell.
     assert row.extra == {
         "speaker": "b2", "sentence": "21_01", "kind": "Noisy", "condition": "Noisy-SNR-2-white", "snr_db": "-2",
         "noise": "white", "quality": "2.5000", "ratings": "2", "labels_from": "",
     }  # fmt: skip
-    assert not any(row.labels for row in corpus.rows)
+    assert not any(row.labels for row in corpus.recordings)
     assert note(corpus, "ratings without") == "raw_data.csv: left out 2 ratings without a quality and 0 not from 1 to 5"
     assert note(corpus, "train: 93") == f"{own}/TMHINTQI/train: 93 recordings, 12,937 are published"
     assert note(corpus, "left without") == "102 of 102 recordings are left without s_mos, n_mos and g_mos"
-    assert not any(row.path.name.startswith(".") for row in corpus.rows)
+    assert not any(row.path.name.startswith(".") for row in corpus.recordings)
 
 
 def test_what_is_not_as_published_is_told(own):
@@ -185,9 +185,9 @@ def test_judging_goes_on_where_it_stopped(own, monkeypatch):
             monkeypatch.setattr(reference_labels, "judge_twins", judge)
             done, judged[:] = len(judged), []
             assert done == 4
-    assert sum(row.labels == {"pesq": 2.0} for row in corpus.rows) == 25
+    assert sum(row.labels == {"pesq": 2.0} for row in corpus.recordings) == 25
     judged.clear()
-    assert read(own, labels="references", workers=1).rows == corpus.rows
+    assert read(own, labels="references", workers=1).rows == corpus.recordings
     assert judged == []
     with (train / "TMHINT_g3_03_01.wav").open("ab") as stream:
         stream.write(b"\0" * 4)
@@ -200,7 +200,7 @@ def test_labels_that_cannot_be_kept_are_used(own, tmp_path, monkeypatch):
     monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": {"pesq": 2.0}, "problem": ""})
     corpus = read(own, labels="references", workers=1)
     assert note(corpus, "cannot keep").startswith(f"{tmp_path}/home/corpora/reference-labels.jsonl: cannot keep")
-    assert sum(row.labels == {"pesq": 2.0} for row in corpus.rows) == 30
+    assert sum(row.labels == {"pesq": 2.0} for row in corpus.recordings) == 30
 
 
 def test_several_processes_judge_as_one_does(own):
@@ -296,7 +296,7 @@ def test_quality_stands_in_for_g_only_when_asked(own, tmp_path, monkeypatch):
     assert (row.labels, row.extra["labels_from"]) == ({"g_mos": 2.5}, "quality")
     assert "not that of P.835" in note(corpus, "overall quality")
     with pytest.raises(UsageError, match="not from both"):
-        CorpusOptions(labels="quality", three_quest_scores=tmp_path)
+        CorpusConfig(labels="quality", three_quest_scores=tmp_path)
 
 
 @pytest.mark.parametrize("place", ["root", "above", "variable", "here", "home", "folder", "doubled"])
@@ -323,17 +323,17 @@ def test_data_are_found(own, tmp_path, monkeypatch, place):
     if place == "here":
         own.rename(tmp_path / "data2")
         monkeypatch.chdir(tmp_path / "data2")
-    assert len(read_corpus(data, CorpusOptions(data_root=root, labels="given")).rows) == 102
+    assert len(read_corpus(data, CorpusConfig(data_root=root, labels="given")).rows) == 102
 
 
-@pytest.mark.parametrize("name", list(SOURCES))
+@pytest.mark.parametrize("name", list(NAMED_CORPORA))
 def test_absent_data_end_in_one_message_that_helps(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MTQSCORE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MTQSCORE_DATA", raising=False)
     for root in (None, tmp_path / "gone"):
         with pytest.raises(EnvironmentProblemError) as caught:
-            read_corpus(name, CorpusOptions(data_root=root))
+            read_corpus(name, CorpusConfig(data_root=root))
         said = str(caught.value)
         assert "\n" not in said
         for part in ("https://drive.google.com/file/d/", "unpack", "--data-root", "MTQSCORE_DATA", str(root or "this")):
@@ -343,7 +343,7 @@ def test_absent_data_end_in_one_message_that_helps(tmp_path, monkeypatch, name):
 def test_the_challenge_test_is_freed_of_its_leakage(own):
     corpus = read(own, "tmhint-qi-s")
     rows = by_stem(corpus)
-    test = {row.path.stem.partition("-")[2] for row in corpus.rows if row.split == "test"}
+    test = {row.path.stem.partition("-")[2] for row in corpus.recordings if row.split == "test"}
     assert test == {
         "Noisy_snr-2_white_TMHINT_b2_21_01",
         "CMGAN_snr5_street_TMHINT_g4_32_03",
@@ -354,7 +354,7 @@ def test_the_challenge_test_is_freed_of_its_leakage(own):
     assert note(corpus, "removed").endswith("test recording: 1, such as Noisy_snr-2_white_TMHINT_b2_21_01")
     assert note(corpus, "rehearsal").startswith("2 ")
     assert rows["VoiceMOS2023Track3-CMGAN_snr5_street_TMHINT_g4_32_03"].extra["quality"] == "4.0000"
-    kinds = Counter(row.extra["kind"] for row in corpus.rows if row.split != "test")
+    kinds = Counter(row.extra["kind"] for row in corpus.recordings if row.split != "test")
     assert kinds == {"Noisy": 19, "FCN": 20, "DDAE": 20, "clean": 3, "None": 10}
     assert "the challenge lists 11,053" in note(corpus, "train_avg_mos.csv")
     assert note(corpus, "48000 Hz") == "1 at 48000 Hz: resampled to 16000 Hz when they are read"
@@ -367,7 +367,7 @@ def test_the_challenge_trains_on_its_list(own):
         "DDAE_snr2_pink_TMHINT_b2_21_02,\nFCN_snr0_babble_TMHINT_g1_14_01,4\n"
     )
     corpus = read(own, "tmhint-qi-s")
-    training = {row.path.stem: row.extra["quality"] for row in corpus.rows if row.split != "test"}
+    training = {row.path.stem: row.extra["quality"] for row in corpus.recordings if row.split != "test"}
     assert training == {"FCN_snr-2_white_TMHINT_g4_25_04": "3.5000", "DDAE_snr2_pink_TMHINT_b2_21_02": ""}
     assert note(corpus, "listed training") == (
         "1 listed training recordings are missing, such as FCN_snr0_babble_TMHINT_g1_14_01"
@@ -377,22 +377,22 @@ def test_the_challenge_trains_on_its_list(own):
 def test_the_challenge_without_training_recordings_is_a_test_alone(own):
     shutil.rmtree(own / "TMHINTQI")
     corpus = read(own, "tmhint-qi-s")
-    assert {row.split for row in corpus.rows} == {"test"}
+    assert {row.split for row in corpus.recordings} == {"test"}
     assert note(corpus, "no training recordings").startswith("no training recordings: TMHINTQI is not in ")
 
 
 def test_a_corpus_becomes_a_table_that_evaluate_takes(own, run, tmp_path, fake_model, monkeypatch):
     monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": {"pesq": 2.5}, "problem": ""})
     corpus = read(own, labels="quality", workers=1)
-    write_manifest(tmp_path / "manifest.csv", corpus.rows)
-    assert read_manifest(tmp_path / "manifest.csv") == corpus.rows
+    write_label_table(tmp_path / "manifest.csv", corpus.recordings)
+    assert read_label_table(tmp_path / "manifest.csv") == corpus.recordings
     done = run("evaluate", "manifest.csv", "--model", fake_model, "--split", "test", "--csv", "-")
     assert done.returncode == 0
     assert b"FCN-SNR-2-white" in done.stdout, "grouped by condition"
-    assert soundfile.info(corpus.rows[0].path).subtype == "FLOAT"
+    assert soundfile.info(corpus.recordings[0].path).subtype == "FLOAT"
 
 
 def test_tables_and_names_need_nothing_heavy(own):
-    code = "from mtqscore.corpora.sources import read_corpus\nfrom mtqscore.corpora.corpus import CorpusOptions\n"
-    code += "read_corpus('tmhint-qi', CorpusOptions(labels='given'))"
+    code = "from mtqscore.corpora.reading import read_corpus\nfrom mtqscore.corpora.corpus import CorpusConfig\n"
+    code += "read_corpus('tmhint-qi', CorpusConfig(labels='given'))"
     assert not loaded_after(code, folder=own) & HEAVY

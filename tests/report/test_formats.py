@@ -19,7 +19,7 @@ from mtqscore.analysis.gates import GateReport, Level, judge
 from mtqscore.base.names import as_text, from_text
 from mtqscore.base.text import clock, printable, text_table
 from mtqscore.config import AssessConfig
-from mtqscore.labels.manifest import Row as LabelledRow
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.table import TableWriter, summary_line
 from mtqscore.results.csv import guarded, unguarded
@@ -142,7 +142,7 @@ def test_estimates_are_matched_by_the_very_names(tmp_path: Path) -> None:
     table = tmp_path / "scores.csv"
     names = [name for name in NAMES if name != "null"] + ["'a.wav", "'=b.wav", "-c.wav"]
     table.write_bytes(written("csv", [row(name) for name in [*names, "zero\0.wav"]]))
-    rows = [LabelledRow(tmp_path / name) for name in names]
+    rows = [LabelledRecording(tmp_path / name) for name in names]
     assert read_estimates(table, rows, tmp_path) == {
         item.path: {"s_mos": 1.0, "n_mos": 2.0, "g_mos": 3.1235} for item in rows
     }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mtqscore.analysis.evaluate import evaluate
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.plots import MOST_DOTS, Scatter, _spread, draw_scatter
 
 NAMES = ["_under", "$x_1$ a $y$", "new\nline", "日本語", "-dash", "", "x" * 250, "\udcff", "<b>&amp;"]
@@ -22,7 +22,7 @@ def drawn(folder: Path, pairs: int, names: list[str], colour: str | None = None,
     """Draw an SVG and return its text."""
     draw = np.random.default_rng(pairs)
     rows = [
-        Row(
+        LabelledRecording(
             Path(f"{index}.wav"),
             "test",
             dict(zip(("s_mos", "pesq", "stoi", "sdi"), draw.uniform(1, 4, targets), strict=False)),

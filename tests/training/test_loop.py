@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mtqscore.errors import InputError, MtqscoreError, UsageError
-from mtqscore.labels.manifest import write_table
+from mtqscore.labels.table import write_table
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.compute.precision import resolved
 from mtqscore.training.loop import Watch

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row, read_manifest
+from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.training.checkpoint import read_checkpoint, write_checkpoint
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
@@ -42,9 +42,9 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(corpus) -> list[Row]:
+def rows(corpus) -> list[LabelledRecording]:
     """Two of the recordings are for the test."""
-    found = read_manifest(corpus)
+    found = read_label_table(corpus)
     return [dataclasses.replace(row, split="test") if number in (5, 9) else row for number, row in enumerate(found)]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mtqscore.analysis.evaluate import Agreement, Contrast, Miss
     from mtqscore.base.files import Output
     from mtqscore.config import AssessConfig
-    from mtqscore.labels.manifest import Row
+    from mtqscore.labels.table import LabelledRecording
 
     Found = dict[Path, dict[str, float]]
 
@@ -154,14 +154,16 @@ def _check_plot(picture: str | None, colour: str | None) -> None:
         raise UsageError("--colour is for a plot: give --plot FILE.png too")
 
 
-def _labelled(table: Path, split: str | None, *, check_files: bool) -> tuple[list[Row], list[Row]]:
+def _labelled(
+    table: Path, split: str | None, *, check_files: bool
+) -> tuple[list[LabelledRecording], list[LabelledRecording]]:
     """All rows of the table, and those that are judged: of the split, and with a label at all."""
     from mtqscore.errors import InputError, UsageError
-    from mtqscore.labels.manifest import SPLITS, read_manifest
+    from mtqscore.labels.table import SPLITS, read_label_table
 
     if split is not None and split not in SPLITS:
         raise UsageError(f"--split {split}: choose one of {', '.join(SPLITS)}")
-    every = read_manifest(table, check_files=check_files)
+    every = read_label_table(table, check_files=check_files)
     held = next((name for name in every[0].extra if name.startswith("label_")), None)
     if held is not None:
         raise UsageError(
@@ -189,8 +191,8 @@ class _Source:
         quiet: say nothing.
     """
 
-    every: Sequence[Row]
-    rows: Sequence[Row]
+    every: Sequence[LabelledRecording]
+    rows: Sequence[LabelledRecording]
     base: Path
     config: AssessConfig
     quiet: bool
@@ -328,7 +330,9 @@ def _show(
     print_result("\n".join(lines))
 
 
-def _lack_estimates(rows: Sequence[Row], estimates: Mapping[Path, Mapping[str, float]], *, quiet: bool) -> bool:
+def _lack_estimates(
+    rows: Sequence[LabelledRecording], estimates: Mapping[Path, Mapping[str, float]], *, quiet: bool
+) -> bool:
     """Say how many of the recordings have no estimate of anything that they have a label of."""
     from mtqscore.base.text import printable
     from mtqscore.cli.console import say

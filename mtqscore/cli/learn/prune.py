@@ -62,7 +62,7 @@ def prune(
         raise MissingExtraError("mtqscore prune", "train", error.name or "?") from error
     from mtqscore.base.schema import from_plain
     from mtqscore.base.text import printable
-    from mtqscore.corpora.sources import read_corpus
+    from mtqscore.corpora.reading import read_corpus
 
     values = {"keep": keep, "of": of, "criterion": criterion, "rounds": rounds, "recordings": recordings}
     parts = [name.strip() for name in part.split(",") if name.strip()]
@@ -77,7 +77,7 @@ def prune(
                 corpus = read_corpus(data, advance=advance)
             for note in corpus.notes:
                 say(note)
-            rows = corpus.rows
+            rows = corpus.recordings
         with progress_bar("importance", "recordings") as advance:
             where = Path(data) if data is not None else None
             prune_run(Path(source), where, rows, Path(out), options, Watch(advance, say))

@@ -27,7 +27,7 @@ from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtqscore.corpora.corpus import Corpus, CorpusOptions
+    from mtqscore.corpora.corpus import Corpus, CorpusConfig
     from mtqscore.training.config import TrainConfig
     from mtqscore.training.settings import Sources
 
@@ -180,7 +180,7 @@ def train(
     tensorboard: Tensorboard = None,
 ) -> None:
     """Train a network on a labelled corpus; the same command again goes on where an interrupted run stopped."""
-    from mtqscore.corpora.corpus import CorpusOptions
+    from mtqscore.corpora.corpus import CorpusConfig
     from mtqscore.training.settings import NetworkFlags, Sources, check_teacher, train_settings
 
     if references is not None and teacher is None:
@@ -207,14 +207,14 @@ def train(
         "tensorboard": tensorboard,
     }
     settings, chosen = train_settings(_path(config), flags, NetworkFlags(network, ssl, tune_ssl, size))
-    corpus_options = CorpusOptions(
+    corpus_options = CorpusConfig(
         data_root=_path(data_root),
         three_quest_scores=_path(three_quest_scores),
         pesq_stoi_list=_path(pesq_stoi_list),
         clean_folder=_path(clean_folder),
         seed=split_seed,
         workers=settings.threads,
-        labels=labels or CorpusOptions.labels,
+        labels=labels or CorpusConfig.labels,
     )
     folder = Path(out) if out is not None else Path("runs") / _name_of(data)
     with interruptible(folder):
@@ -231,8 +231,8 @@ def register(app: typer.Typer) -> None:
     app.command("train", cls=PlainCommand)(one_voice()(train))
 
 
-def _read(data: str, options: CorpusOptions) -> Corpus:
-    from mtqscore.corpora.sources import read_corpus
+def _read(data: str, options: CorpusConfig) -> Corpus:
+    from mtqscore.corpora.reading import read_corpus
 
     with progress_bar("reading", "recordings") as advance:
         return read_corpus(data, options, advance)
@@ -246,7 +246,7 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
     for note in corpus.notes:
         tell(note)
     with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
-        start = prepare(corpus.rows, config, sources, tell, advance)
+        start = prepare(corpus.recordings, config, sources, tell, advance)
     with progress_bar("training", "steps", quiet=not is_first()) as step:
         carry_out(corpus.where, folder, start, Watch(step, tell))
     if corpus.where.is_dir() and is_first():
@@ -255,11 +255,11 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
 
 def _keep_table(corpus: Corpus, table: Path) -> None:
     """Write the labels of a corpus that has no table of its own: `mtqscore evaluate` takes one."""
-    from mtqscore.labels.manifest import write_manifest
+    from mtqscore.labels.table import write_label_table
     from mtqscore.training.compute.resources import write_problem
 
     try:
-        write_manifest(table, corpus.rows)
+        write_label_table(table, corpus.recordings)
     except OSError as error:
         raise write_problem(table, error) from error
 

@@ -52,7 +52,7 @@ def interruptible(folder: Path) -> Iterator[None]:
 def faults_in(folder: Path) -> Iterator[None]:
     """Let more faults than a line can tell go into a file of the run folder."""
     from mtqscore.base.text import printable
-    from mtqscore.labels.manifest import MAX_REPORTED_FAULTS, FaultyTableError
+    from mtqscore.labels.table import MAX_REPORTED_FAULTS, FaultyTableError
 
     try:
         yield

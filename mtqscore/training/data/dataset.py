@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import Fault, FaultyTableError, Row
+from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
 from mtqscore.training.compute.distributed import ALONE, Ranks, Shard
 from mtqscore.training.config import TrainConfig
@@ -145,7 +145,7 @@ class Recordings:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[LabelledRecording],
         memory_limit_bytes: float,
         workers: int,
         targets: Sequence[Target] = TARGETS,
@@ -187,7 +187,7 @@ class Recordings:
         return training_batches(self, config, epoch, ranks, skip)
 
 
-def check_recordings(rows: Sequence[Row], workers: int) -> None:
+def check_recordings(rows: Sequence[LabelledRecording], workers: int) -> None:
     """Decode every recording once and keep nothing, so that what cannot be used is told before long work.
 
     Args:
@@ -205,11 +205,11 @@ def _check(path: Path) -> int:
     return len(decode(path))
 
 
-def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[Row]) -> list[Read]:
+def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[LabelledRecording]) -> list[Read]:
     """Read something of every recording; what cannot be read is told together."""
     faults = []
 
-    def attempt(row: Row) -> Read | None:
+    def attempt(row: LabelledRecording) -> Read | None:
         try:
             return read(row.path)
         except InputError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import read_manifest, read_table
+from mtqscore.labels.table import read_label_table, read_table
 from mtqscore.results.reading import read_results
 from mtqscore.scores import Assessment
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
@@ -87,7 +87,7 @@ def _content(path: Path) -> bytes:
 def _read_scores(path: Path) -> Iterator[tuple[str, dict[str, float], Assessment | None]]:
     """Names, scores by target, and rows of ``mtqscore assess`` where it wrote the file."""
     if path.suffix.lower() == ".csv" and not {"status", "model"} <= read_table(path, ("path",))[0].keys():
-        for labelled in read_manifest(path, check_files=False):
+        for labelled in read_label_table(path, check_files=False):
             yield os.path.relpath(labelled.path, path.parent), labelled.labels, None
         return
     names = {target.name for target in TARGETS}

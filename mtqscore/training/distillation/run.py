@@ -23,7 +23,7 @@ from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.base.text import printable
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row, read_manifest, write_table
+from mtqscore.labels.table import LabelledRecording, read_label_table, write_table
 from mtqscore.simulation.recipe import check_hold_out
 from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import DECIMALS, SAMPLE_RATE_HZ, Target
@@ -178,7 +178,7 @@ def _listed(where: Path, own: Sequence[Path], watch: Watch) -> list[Source]:
 
 def _validation(
     folder: Path, maker: ClipMaker, panel: Panel, identity: str, ranks: Ranks, watch: Watch
-) -> tuple[list[Row], list[Any]]:
+) -> tuple[list[LabelledRecording], list[Any]]:
     """Make the clips of the validation and ask the teachers about them, or read what an earlier call made.
 
     They are ordinary recordings with a label table, so that anything can be compared on them.
@@ -211,7 +211,7 @@ def _validation(
         with run_file(note) as partial:
             partial.write_text(identity, encoding="ascii")
     ranks.wait()
-    rows = read_manifest(table)
+    rows = read_label_table(table)
     with np.load(place / CURVES_FILE, allow_pickle=False) as kept:
         return rows, [kept.get(row.path.name) for row in rows]
 
@@ -226,15 +226,15 @@ def _labelled(table: Path | None, targets: Sequence[Target], config: TrainConfig
     if table is None:
         return None
     names = {target.name for target in targets}
-    rows = [row for row in read_manifest(table) if row.split == "train" and names & row.labels.keys()]
+    rows = [row for row in read_label_table(table) if row.split == "train" and names & row.labels.keys()]
     if not rows:
         raise InputError(f"{table}: no training recording has a label of {', '.join(sorted(names))}")
     return load_split(rows, config, watch)
 
 
-def _evaluated(table: Path) -> list[Row]:
+def _evaluated(table: Path) -> list[LabelledRecording]:
     """Recordings of a table that nobody learned from: those of the split test if it has any, else all."""
-    rows = read_manifest(table)
+    rows = read_label_table(table)
     return [row for row in rows if row.split == "test"] or rows
 
 
@@ -271,13 +271,15 @@ def _as_they_are(hearing: Hearing, folder: Path, panel: Panel) -> Read:
             if splits.get(path) != "test"
         ]
         learned, held = divide(sources, settings.val_share, config.seed)
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, list[LabelledRecording]] = {}
         curves: dict[str, list[Any]] = {}
         for split, part in (("train", learned), ("val", held)):
             files = [source.path for source in part]
             said = _judgements(panel, files, watch)
             rows[split] = [
-                Row(path, split, {name: float(text) for name, text in _cells(judgement, panel.targets).items()})
+                LabelledRecording(
+                    path, split, {name: float(text) for name, text in _cells(judgement, panel.targets).items()}
+                )
                 for path, judgement in zip(files, said, strict=True)
             ]
             curves[split] = [judgement.curve for judgement in said]

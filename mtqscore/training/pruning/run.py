@@ -14,7 +14,7 @@ import torch
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.training.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.compute.resources import write_json
 from mtqscore.training.config import TrainConfig
@@ -87,7 +87,7 @@ def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
 
 
 def prune_run(
-    source: Path, data: Path | None, rows: Sequence[Row], out: Path, config: PruneConfig, watch: Watch
+    source: Path, data: Path | None, rows: Sequence[LabelledRecording], out: Path, config: PruneConfig, watch: Watch
 ) -> dict[str, Any]:
     """Prune the network of a run, and write what is left as a new run folder.
 
@@ -183,7 +183,12 @@ def _share_of(network: CompactNet, of: Budget) -> Callable[[CompactConfig], floa
 
 
 def _load(
-    rows: Sequence[Row], split: str, config: PruneConfig, training: TrainConfig, network: CompactNet, watch: Watch
+    rows: Sequence[LabelledRecording],
+    split: str,
+    config: PruneConfig,
+    training: TrainConfig,
+    network: CompactNet,
+    watch: Watch,
 ) -> Recordings | None:
     """Draw and load some recordings of a split; None without any."""
     found = [row for row in rows if row.split == split]

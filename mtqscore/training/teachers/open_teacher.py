@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from mtqscore.errors import UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.training.settings import REFERENCES
 from mtqscore.training.teachers.external_onnx import DescribedTeacher
 from mtqscore.training.teachers.references import ReferenceTeacher
@@ -20,7 +20,7 @@ from mtqscore.training.weights import BEST_FILE, is_on_disk
 
 @contextmanager
 def open_teacher(
-    choice: str, rows: Sequence[Row], base: Path, device: torch.device, references: Path | None = None
+    choice: str, rows: Sequence[LabelledRecording], base: Path, device: torch.device, references: Path | None = None
 ) -> Iterator[Teacher]:
     """Open the teacher that a user names, and let go of what it holds in the end.
 

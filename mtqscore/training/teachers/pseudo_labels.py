@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mtqscore.base.files import replacing
 from mtqscore.base.machine import usable_cores
 from mtqscore.errors import EnvironmentProblemError, InputError
-from mtqscore.labels.manifest import Row, write_table
+from mtqscore.labels.table import LabelledRecording, write_table
 from mtqscore.models.registry import own_folder
 from mtqscore.targets import DECIMALS
 from mtqscore.training.data.dataset import check_recordings
@@ -71,7 +71,9 @@ class PseudoLabels:
             for values in self.values
         ]
 
-    def applied(self, rows: Sequence[Row], targets: Sequence[str], splits: Sequence[str]) -> list[Row]:
+    def applied(
+        self, rows: Sequence[LabelledRecording], targets: Sequence[str], splits: Sequence[str]
+    ) -> list[LabelledRecording]:
         """Put the pseudo-labels of some targets in the place of the labels of the table.
 
         Args:
@@ -90,7 +92,9 @@ class PseudoLabels:
         return made
 
 
-def ask(teacher: Teacher, rows: Sequence[Row], base: Path, advance: Advance, *, wait: bool = False) -> PseudoLabels:
+def ask(
+    teacher: Teacher, rows: Sequence[LabelledRecording], base: Path, advance: Advance, *, wait: bool = False
+) -> PseudoLabels:
     """Ask a teacher about every recording, or take what it said of the same recordings before.
 
     An interrupted call goes on where it stopped. What was kept is used if teacher and targets are the same, for every
@@ -130,7 +134,7 @@ class _Store:
     what it is of.
     """
 
-    def __init__(self, teacher: Teacher, rows: Sequence[Row], base: Path) -> None:
+    def __init__(self, teacher: Teacher, rows: Sequence[LabelledRecording], base: Path) -> None:
         self.teacher, self.base = teacher, base
         self.marks = [self._mark(row) for row in rows]
         self.rows = dict(zip(self.marks, rows, strict=True))
@@ -267,7 +271,7 @@ class _Store:
             note.get(key) == value for key, value in self.identity.items() if key != "teacher"
         )
 
-    def _mark(self, row: Row) -> str:
+    def _mark(self, row: LabelledRecording) -> str:
         """Digest of the name, size and time of a recording."""
         found = row.path.stat()
         mark = repr((os.path.relpath(row.path, self.base), found.st_size, found.st_mtime_ns))

@@ -20,9 +20,9 @@ from mtqscore.base.names import from_text
 from mtqscore.base.processes import WorkerPool
 from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
-from mtqscore.labels.manifest import Fault, FaultyTableError, Row
 from mtqscore.labels.measures import SDI_LIMIT
 from mtqscore.labels.reference_files import measure_files
+from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording
 from mtqscore.targets import PSEUDO
 from mtqscore.training.settings import REFERENCES
 
@@ -65,7 +65,7 @@ class ReferenceTeacher:
     name = REFERENCES
     targets = tuple(target.name for target in PSEUDO)
 
-    def __init__(self, rows: Sequence[Row], base: Path, folder: Path | None = None) -> None:
+    def __init__(self, rows: Sequence[LabelledRecording], base: Path, folder: Path | None = None) -> None:
         self.references = find_references(rows, base, folder)
         self.fingerprint = _fingerprint(rows, self.references)
         self._pool: WorkerPool | None = None
@@ -77,7 +77,7 @@ class ReferenceTeacher:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def estimate(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def estimate(self, rows: Sequence[LabelledRecording]) -> NDArray[np.float32]:
         """Measure PESQ, STOI and SDI: float32 (recordings, 3); NaN without a reference or measurable speech.
 
         Raises:
@@ -103,7 +103,7 @@ class ReferenceTeacher:
         return self._pool.map(_measured, pairs)
 
 
-def find_references(rows: Sequence[Row], base: Path, folder: Path | None) -> dict[Path, Path]:
+def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path | None) -> dict[Path, Path]:
     """Find the clean reference of each recording, and check that both are of one length.
 
     Args:
@@ -146,7 +146,7 @@ def find_references(rows: Sequence[Row], base: Path, folder: Path | None) -> dic
     return found
 
 
-def check_twins(rows: Sequence[Row], exact: Mapping[str, NDArray[np.float32]]) -> str:
+def check_twins(rows: Sequence[LabelledRecording], exact: Mapping[str, NDArray[np.float32]]) -> str:
     """Tell which recordings have nothing in common with their references.
 
     Args:
@@ -173,7 +173,7 @@ def check_twins(rows: Sequence[Row], exact: Mapping[str, NDArray[np.float32]]) -
     return f"{text}: lost in noise, or not theirs"
 
 
-def _check_column(rows: Sequence[Row]) -> None:
+def _check_column(rows: Sequence[LabelledRecording]) -> None:
     columns = {name for row in rows[:1] for name in row.extra}
     if CLEAN_COLUMN not in columns:
         raise UsageError(
@@ -229,7 +229,7 @@ def _misfit(recording: Path, reference: Path) -> str:
     )
 
 
-def _fingerprint(rows: Sequence[Row], references: Mapping[Path, Path]) -> str:
+def _fingerprint(rows: Sequence[LabelledRecording], references: Mapping[Path, Path]) -> str:
     from importlib.metadata import version
 
     digest = hashlib.sha256(f"measures-1 pesq {version('pesq')} pystoi {version('pystoi')}\n".encode())

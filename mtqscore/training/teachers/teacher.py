@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mtqscore.audio.windows import Windower, level_weights, valid_frames
 from mtqscore.base.machine import usable_cores
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.models import load_model
 from mtqscore.scoring.session import Scorer
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
@@ -44,7 +44,7 @@ class Teacher(Protocol):
     fingerprint: str
     """Digest of everything that decides its estimates besides the recordings, hexadecimal."""
 
-    def estimate(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def estimate(self, rows: Sequence[LabelledRecording]) -> NDArray[np.float32]:
         """Estimate all its targets.
 
         Args:
@@ -149,7 +149,7 @@ class ListeningTeacher(ABC):
             levels_db = [float(10 * np.log10(np.mean(np.square(one.samples, dtype=np.float64)))) for one in windows]
         return level_weights(levels_db) * [len(one.samples) for one in windows]
 
-    def estimate(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def estimate(self, rows: Sequence[LabelledRecording]) -> NDArray[np.float32]:
         """Estimate all targets of some recordings; see `Teacher`."""
         clips = [decode(row.path).astype(np.float32) / np.float32(FULL_SCALE + 1) for row in rows]
         found = [judgement.scores for judgement in self.judge(clips)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mtqscore.labels.manifest import TABLE_NAME
+from mtqscore.labels.table import TABLE_NAME
 
 LIBRARIES = ("mtqscore", "torch", "torchaudio", "numpy", "soundfile", "soxr", "safetensors")
 

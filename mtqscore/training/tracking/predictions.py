@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.labels.manifest import Row, found_under, read_table, write_table
+from mtqscore.labels.table import LabelledRecording, found_under, read_table, write_table
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training.compute.resources import write_problem
 
 
 def write_predictions(
-    table: Path, base: Path, rows: Sequence[Row], scores: NDArray[np.float32], targets: Sequence[Target] = TARGETS
+    table: Path,
+    base: Path,
+    rows: Sequence[LabelledRecording],
+    scores: NDArray[np.float32],
+    targets: Sequence[Target] = TARGETS,
 ) -> None:
     """Write one line a recording: path, estimates under the targets' names, labels as ``label_<target>``.
 

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from mtqscore.errors import InputError
-from mtqscore.labels.manifest import FaultyTableError, Row, read_manifest
+from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table
 from mtqscore.training.data.augmentation import draw_splices
 from mtqscore.training.data.dataset import Recordings, decode, duration_samples, plain_batches, training_batches
 from mtqscore.training.run import train_run
@@ -18,7 +18,7 @@ from tests.training_kit import QUIET, paused_tone, small_config, write_corpus
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return read_manifest(write_corpus(tmp_path_factory.mktemp("corpus"), 30))
+    return read_label_table(write_corpus(tmp_path_factory.mktemp("corpus"), 30))
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +161,13 @@ def test_missing_labels_are_nan(data):
 def test_unreadable_recording_is_named(tmp_path, content):
     (tmp_path / "bad.wav").write_bytes(content)
     with pytest.raises(InputError, match=r"bad\.wav"):
-        Recordings([Row(tmp_path / "bad.wav")], 1e9, 1)
+        Recordings([LabelledRecording(tmp_path / "bad.wav")], 1e9, 1)
 
 
 def test_too_short_recording_is_named(tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
     with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
-        Recordings([Row(tmp_path / "short.wav")], 1e9, 1)
+        Recordings([LabelledRecording(tmp_path / "short.wav")], 1e9, 1)
 
 
 def test_every_recording_that_cannot_be_read_is_named(tmp_path):
@@ -176,7 +176,7 @@ def test_every_recording_that_cannot_be_read_is_named(tmp_path):
     broken = paused_tone(16_000, 0.1, 0)
     broken[100] = np.nan
     soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
-    rows = read_manifest(corpus)
+    rows = read_label_table(corpus)
     with pytest.raises(FaultyTableError) as caught:
         Recordings(rows, 1e9, 2)
     named = [str(fault) for fault in caught.value.faults]
@@ -194,7 +194,7 @@ def test_recordings_of_the_test_are_decoded_before_training(tmp_path):
     broken = paused_tone(16_000, 0.1, 0)
     broken[100] = np.nan
     soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
-    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in read_manifest(corpus)]
+    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in read_label_table(corpus)]
     with pytest.raises(FaultyTableError, match=r"split test: 1 fault: line 6: .*4\.wav: holds samples"):
         train_run(corpus, tmp_path / "run", small_config(), QUIET, rows=rows)
     assert not [*tmp_path.glob("run/*.safetensors")]

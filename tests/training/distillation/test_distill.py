@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import read_manifest
+from mtqscore.labels.table import read_label_table
 from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.compute.distributed import ALONE
@@ -174,7 +174,7 @@ def test_run_that_stops_within_an_epoch_goes_on_to_the_bit_and_keeps_a_cache():
     assert_same(Path("b"), Path("c"))
     assert len([*Path("kept").rglob("*.npz")]) == 12
     assert [*results["val"]] == ["s_mos", "g_mos"]
-    assert [row.split for row in read_manifest(Path("c/validation"))] == ["val"] * 4
+    assert [row.split for row in read_label_table(Path("c/validation"))] == ["val"] * 4
     with pytest.raises(UsageError, match="kept: holds clips of other recordings"):
         distill(cached, Path("d"), dataclasses.replace(config, seed=1), QUIET, ["g_mos", "s_mos"])
     with pytest.raises(UsageError, match=r"other settings \(distillation.plain_share 0.2 → 0.5\)"):
@@ -211,13 +211,13 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
     assert any("2 recordings are left out, such as speech/" in line for line in told)
 
     network = load_network(read_checkpoint(Path("teacher.safetensors")))
-    rows = read_manifest(Path("run/validation"))
+    rows = read_label_table(Path("run/validation"))
     with np.load("run/validation/curves.npz") as kept:
         curves = [kept[row.path.name] for row in rows]
     agreed = evaluate_split(network, Recordings(rows, 1e9, 1, network.targets, curves), config)
     flat = evaluate_split(network, Recordings(rows, 1e9, 1, network.targets), config)
     assert agreed.loss < 1e-5 < 0.1 * flat.loss
-    labelled = evaluate_split(network, Recordings(read_manifest(corpus), 1e9, 1), config).agreement()
+    labelled = evaluate_split(network, Recordings(read_label_table(corpus), 1e9, 1), config).agreement()
     for target, found in results["teacher_labels"].items():
         assert found["rmse"] == pytest.approx(labelled[target]["rmse"], abs=1e-3, nan_ok=True)
         assert np.isnan(results["labels"][target]["rmse"]) == np.isnan(found["rmse"])
@@ -225,7 +225,7 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
 
 def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
     """What the teacher says is the label of a clip; a recording of the table keeps its own."""
-    rows = [row for row in read_manifest(write_corpus(folder / "corpus", 8)) if row.split == "train"]
+    rows = [row for row in read_label_table(write_corpus(folder / "corpus", 8)) if row.split == "train"]
     sources, _ = list_sources(folder / "speech", [], lambda *_: None)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
     maker = lessons.ClipMaker(Stock(sources), Stock(sources), settings, seed=1, workers=1)

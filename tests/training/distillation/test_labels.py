@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import write_table
+from mtqscore.labels.table import write_table
 from mtqscore.targets import G_MOS, N_MOS, S_MOS, SAMPLE_RATE_HZ
 from mtqscore.training.config import TeacherChoice
 from mtqscore.training.data.augmentation import BatchPlan, Cut, Silence, Splice

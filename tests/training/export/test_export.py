@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from mtqscore.errors import InputError, MtqscoreError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.models import find_model, parse_metadata
 from mtqscore.targets import TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
@@ -242,7 +242,9 @@ def test_export_compares_on_the_validation_recordings_of_the_run(run, checkpoint
         with path.open("wb") as stream:
             soundfile.write(stream, clip, 16_000, format="FLAC")
     scores = np.full((2, len(TARGETS)), 3, dtype=np.float32)
-    write_predictions(tmp_path / "run" / "predictions_val.csv", tmp_path / "run", [*map(Row, paths)], scores)
+    write_predictions(
+        tmp_path / "run" / "predictions_val.csv", tmp_path / "run", [*map(LabelledRecording, paths)], scores
+    )
     done = run("export", "run", "--out", "m.onnx")
     assert done.returncode == 0, done.stderr.decode()
     assert b"on 2 recordings" in done.stderr

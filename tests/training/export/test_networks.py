@@ -17,7 +17,7 @@ from torch import nn
 
 from mtqscore.cli.learn.export import export
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import Row
+from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export.calibration import from_points
@@ -193,7 +193,7 @@ def test_a_teacher_is_exported_and_taken(run: Run, tmp_path: Path) -> None:
     assert b"its targets are pesq, stoi, sdi" in refused.stderr
     teacher = OnnxTeacher(str(tmp_path / "teacher.onnx"))
     assert teacher.targets == ("pesq", "stoi", "sdi")
-    estimates = teacher.estimate([Row(tmp_path / "a.wav", "train", {})])
+    estimates = teacher.estimate([LabelledRecording(tmp_path / "a.wav", "train", {})])
     with torch.inference_mode():
         raw = lively(SMALL, targets=PSEUDO).eval()(torch.from_numpy(clips()[0][None]), torch.tensor([48_000])).scores
     # The labels of pesq and sdi lie on lines over the estimates; those of stoi are missing.

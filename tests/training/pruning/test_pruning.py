@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtqscore.cli.learn.prune import prune as command
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import read_manifest
+from mtqscore.labels.table import read_label_table
 from mtqscore.targets import TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.data.dataset import Recordings
@@ -48,7 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recordings(corpus: Path) -> Recordings:
-    return Recordings([row for row in read_manifest(corpus) if row.split == "train"], 1e9, 1)
+    return Recordings([row for row in read_label_table(corpus) if row.split == "train"], 1e9, 1)
 
 
 def with_dead_units() -> CompactNet:
@@ -244,7 +244,7 @@ def test_what_cannot_be_pruned_is_refused(tmp_path: Path, corpus: Path) -> None:
         prune_run(source, None, [], source, options, QUIET)
     with pytest.raises(InputError, match="no such checkpoint"):
         prune_run(tmp_path / "nothing", None, [], tmp_path / "out", options, QUIET)
-    rows = [row for row in read_manifest(corpus) if row.split == "val"]
+    rows = [row for row in read_label_table(corpus) if row.split == "val"]
     with pytest.raises(InputError, match="the split train has no recordings"):
         prune_run(source, corpus, rows, tmp_path / "out", PruneConfig(), QUIET)
     config = small_config(network=MosaNetConfig(channels=(2, 2), lstm_units=2, dense_units=2))

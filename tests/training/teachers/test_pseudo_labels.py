@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mtqscore.errors import EnvironmentProblemError
-from mtqscore.labels.manifest import FaultyTableError, Row, read_manifest
+from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table
 from mtqscore.training.data.dataset import decode
 from mtqscore.training.teachers import pseudo_labels
 from mtqscore.training.teachers.pseudo_labels import ask
@@ -56,8 +56,8 @@ def few_at_once(monkeypatch) -> None:
 
 
 @pytest.fixture
-def own_rows(tmp_path) -> list[Row]:
-    return read_manifest(write_corpus(tmp_path / "corpus", 8))
+def own_rows(tmp_path) -> list[LabelledRecording]:
+    return read_label_table(write_corpus(tmp_path / "corpus", 8))
 
 
 def asked_of(rows, teacher=None, **options):

@@ -13,8 +13,8 @@ import torch
 from onnx import numpy_helper
 
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.labels.manifest import FaultyTableError, Row, read_manifest, write_table
 from mtqscore.labels.reference_files import measure_files
+from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table, write_table
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.data.dataset import decode
 from mtqscore.training.networks import build
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> list[Row]:
-    return read_manifest(write_corpus(tmp_path_factory.mktemp("corpus"), 10))
+def rows(tmp_path_factory) -> list[LabelledRecording]:
+    return read_label_table(write_corpus(tmp_path_factory.mktemp("corpus"), 10))
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +76,14 @@ def test_long_recordings_are_heard_in_windows_weighted_by_length(checkpoint, tmp
     for number, part in enumerate(parts):
         soundfile.write(tmp_path / f"{number}.wav", part, RATE_HZ, subtype="FLOAT")
     teacher = CheckpointTeacher(checkpoint, CPU)
-    each = teacher.estimate([Row(tmp_path / f"{number}.wav") for number in range(3)])
-    whole = teacher.estimate([Row(tmp_path / "long.wav")])[0]
+    each = teacher.estimate([LabelledRecording(tmp_path / f"{number}.wav") for number in range(3)])
+    whole = teacher.estimate([LabelledRecording(tmp_path / "long.wav")])[0]
     np.testing.assert_allclose(whole, np.average(each, axis=0, weights=[16_000, 12_000, 12_000]), atol=1e-3)
 
 
 def test_silence_is_estimated_without_a_warning(checkpoint, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(3 * RATE_HZ), RATE_HZ)
-    assert np.isfinite(CheckpointTeacher(checkpoint, CPU).estimate([Row(tmp_path / "silent.wav")])).all()
+    assert np.isfinite(CheckpointTeacher(checkpoint, CPU).estimate([LabelledRecording(tmp_path / "silent.wav")])).all()
 
 
 def test_estimates_beyond_a_scale_are_set_to_its_end(tmp_path, rows):
@@ -161,14 +161,14 @@ def twins(tmp_path_factory) -> Path:
 
 
 def test_references_are_found_by_column_and_by_name(twins):
-    rows = read_manifest(twins)
+    rows = read_label_table(twins)
     by_column = find_references(rows, twins, None)
     assert len(by_column) == 3
     assert find_references(rows, twins, twins / "clean") == by_column
 
 
 def test_exact_values_undo_delay_and_follow_the_noise(twins):
-    rows = read_manifest(twins)
+    rows = read_label_table(twins)
     with ReferenceTeacher(rows, twins) as teacher:
         found = teacher.estimate(rows)
     pesq, stoi, sdi = found.T
@@ -183,7 +183,7 @@ def test_exact_values_undo_delay_and_follow_the_noise(twins):
 def test_a_process_that_is_killed_ends_in_one_line(twins, monkeypatch):
     monkeypatch.setattr(references, "FEW_RECORDINGS", 1)
     monkeypatch.setattr(references, "usable_cores", lambda: 2)
-    rows = read_manifest(twins)
+    rows = read_label_table(twins)
     with ReferenceTeacher(rows, twins) as teacher:
         exact = teacher.estimate(rows)
         assert teacher._pool is not None
@@ -195,13 +195,13 @@ def test_a_process_that_is_killed_ends_in_one_line(twins, monkeypatch):
 
 
 def test_empty_reference_is_no_estimate(twins):
-    rows = [dataclasses.replace(row, extra={"clean": ""}) for row in read_manifest(twins)]
+    rows = [dataclasses.replace(row, extra={"clean": ""}) for row in read_label_table(twins)]
     with ReferenceTeacher(rows, twins) as teacher:
         assert np.isnan(teacher.estimate(rows)).all()
 
 
 def test_every_faulty_reference_is_named_at_once(twins, tmp_path):
-    rows = read_manifest(twins)
+    rows = read_label_table(twins)
     (tmp_path / "a b'1.wav").write_bytes(b"no audio")
     soundfile.write(tmp_path / "ünï[*].wav", np.zeros(RATE_HZ), RATE_HZ)
     with pytest.raises(FaultyTableError) as caught:
@@ -218,7 +218,7 @@ def test_every_faulty_reference_is_named_at_once(twins, tmp_path):
 
 
 def test_two_references_of_one_name_are_named(twins, tmp_path):
-    rows = read_manifest(twins)[:1]
+    rows = read_label_table(twins)[:1]
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a b'1.flac").write_bytes((twins / "clean" / "deep" / "a b'1.flac").read_bytes())
@@ -232,7 +232,7 @@ def test_two_references_of_one_name_are_named(twins, tmp_path):
 )
 def test_tables_without_references_are_refused(tmp_path, extra, message):
     with pytest.raises(UsageError, match=message):
-        find_references([Row(tmp_path / "a.wav", extra=extra)], tmp_path, None)
+        find_references([LabelledRecording(tmp_path / "a.wav", extra=extra)], tmp_path, None)
 
 
 def test_missing_folder_of_references_is_named(tmp_path):
@@ -241,7 +241,7 @@ def test_missing_folder_of_references_is_named(tmp_path):
 
 
 def test_references_of_other_recordings_are_noticed(tmp_path):
-    rows = [Row(tmp_path / f"{number}.wav") for number in range(4)]
+    rows = [LabelledRecording(tmp_path / f"{number}.wav") for number in range(4)]
     stoi, sdi = np.float32([0.9, 0.2, 0.6, np.nan]), np.float32([0.1, 1.5, 1.5, np.nan])
     assert "1 of 3 recordings" in check_twins(rows, {"stoi": stoi, "sdi": sdi})
     assert check_twins(rows, {"stoi": stoi, "sdi": np.minimum(sdi, 1)}) == ""

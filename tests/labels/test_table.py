@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.corpora.corpus import CorpusOptions
-from mtqscore.corpora.sources import read_corpus
+from mtqscore.corpora.corpus import CorpusConfig
+from mtqscore.corpora.reading import read_corpus
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import FaultyTableError, Row, parse_manifest, read_manifest, write_manifest
+from mtqscore.labels.table import (
+    FaultyTableError,
+    LabelledRecording,
+    parse_label_table,
+    read_label_table,
+    write_label_table,
+)
 
 
 def table(folder: Path, text: str | bytes) -> Path:
@@ -86,7 +92,7 @@ def test_every_fault_is_named_at_once_with_its_line(tmp_path):
 def test_message_stays_short_and_the_report_is_whole(tmp_path):
     path = table(tmp_path, "path,s_mos\n" + "".join(f"gone\t{at}.wav,3\n" for at in range(300)))
     with pytest.raises(FaultyTableError) as caught:
-        read_manifest(path)
+        read_label_table(path)
     assert str(caught.value).startswith(f"{path}: 300 faults: line 2: no such file: ")
     assert str(caught.value).endswith("; and 290 more")
     told = caught.value.reported(tmp_path / "runs" / "a" / "faults.txt")
@@ -131,8 +137,8 @@ def test_further_columns_are_kept_and_slips_of_the_pen_are_asked_about(tmp_path)
     tone(tmp_path / "a.wav")
     path = table(tmp_path, "path,c_mos,g_moss,smos_raw,s_mos,,sigma\na.wav,1,4,5,3,7,8\n")
     corpus = read_corpus(path)
-    assert corpus.rows[0].labels == {"s_mos": 3}
-    assert corpus.rows[0].extra == {"c_mos": "1", "g_moss": "4", "smos_raw": "5", "sigma": "8"}
+    assert corpus.recordings[0].labels == {"s_mos": 3}
+    assert corpus.recordings[0].extra == {"c_mos": "1", "g_moss": "4", "smos_raw": "5", "sigma": "8"}
     asked = [note for note in corpus.notes if "column" in note]
     assert asked == ["the column 'g_moss' is kept as a remark; is 'g_mos' meant?"]
 
@@ -152,24 +158,27 @@ def test_further_columns_are_kept_and_slips_of_the_pen_are_asked_about(tmp_path)
 )
 def test_hostile_names_come_back(tmp_path, name):
     tone(tmp_path / name)
-    rows = [Row(tmp_path / name, "val", {"s_mos": 3.5}, {"speaker": "x"})]
-    write_manifest(tmp_path / "manifest.csv", rows)
+    rows = [LabelledRecording(tmp_path / name, "val", {"s_mos": 3.5}, {"speaker": "x"})]
+    write_label_table(tmp_path / "manifest.csv", rows)
     assert read_corpus(tmp_path).rows == rows
 
 
 def test_blanks_around_a_name_are_forgiven(tmp_path):
     tone(tmp_path / "a.wav")
-    assert read_manifest(table(tmp_path, "path\n a.wav \n"))[0].path == tmp_path / "a.wav"
+    assert read_label_table(table(tmp_path, "path\n a.wav \n"))[0].path == tmp_path / "a.wav"
 
 
 def test_written_rows_are_named_relative_to_the_table_where_they_can_be(tmp_path):
     inside, outside = tone(tmp_path / "run" / "x" / "a.wav"), tone(tmp_path / "b.wav", hz=300)
-    rows = [Row(inside, "train", {"pesq": 2.0}), Row(outside, "val", {}, {"kind": "x"})]
-    write_manifest(tmp_path / "run" / "manifest.csv", rows)
+    rows = [LabelledRecording(inside, "train", {"pesq": 2.0}), LabelledRecording(outside, "val", {}, {"kind": "x"})]
+    write_label_table(tmp_path / "run" / "manifest.csv", rows)
     assert (tmp_path / "run" / "manifest.csv").read_text() == (
         f"path,split,pesq,kind\nx/a.wav,train,2.0,\n{outside},val,,x\n"
     )
-    assert [(row.path, row.labels) for row in read_manifest(tmp_path / "run")] == [(inside, {"pesq": 2}), (outside, {})]
+    assert [(row.path, row.labels) for row in read_label_table(tmp_path / "run")] == [
+        (inside, {"pesq": 2}),
+        (outside, {}),
+    ]
 
 
 def test_line_numbers_survive_line_breaks_in_cells(tmp_path):
@@ -222,8 +231,8 @@ def test_table_without_splits_gets_a_tenth_for_validation(tmp_path, speakers):
         tone(tmp_path / f"{number}.wav")
         lines.append(f"{number}.wav,{f's{number % speakers}' if speakers else ''},3")
     table(tmp_path, "\n".join(lines) + "\n")
-    corpora = [read_corpus(tmp_path, CorpusOptions(seed=seed)) for seed in (1, 1, 2)]
-    validating = [[row.path.name for row in corpus.rows if row.split == "val"] for corpus in corpora]
+    corpora = [read_corpus(tmp_path, CorpusConfig(seed=seed)) for seed in (1, 1, 2)]
+    validating = [[row.path.name for row in corpus.recordings if row.split == "val"] for corpus in corpora]
     assert validating[0] == validating[1] != validating[2]
     how = "whole speakers" if speakers == 20 else "by recording"
     note = f"no column split: {len(validating[0])} recordings are drawn for val, {how}, and none for test"
@@ -240,7 +249,7 @@ def test_table_with_a_column_of_empty_splits_is_for_training_as_it_says(tmp_path
     for name in "abc":
         tone(tmp_path / f"{name}.wav")
     corpus = read_corpus(table(tmp_path, "path,split\na.wav,\nb.wav,\nc.wav,\n"))
-    assert {row.split for row in corpus.rows} == {"train"}
+    assert {row.split for row in corpus.recordings} == {"train"}
 
 
 def test_data_may_be_neither_path_nor_corpus(tmp_path, monkeypatch):
@@ -252,11 +261,11 @@ def test_data_may_be_neither_path_nor_corpus(tmp_path, monkeypatch):
     tone(tmp_path / "a.wav")
     table(tmp_path, "path\na.wav\n")
     with pytest.raises(UsageError, match=r"^--three-quest-scores goes with tmhint-qi"):
-        read_corpus(tmp_path, CorpusOptions(three_quest_scores=tmp_path / "x.csv"))
+        read_corpus(tmp_path, CorpusConfig(three_quest_scores=tmp_path / "x.csv"))
 
 
 def test_a_hundred_thousand_faults_are_read_in_seconds(tmp_path):
     path = table(tmp_path, "path,s_mos\n" + "".join(f"x{at}.wav,3\n" for at in range(100_000)))
     start = time.process_time()
-    assert len(parse_manifest(path).faults) == 100_000
+    assert len(parse_label_table(path).faults) == 100_000
     assert time.process_time() - start < 20

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi, tmhint_qi_s
-from mtqscore.corpora.corpus import Advance, Corpus, CorpusOptions
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
 from mtqscore.corpora.recordings import check_headers, describe, find_leaks
 from mtqscore.corpora.validation import divided
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.manifest import TABLE_NAME, FaultyTableError, parse_manifest
+from mtqscore.labels.table import TABLE_NAME, FaultyTableError, parse_label_table
 
 
 @dataclass(frozen=True)
-class Source:
+class NamedCorpus:
     """A corpus that is known by name.
 
     Args:
@@ -26,18 +26,18 @@ class Source:
     """
 
     fits: Callable[[Path], bool]
-    read: Callable[[CorpusOptions, Advance], Corpus]
+    read: Callable[[CorpusConfig, Advance], Corpus]
 
 
-SOURCES = {
-    "tmhint-qi": Source(tmhint_qi.fits, tmhint_qi.read),
-    "tmhint-qi-s": Source(tmhint_qi_s.fits, tmhint_qi_s.read),
+NAMED_CORPORA = {
+    "tmhint-qi": NamedCorpus(tmhint_qi.fits, tmhint_qi.read),
+    "tmhint-qi-s": NamedCorpus(tmhint_qi_s.fits, tmhint_qi_s.read),
 }
 """Every corpus that has a name; one more is one file and one line."""
 
 
 def read_corpus(
-    data: str | Path, options: CorpusOptions | None = None, advance: Advance = lambda _done, _total: None
+    data: str | Path, options: CorpusConfig | None = None, advance: Advance = lambda _done, _total: None
 ) -> Corpus:
     """Read a corpus and check all of it, recordings included, before anything else happens.
 
@@ -56,33 +56,35 @@ def read_corpus(
         FaultyTableError: rows or recordings are faulty; it holds every fault.
         EnvironmentProblemError: a named corpus is not on this machine; the message says where to get it.
     """
-    corpus = _read(data, options or CorpusOptions(), advance)
-    faults, rates = check_headers(corpus.rows, advance)
+    corpus = _read(data, options or CorpusConfig(), advance)
+    faults, rates = check_headers(corpus.recordings, advance)
     faults += corpus.faults
     if faults:
         error = FaultyTableError(corpus.where, faults)
         for note in corpus.notes:  # of what is unpacked in part, the faults alone do not tell
             error.add_note(note)
         raise error
-    if not corpus.rows:
+    if not corpus.recordings:
         raise InputError(f"{corpus.where}: no recordings")
-    notes = [*describe(corpus.rows), *corpus.notes, *rates, *find_leaks(corpus.rows)]
-    return Corpus(corpus.rows, notes, corpus.where)
+    notes = [*describe(corpus.recordings), *corpus.notes, *rates, *find_leaks(corpus.recordings)]
+    return Corpus(corpus.recordings, notes, corpus.where)
 
 
-def _read(data: str | Path, options: CorpusOptions, advance: Advance) -> Corpus:
+def _read(data: str | Path, options: CorpusConfig, advance: Advance) -> Corpus:
     place = Path(data)
     # Not the methods of Path, which raise where a name is too long or a folder may not be entered.
     if os.path.isdir(place) and not os.path.exists(place / TABLE_NAME):  # noqa: PTH110, PTH112
-        source = next((source for source in SOURCES.values() if source.fits(place)), None)
-        if source is None:
+        named = next((corpus for corpus in NAMED_CORPORA.values() if corpus.fits(place)), None)
+        if named is None:
             raise InputError(f"{place}: the folder has no {TABLE_NAME}; {_NEEDED}")
-        return source.read(dataclasses.replace(options, data_root=options.data_root or place), advance)
+        return named.read(dataclasses.replace(options, data_root=options.data_root or place), advance)
     if os.path.exists(place):  # noqa: PTH110
         return _read_table(place, options)
-    if str(data).lower() in SOURCES:
-        return SOURCES[str(data).lower()].read(options, advance)
-    raise UsageError(f"{data}: no such file or folder, and no corpus of that name; known are {', '.join(SOURCES)}")
+    if str(data).lower() in NAMED_CORPORA:
+        return NAMED_CORPORA[str(data).lower()].read(options, advance)
+    raise UsageError(
+        f"{data}: no such file or folder, and no corpus of that name; known are {', '.join(NAMED_CORPORA)}"
+    )
 
 
 _NEEDED = "give a label table with the column path, and any of split, s_mos, n_mos, g_mos, pesq, stoi, sdi"
@@ -90,8 +92,8 @@ _FOR_TABLES = {"seed", "validation_share", "workers"}
 """Options that go with tables too."""
 
 
-def _read_table(table: Path, options: CorpusOptions) -> Corpus:
-    usual = CorpusOptions()
+def _read_table(table: Path, options: CorpusConfig) -> Corpus:
+    usual = CorpusConfig()
     unfit = [
         item.name
         for item in dataclasses.fields(options)
@@ -99,9 +101,9 @@ def _read_table(table: Path, options: CorpusOptions) -> Corpus:
     ]
     if unfit:
         option = f"--{unfit[0].replace('_', '-')}"
-        raise UsageError(f"{option} goes with {' and '.join(SOURCES)}; {table} is a label table")
-    parsed = parse_manifest(table)
-    rows, notes = parsed.rows, parsed.notes
+        raise UsageError(f"{option} goes with {' and '.join(NAMED_CORPORA)}; {table} is a label table")
+    parsed = parse_label_table(table)
+    rows, notes = parsed.recordings, parsed.notes
     if not parsed.has_splits:
         rows, note = divided(rows, options.validation_share, options.seed)
         notes = [*notes, note] if note else notes

@@ -41,7 +41,7 @@ _Record = tuple[int, dict[str, str], str]
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelledRecording:
     """One labelled recording.
 
     Args:
@@ -116,20 +116,20 @@ class ParsedTable:
 
     Args:
         table: the CSV file.
-        rows: those that name a recording of their own, in the order of the file.
+        recordings: those that have a name of their own, in the order of the file.
         faults: everything that is wrong.
         notes: what may be meant otherwise.
         has_splits: whether it has the column ``split``; without, all recordings are for training.
     """
 
     table: Path
-    rows: list[Row]
+    recordings: list[LabelledRecording]
     faults: list[Fault]
     notes: list[str]
     has_splits: bool
 
 
-def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
+def read_label_table(table: Path, *, check_files: bool = True) -> list[LabelledRecording]:
     """Read and check a label table; every fault is named with its line before anything else happens.
 
     Args:
@@ -143,13 +143,13 @@ def read_manifest(table: Path, *, check_files: bool = True) -> list[Row]:
         InputError: the table is missing or empty.
         FaultyTableError: rows are faulty.
     """
-    parsed = parse_manifest(table, check_files=check_files)
+    parsed = parse_label_table(table, check_files=check_files)
     if parsed.faults:
         raise FaultyTableError(parsed.table, parsed.faults)
-    return parsed.rows
+    return parsed.recordings
 
 
-def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
+def parse_label_table(table: Path, *, check_files: bool = True) -> ParsedTable:
     """Read a label table and collect its faults, for who wants to add others to them.
 
     Args:
@@ -163,7 +163,7 @@ def parse_manifest(table: Path, *, check_files: bool = True) -> ParsedTable:
     table = table / TABLE_NAME if os.path.isdir(table) else table  # noqa: PTH112
     columns, records = _records(table, ("path",))
     faults = [Fault(1, text) for text in _column_faults(columns)]
-    rows: list[Row] = []
+    rows: list[LabelledRecording] = []
     first_line: dict[object, int] = {}
     for line, record, excess in records:
         texts = [f"more cells than columns, from {excess!r} on; put cells with commas between quotes"] if excess else []
@@ -197,7 +197,7 @@ def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
 def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> None:
     r"""Write a CSV so that a reader never sees half of one.
 
-    Bytes of names that are no UTF-8 stand as ``\udcNN``, which `read_manifest` undoes.
+    Bytes of names that are no UTF-8 stand as ``\udcNN``, which `read_label_table` undoes.
 
     Args:
         table: the file to make or replace.
@@ -213,8 +213,8 @@ def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[s
         writer.writerows(records)
 
 
-def write_manifest(table: Path, rows: Sequence[Row]) -> None:
-    """Write rows as a label table that `read_manifest` gives back.
+def write_label_table(table: Path, rows: Sequence[LabelledRecording]) -> None:
+    """Write rows as a label table that `read_label_table` gives back.
 
     Args:
         table: the file to make or replace; recordings in or under its folder are named relative to it.
@@ -225,7 +225,7 @@ def write_manifest(table: Path, rows: Sequence[Row]) -> None:
     columns = ["path", "split", *(target.name for target in TARGETS if target.name in used), *extra]
     folder = table.parent.absolute()
 
-    def record(row: Row) -> dict[str, object]:
+    def record(row: LabelledRecording) -> dict[str, object]:
         path = row.path.absolute()
         name = path.relative_to(folder) if path.is_relative_to(folder) else path
         return {"path": str(name), "split": row.split, **row.labels, **row.extra}
@@ -315,7 +315,7 @@ def _misspelt(column: str) -> str | None:
     return None
 
 
-def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[str]) -> Row | None:
+def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[str]) -> LabelledRecording | None:
     name = record["path"]
     if not name.strip():
         faults.append("no path")
@@ -341,7 +341,7 @@ def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[st
             faults.append(f"{target.name} {text} is outside {target.low:g} to {target.high:g}")
         labels[target.name] = value
     extra = {key: value for key, value in record.items() if key and key not in _KNOWN}
-    return Row(found_under(folder, name), split, labels, extra, line)
+    return LabelledRecording(found_under(folder, name), split, labels, extra, line)
 
 
 def found_under(folder: Path, name: str) -> Path:
