@@ -127,7 +127,7 @@ def test_faulty_recordings_stop_it_all_at_once(own):
 
 def test_validation_keeps_sentences_together_and_follows_the_seed(own):
     def split(**options: object) -> dict[str, set[str]]:
-        rows = read(own, **options).rows
+        rows = read(own, **options).recordings
         return {name: {row.extra["sentence"] for row in rows if row.split == name} for name in ("train", "val")}
 
     first = split()
@@ -137,7 +137,7 @@ def test_validation_keeps_sentences_together_and_follows_the_seed(own):
     assert any(split(seed=seed) != first for seed in range(2, 5))
     by_file = split(validation_by="file")
     assert by_file["train"] & by_file["val"]
-    rows = read(own, validation_by="file").rows
+    rows = read(own, validation_by="file").recordings
     assert sum(row.split == "val" for row in rows) == 10  # a tenth of 37 and of 56, each rounded up
 
 
@@ -187,7 +187,7 @@ def test_judging_goes_on_where_it_stopped(own, monkeypatch):
             assert done == 4
     assert sum(row.labels == {"pesq": 2.0} for row in corpus.recordings) == 25
     judged.clear()
-    assert read(own, labels="references", workers=1).rows == corpus.recordings
+    assert read(own, labels="references", workers=1).recordings == corpus.recordings
     assert judged == []
     with (train / "TMHINT_g3_03_01.wav").open("ab") as stream:
         stream.write(b"\0" * 4)
@@ -323,7 +323,7 @@ def test_data_are_found(own, tmp_path, monkeypatch, place):
     if place == "here":
         own.rename(tmp_path / "data2")
         monkeypatch.chdir(tmp_path / "data2")
-    assert len(read_corpus(data, CorpusConfig(data_root=root, labels="given")).rows) == 102
+    assert len(read_corpus(data, CorpusConfig(data_root=root, labels="given")).recordings) == 102
 
 
 @pytest.mark.parametrize("name", list(NAMED_CORPORA))

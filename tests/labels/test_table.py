@@ -160,7 +160,7 @@ def test_hostile_names_come_back(tmp_path, name):
     tone(tmp_path / name)
     rows = [LabelledRecording(tmp_path / name, "val", {"s_mos": 3.5}, {"speaker": "x"})]
     write_label_table(tmp_path / "manifest.csv", rows)
-    assert read_corpus(tmp_path).rows == rows
+    assert read_corpus(tmp_path).recordings == rows
 
 
 def test_blanks_around_a_name_are_forgiven(tmp_path):
@@ -237,8 +237,8 @@ def test_table_without_splits_gets_a_tenth_for_validation(tmp_path, speakers):
     how = "whole speakers" if speakers == 20 else "by recording"
     note = f"no column split: {len(validating[0])} recordings are drawn for val, {how}, and none for test"
     assert note in corpora[0].notes
-    voices = {row.split: {one.extra["speaker"] for one in corpora[0].rows if one.split == row.split}
-              for row in corpora[0].rows}  # fmt: skip
+    voices = {row.split: {one.extra["speaker"] for one in corpora[0].recordings if one.split == row.split}
+              for row in corpora[0].recordings}  # fmt: skip
     assert len(validating[0]) == 4
     if speakers == 20:
         assert len(voices["val"]) == 2
