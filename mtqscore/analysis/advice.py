@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mtqscore.analysis.explanation import Explanation
-    from mtqscore.audio.measurements import SignalFacts
+    from mtqscore.audio.measurements import SignalMeasurements
 
 BANDS = {
     "s_mos": ("very distorted", "fairly distorted", "somewhat distorted", "slightly distorted", "not distorted"),
@@ -86,7 +86,7 @@ def advise(explanation: Explanation) -> Iterator[str]:
             yield from _on_recording(signal)
 
 
-def _on_faults(signal: SignalFacts) -> Iterator[str]:
+def _on_faults(signal: SignalMeasurements) -> Iterator[str]:
     if signal.first_clipped_s is not None:
         yield (
             f"Lower the recording level: {signal.clipped_share:.2%} of the samples stand at full scale, "
@@ -119,7 +119,7 @@ def _on_scores(explanation: Explanation) -> Iterator[str]:
         yield "Listen to the background: low N goes with noise, other talkers, hum, and what noise suppression leaves."
 
 
-def _on_recording(signal: SignalFacts) -> Iterator[str]:
+def _on_recording(signal: SignalMeasurements) -> Iterator[str]:
     nyquist_hz = signal.sample_rate_hz / 2
     if signal.bandwidth_hz is not None and signal.bandwidth_hz < nyquist_hz * EMPTY_BAND_SHARE:
         edge = (

@@ -14,7 +14,7 @@ from mtqscore.analysis.advice import advise, band
 from mtqscore.analysis.explanation import Explanation, Second
 from mtqscore.analysis.segments import Seconds, SecondsScorer
 from mtqscore.audio.decoding import open_recording
-from mtqscore.audio.measurements import SignalFacts, SignalListener
+from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.audio.sources import Resampler, Source
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
@@ -84,33 +84,33 @@ def explain_assessment(assessment: Assessment, source: Source | None, scorer: Sc
     return replace(explanation, advice=tuple(advise(explanation)))
 
 
-def _listen(assessment: Assessment, source: Source, scorer: Scorer) -> tuple[SignalFacts, Seconds | None]:
+def _listen(assessment: Assessment, source: Source, scorer: Scorer) -> tuple[SignalMeasurements, Seconds | None]:
     """Read the recording once more and measure it; if it was scored, score its seconds too."""
     number = assessment.options.channel_number if assessment.options else None
     columns = None if number is None or number > source.channels else [number - 1]
-    listener = SignalListener(source.sample_rate_hz, source.channels, source.full_scale, columns)
+    meter = SignalMeter(source.sample_rate_hz, source.channels, source.full_scale, columns)
     pieces = SecondsScorer(scorer) if assessment.ok else None
     resampler = Resampler(source.sample_rate_hz)
     with suppress(UnscorableError):  # what was heard before the fault stands
         for block in source.blocks():
-            mono = _hear(listener, block)
+            mono = _measure(meter, block)
             if pieces is not None:
                 pieces.push(resampler.push(mono))
-    facts = listener.facts()
-    if pieces is None or not facts.duration_s:
-        return facts, None
+    signal = meter.measurements()
+    if pieces is None or not signal.duration_s:
+        return signal, None
     pieces.push(resampler.push(np.empty(0, np.float32), last=True))
-    return facts, pieces.finish()
+    return signal, pieces.finish()
 
 
-def _hear(listener: SignalListener, block: NDArray[np.float32]) -> NDArray[np.float32]:
+def _measure(meter: SignalMeter, block: NDArray[np.float32]) -> NDArray[np.float32]:
     """Let a block be measured, up to its first fault if it has one."""
     try:
-        return listener.hear(block)
+        return meter.update(block)
     except UnscorableError:
         sound = int(np.argmin(np.isfinite(block).all(axis=1)))
         if sound:
-            listener.hear(block[:sound])
+            meter.update(block[:sound])
         raise
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mtqscore.analysis.segments import Seconds
-    from mtqscore.audio.measurements import SignalFacts
+    from mtqscore.audio.measurements import SignalMeasurements
     from mtqscore.scores import Assessment
 
 
@@ -54,7 +54,7 @@ class Explanation:
 
     assessment: Assessment
     container: str = ""
-    signal: SignalFacts | None = None
+    signal: SignalMeasurements | None = None
     seconds: Seconds | None = None
     worst: Second | None = None
     best: Second | None = None

@@ -62,7 +62,7 @@ _SPEECH_PARTS, _HIGH_PARTS = (
 """Real and imaginary parts of the bins of a spectrum."""
 
 
-class RawJudge:
+class ClippingDetector:
     """Looks at samples as they were recorded, before mixing and resampling.
 
     Args:
@@ -78,7 +78,7 @@ class RawJudge:
         self._flat = 0
         self._first_flat: int | None = None
 
-    def hear(self, block: NDArray[np.float32]) -> None:
+    def update(self, block: NDArray[np.float32]) -> None:
         """Take the next block, (frames, channels).
 
         Raises:
@@ -128,14 +128,14 @@ class RawJudge:
         return self._flat > CLIPPED_SHARE * self._values
 
 
-class BandJudge:
+class BandwidthDetector:
     """Looks at windows at the model's rate: is there sound, and is there any above the telephone band."""
 
     def __init__(self) -> None:
         self._speech_power = 0.0
         self._high_power = 0.0
 
-    def hear(self, window: NDArray[np.float32]) -> None:
+    def update(self, window: NDArray[np.float32]) -> None:
         """Add one window (samples,) to the measured bandwidth."""
         if len(window) < BAND_SAMPLES:
             window = np.pad(window, (0, BAND_SAMPLES - len(window)))

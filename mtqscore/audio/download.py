@@ -1,4 +1,4 @@
-"""Recordings that are not on this machine are fetched into files without a name, some ahead of their turn."""
+"""Copies of recordings that are not on this machine, in files without a name; some are fetched ahead of their turn."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import queue
 import tempfile
 import threading
+from concurrent.futures import Future, InvalidStateError
+from contextlib import AbstractContextManager, suppress
 from typing import IO
+from weakref import WeakSet
 
 from mtqscore.audio.remote import ASKED_AT_ONCE, fault_of, is_web, locate, stamp_of_info
 from mtqscore.audio.sources import FileSource
-from mtqscore.errors import EnvironmentProblemError, InputError
+from mtqscore.errors import EnvironmentProblemError
 from mtqscore.scores import Status, UnscorableError
 
 AHEAD_BYTES = 32 * 2**20
@@ -22,44 +25,46 @@ BLOCK_BYTES = 8 * 2**20
 COPIED_BYTES = 2**20
 """Bytes that are in memory on their way to the disk."""
 
-WAIT_S = 0.2
-"""How soon a thread that waits sees that nobody wants its work any more."""
-
 
 class Download:
     """One file on its way to this machine; its copy has no name, so that nothing is left whatever ends the run.
 
     Args:
         name: the file, with its scheme.
-        stop: set when nobody wants it any more.
     """
 
-    def __init__(self, name: str, stop: threading.Event) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.stamp: tuple[int, int] | None = None
         self.changed = False
-        self._stop = stop
-        self._wanted, self._done = threading.Event(), threading.Event()
-        self._copy: IO[bytes] | None = None
-        self._fault: InputError | EnvironmentProblemError | None = None
+        self._wanted = threading.Event()
+        self._copy: Future[IO[bytes]] = Future()
 
     def __del__(self) -> None:
-        if self._copy is not None:
-            self._copy.close()
+        if self._copy.done() and self._copy.exception() is None:
+            self._copy.result().close()
 
     def run(self) -> None:
         """Fetch it; never raises."""
+        if self._copy.done():
+            return
         try:
-            self._copy = self._fetch()
-        except (UnscorableError, EnvironmentProblemError) as error:
-            self._fault = error
+            copy = self._fetch()
         except Exception as error:  # stores raise whatever their libraries do
             try:
-                self._fault = fault_of(error, self.name)
+                self._fail(fault_of(error, self.name))
             except EnvironmentProblemError as problem:
-                self._fault = problem
-        finally:
-            self._done.set()
+                self._fail(problem)
+            return
+        try:
+            self._copy.set_result(copy)
+        except InvalidStateError:  # nobody wants it any more
+            copy.close()
+
+    def stop(self) -> None:
+        """Let nobody wait for it any more."""
+        self._fail(UnscorableError(Status.UNREADABLE, "the run was ended"))
+        self._wanted.set()
 
     def take(self) -> int:
         """Wait for the copy.
@@ -72,31 +77,24 @@ class Download:
             EnvironmentProblemError: the store does not answer, or there is no room for the copy.
         """
         self._wanted.set()
-        while not self._done.wait(WAIT_S):
-            self._go_on()
-        if self._fault is not None:
-            raise self._fault
-        copy, self._copy = self._copy, None
-        if copy is None:
-            raise ValueError("a copy is taken once")
-        with copy:
+        with self._copy.result() as copy:
             return os.dup(copy.fileno())
 
-    def _go_on(self) -> None:
-        if self._stop.is_set():
-            raise UnscorableError(Status.UNREADABLE, "the run was ended")
+    def _fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            self._copy.set_exception(error)
 
     def _fetch(self) -> IO[bytes]:
         store, path = locate(self.name)
-        web = is_web(self.name)  # many servers know no parts of files, and their streams tell nothing
+        web = is_web(self.name)  # many servers know no parts of files, and their streams have no details
         with store.open(path, "rb", block_size=0 if web else BLOCK_BYTES, cache_type="readahead") as stream:
             info = (not web and getattr(stream, "details", None)) or store.info(path)
             if info.get("type") == "directory":
                 raise UnscorableError(Status.NOT_A_FILE, "a folder, not a recording")
             size_bytes = info.get("size")
             self.stamp = stamp_of_info(info)
-            while (size_bytes or 0) > AHEAD_BYTES and not self._wanted.wait(WAIT_S):
-                self._go_on()
+            if (size_bytes or 0) > AHEAD_BYTES:
+                self._wanted.wait()
             copy = self._copy_of(stream)
         copied_bytes = os.fstat(copy.fileno()).st_size
         # What came in one answer is of one moment; of several, the parts may belong to two files.
@@ -107,8 +105,7 @@ class Download:
     def _copy_of(self, stream: IO[bytes]) -> IO[bytes]:
         copy: IO[bytes] = _make_copy()
         try:
-            while content := stream.read(COPIED_BYTES):
-                self._go_on()
+            while not self._copy.done() and (content := stream.read(COPIED_BYTES)):
                 _write(copy, content)
             copy.seek(0)
         except BaseException:
@@ -117,35 +114,33 @@ class Download:
         return copy
 
 
-class FetchAhead:
-    """Fetches files in threads, in the order in which they are asked for.
+class FetchAhead(AbstractContextManager["FetchAhead"]):
+    """Threads that fetch files in the order in which they are asked for, until the context ends."""
 
-    Args:
-        stop: set when nobody wants the rest.
-    """
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Download | None] = queue.SimpleQueue()
-        # Not a pool: the interpreter waits at its end for a pool's threads, and a store may let one wait for minutes.
+        self._downloads: WeakSet[Download] = WeakSet()
+        # No pool: the interpreter would wait at its end for its threads, and a store may let one wait for minutes.
         for number in range(ASKED_AT_ONCE):
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True).start()
 
-    def close(self) -> None:
-        """Let the threads end, each after what it is at."""
+    def __exit__(self, *_: object) -> None:
+        for download in list(self._downloads):
+            download.stop()
         for _number in range(ASKED_AT_ONCE):
             self._queue.put(None)
 
     def fetch(self, name: str) -> Download:
         """Begin to fetch a file as soon as a thread is free."""
-        download = Download(name, self._stop)
+        download = Download(name)
+        self._downloads.add(download)
         self._queue.put(download)
         return download
 
     def _work(self) -> None:
         while (download := self._queue.get()) is not None:
-            if not self._stop.is_set():
-                download.run()
+            download.run()
+            del download  # or its copy would stay open until the next one comes
 
 
 class RemoteSource(FileSource):
@@ -164,7 +159,7 @@ class RemoteSource(FileSource):
 
     def __init__(self, name: str, download: Download | None = None) -> None:
         if download is None:
-            download = Download(name, threading.Event())
+            download = Download(name)
             download.run()
         self._download = download
         super().__init__(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.audio.checks import LEVEL_SPREAD_DB, NARROWBAND_DB, SILENT_RMS, SPEECH_BAND_HZ, RawJudge
+from mtqscore.audio.checks import LEVEL_SPREAD_DB, NARROWBAND_DB, SILENT_RMS, SPEECH_BAND_HZ, ClippingDetector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ QUIET_QUANTILE = 0.1
 
 
 @dataclass(frozen=True)
-class SignalFacts:
+class SignalMeasurements:
     """Measured on the recording as it was stored, before resampling. Levels are of the mixdown or chosen channel.
 
     Args:
@@ -67,7 +67,7 @@ class SignalFacts:
         return dead if len(dead) < self.channels else ()
 
 
-class SignalListener:
+class SignalMeter:
     """Measures a stream of blocks; memory grows by ten numbers a second.
 
     Args:
@@ -80,7 +80,7 @@ class SignalListener:
     def __init__(self, sample_rate_hz: int, channels: int, full_scale: float, columns: list[int] | None = None) -> None:
         self._rate_hz = sample_rate_hz
         self._columns = columns
-        self._raw = RawJudge(sample_rate_hz, full_scale)
+        self._clipping = ClippingDetector(sample_rate_hz, full_scale)
         self._peak = 0.0
         self._total = 0.0
         self._sums = np.zeros(channels)
@@ -93,14 +93,14 @@ class SignalListener:
         self._taper = np.hanning(self._spectrum_samples).astype(np.float32)
         self._spectrum = np.zeros(self._spectrum_samples // 2 + 1)
 
-    def hear(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def update(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the next block (frames, channels) and return what is judged of it, mono, (frames,).
 
         Raises:
             UnscorableError: a sample is not finite, or too large to be one of a recording.
         """
         chosen = block if self._columns is None else block[:, self._columns]
-        self._raw.hear(chosen)
+        self._clipping.update(chosen)
         mono = np.ascontiguousarray(chosen[:, 0]) if chosen.shape[1] == 1 else chosen.mean(axis=1)
         self._peak = max(self._peak, float(chosen.max()), -float(chosen.min()))
         self._total += float(mono.sum(dtype=np.float64))
@@ -108,10 +108,10 @@ class SignalListener:
             self._sums += block.sum(axis=0, dtype=np.float64)
             self._squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
         self._equal = self._equal and bool((block == block[:, :1]).all())
-        self._hear_stretches(mono)
+        self._update_stretches(mono)
         return mono
 
-    def _hear_stretches(self, mono: NDArray[np.float32]) -> None:
+    def _update_stretches(self, mono: NDArray[np.float32]) -> None:
         held = np.concatenate([self._rest, mono])
         whole = len(held) // self._stretch_samples * self._stretch_samples
         self._rest = held[whole:].copy()
@@ -123,30 +123,30 @@ class SignalListener:
         pieces = (pieces - pieces.mean(axis=1, keepdims=True)) * self._taper
         self._spectrum += (np.abs(np.fft.rfft(pieces, axis=1)).astype(np.float64) ** 2).sum(axis=0)
 
-    def facts(self) -> SignalFacts:
+    def measurements(self) -> SignalMeasurements:
         """What was measured up to here."""
         if not self._powers and len(self._rest):  # shorter than one stretch
             self._powers.append(np.array([self._rest.var(dtype=np.float64)]))
         powers = np.concatenate(self._powers) if self._powers else np.zeros(0)
         sounding = powers[powers > SILENT_RMS**2]
         active = powers[powers >= powers.max(initial=0.0) * 10 ** (-LEVEL_SPREAD_DB / 10)]
-        frames = max(self._raw.frames, 1)
+        frames = max(self._clipping.frames, 1)
         with np.errstate(invalid="ignore", over="ignore"):
             channel_powers = np.maximum(self._squares / frames - (self._sums / frames) ** 2, 0.0)
-        return SignalFacts(
+        return SignalMeasurements(
             sample_rate_hz=self._rate_hz,
             channels=len(self._sums),
-            duration_s=self._raw.frames / self._rate_hz,
+            duration_s=self._clipping.frames / self._rate_hz,
             level_dbfs=_decibels(float(active.mean())) if len(active) else None,
             quiet_dbfs=_decibels(float(np.quantile(sounding, QUIET_QUANTILE))) if len(sounding) else None,
             peak_dbfs=_decibels(self._peak**2),
-            clipped_share=self._raw.clipped_share,
-            first_clipped_s=self._raw.first_clipped_s,
+            clipped_share=self._clipping.clipped_share,
+            first_clipped_s=self._clipping.first_clipped_s,
             bandwidth_hz=self._bandwidth_hz(),
             silent_share=1 - len(sounding) / len(powers) if len(powers) else 1.0,
             dc_offset=self._total / frames,
             channel_levels_dbfs=tuple(_decibels(float(power)) for power in channel_powers),
-            equal_channels=self._equal and self._raw.frames > 0,
+            equal_channels=self._equal and self._clipping.frames > 0,
         )
 
     def _bandwidth_hz(self) -> float | None:

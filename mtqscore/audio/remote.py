@@ -71,8 +71,6 @@ def find_remote(name: str) -> list[Input]:
         if is_web(name) or (is_audio_name(name) and not is_pattern):
             return [Input(name)]
         return list(_expand(name, is_pattern=is_pattern))
-    except EnvironmentProblemError:
-        raise
     except Exception as error:  # stores raise whatever their libraries do
         fault = fault_of(error, name, "searched")
         return [Input(name, fault.status, fault.reason)]
@@ -89,8 +87,6 @@ def stamps(names: Iterable[str]) -> dict[str, tuple[int, int] | None]:
         try:
             store, path = locate(name)
             return stamp_of_info(store.info(path))
-        except EnvironmentProblemError:
-            raise
         except Exception as error:  # stores raise whatever their libraries do
             fault_of(error, name)
             return None
@@ -219,6 +215,8 @@ def fault_of(error: Exception, name: str, done: str = "fetched") -> UnscorableEr
     Raises:
         EnvironmentProblemError: it says that the store does not answer, which is the fault of no file.
     """
+    if isinstance(error, EnvironmentProblemError):
+        raise error
     if isinstance(error, UnscorableError):
         return error
     scheme = name.partition("://")[0]

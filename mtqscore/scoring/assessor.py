@@ -6,13 +6,13 @@ import copy
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtqscore.audio.decoding import Heard, Plan, Window
+from mtqscore.audio.decoding import DecodingConfig, Window
 from mtqscore.audio.inputs import Input
 from mtqscore.audio.sources import ArraySource
 from mtqscore.audio.windows import join_frames, level_weights, pool_scores
@@ -22,49 +22,50 @@ from mtqscore.errors import UsageError
 from mtqscore.models import load_model
 from mtqscore.scores import Assessment, FrameScores, Scores, Status, UnscorableError
 from mtqscore.scoring.batching import Batches
-from mtqscore.scoring.read_ahead import ReadAhead, Recording
+from mtqscore.scoring.reading import Recording, read_ahead
 from mtqscore.scoring.session import Scorer
-from mtqscore.scoring.worker_threads import Crew
 from mtqscore.targets import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
-RECORDINGS_AHEAD = 32
-"""Recordings that are read before they are wanted; with short ones, that many windows wait in memory."""
 
-
-class _Row:
-    """One recording whose windows are not all scored yet."""
+class _Pending:
+    """One recording whose windows are not all scored yet; its lists have an entry a window, by channel stream."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.heard: list[Heard] | None = None
         self.lengths: dict[int, list[int]] = {}
         self.levels_db: dict[int, list[float]] = {}
         self.scores: dict[int, dict[int, NDArray[np.float32]]] = {}
         self.frames: dict[int, dict[int, NDArray[np.float32]]] = {}
-        self.waiting = 0
+        self._waiting = 0
 
     def add(self, window: Window) -> _Place:
         """Note a window and return its place."""
-        lengths = self.lengths.setdefault(window.voice, [])
+        lengths = self.lengths.setdefault(window.stream, [])
         lengths.append(len(window.samples))
-        self.levels_db.setdefault(window.voice, []).append(window.level_db)
-        self.waiting += window.sound
-        return self, window.voice, len(lengths) - 1
+        self.levels_db.setdefault(window.stream, []).append(window.level_db)
+        self._waiting += window.has_sound
+        return self, window.stream, len(lengths) - 1
+
+    def note(self, stream: int, position: int, scores: NDArray[np.float32], frames: NDArray[np.float32] | None) -> None:
+        """Put the scores of a window where they belong."""
+        self.scores.setdefault(stream, {})[position] = scores
+        self._waiting -= 1
+        if frames is not None:
+            self.frames.setdefault(stream, {})[position] = frames
 
     @property
     def complete(self) -> bool:
         """Whether it was read to its end and all its windows are scored."""
-        return self.heard is not None and not self.waiting
+        return bool(self.recording.results) and not self._waiting
 
 
-_Place = tuple[_Row, int, int]
-"""Row, voice and position of a window."""
+_Place = tuple[_Pending, int, int]
+"""Recording, channel stream and position of a window."""
 
 
 class Assessor:
@@ -107,7 +108,9 @@ class Assessor:
         self._threads = config.threads or usable_cores()
         self._scorer = scorer
         info = scorer.info
-        self._plan = Plan(self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
+        self._decoding = DecodingConfig(
+            self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples
+        )
 
     def with_threads(self, threads: int) -> Assessor:
         """Return an assessor with the same model and options that uses so many threads."""
@@ -205,69 +208,43 @@ class Assessor:
     def _assess(
         self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        rows: deque[_Row] = deque()
+        """Sources → windows → batches → session → rows, in order."""
         workers = self._threads if self._scorer.on_cpu else 1
-        with ExitStack() as ending:
-            crew = Crew(self._threads)
-            ending.callback(crew.shutdown, cancel_futures=True)
-            scoring: Executor = crew
-            if not self._scorer.on_cpu:  # a thread that waits for the GPU should not keep a reader from its work
-                scoring = ThreadPoolExecutor(workers, thread_name_prefix="score")
-                ending.callback(scoring.shutdown, cancel_futures=True)
-            ahead = ending.enter_context(ReadAhead(self._plan, crew, RECORDINGS_AHEAD))
+        pending: deque[_Pending] = deque()
+        with _pool(self._threads, "decode") as decoding, _pool(workers, "score") as scoring:
             batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, workers, scoring)
-            for recording in ahead.recordings(items):
-                row = _Row(recording)
-                rows.append(row)
-                for item in recording.take():
-                    if isinstance(item, list):
-                        row.heard = item
-                    else:
-                        place = row.add(item)
-                        if item.sound:
-                            batches.add(place, item.samples)
-                    self._note(batches.ready(), progress)
-                    while rows and rows[0].complete:
-                        yield from self._finish(rows.popleft())
-            self._note(batches.drain(), progress)
-            for row in rows:
-                yield from self._finish(row)
+            with closing(read_ahead(items, self._decoding, decoding)) as recordings:
+                for scored in batches.score(_windows(recordings, pending)):
+                    for (place, stream, position), scores, frames in scored:
+                        # A copy, since a view would keep the whole batch in memory.
+                        place.note(stream, position, scores, frames.copy() if self.config.frames else None)
+                        if progress is not None:
+                            progress(place.lengths[stream][position] / SAMPLE_RATE_HZ)
+                    while pending and pending[0].complete:
+                        yield from self._finish(pending.popleft())
 
-    def _note(
-        self,
-        done: Iterator[tuple[_Place, NDArray[np.float32], NDArray[np.float32]]],
-        progress: Callable[[float], None] | None,
-    ) -> None:
-        """Put scores of windows where they belong."""
-        for (row, voice, position), scores, frames in done:
-            row.scores.setdefault(voice, {})[position] = scores
-            row.waiting -= 1
-            if self.config.frames:
-                # A copy, since a view would keep the whole batch in memory.
-                row.frames.setdefault(voice, {})[position] = frames.copy()
-            if progress is not None:
-                progress(row.lengths[voice][position] / SAMPLE_RATE_HZ)
-
-    def _finish(self, row: _Row) -> Iterator[Assessment]:
-        for voice, heard in enumerate(row.heard or []):
-            status, reason, scores, frames = heard.status, heard.reason, None, None
+    def _finish(self, done: _Pending) -> Iterator[Assessment]:
+        """Yield the rows of a recording."""
+        recording = done.recording
+        for stream, result in enumerate(recording.results):
+            status, reason, scores, frames = result.status, result.reason, None, None
             if status is Status.OK:
-                lengths, scored = row.lengths[voice], row.scores[voice]
-                weights = np.asarray(lengths) * level_weights(row.levels_db[voice])
+                lengths, scored = done.lengths[stream], done.scores[stream]
+                weights = np.asarray(lengths) * level_weights(done.levels_db[stream])
                 pooled = pool_scores([scored[at] for at in scored], [weights[at] for at in scored])
                 if np.isfinite(pooled).all():
                     scores = self._name_scores(pooled)
-                    frames = self._join(row, voice) if self.config.frames else None
+                    frames = self._join(done, stream) if self.config.frames else None
                 else:
                     status, reason = Status.NON_FINITE, "the model found no finite score for it"
             yield Assessment(
-                path=row.recording.path,
-                channel=heard.channel,
-                duration_s=heard.duration_s,
-                sample_rate_hz=heard.sample_rate_hz,
+                path=recording.path,
+                channel=result.channel,
+                duration_s=result.duration_s,
+                sample_rate_hz=result.sample_rate_hz,
                 status=status,
                 reason=reason,
-                flags=heard.flags,
+                flags=result.flags,
                 scores=scores,
                 frames=frames,
                 model=self.model,
@@ -275,20 +252,42 @@ class Assessor:
                 provider=self.provider,
                 options=self.config,
                 precision=self.config.precision,
-                size_bytes=row.recording.size_bytes,
-                modified_ns=row.recording.modified_ns,
-                channel_count=row.recording.channel_count,
+                size_bytes=recording.size_bytes,
+                modified_ns=recording.modified_ns,
+                channel_count=recording.channel_count,
             )
 
     def _name_scores(self, pooled: NDArray[np.float64]) -> Scores:
         named = {name: float(value) for name, value in zip(self.targets, pooled, strict=True)}
         return Scores(named.pop("s_mos"), named.pop("n_mos"), named.pop("g_mos"), named)
 
-    def _join(self, row: _Row, voice: int) -> FrameScores:
-        lengths, hop = row.lengths[voice], self._plan.hop_samples
-        known = row.frames.get(voice, {})
+    def _join(self, done: _Pending, stream: int) -> FrameScores:
+        lengths, hop = done.lengths[stream], self._decoding.hop_samples
+        known = done.frames.get(stream, {})
         values = join_frames([known.get(at) for at in range(len(lengths))], lengths, hop, len(self.targets))
         return FrameScores(hop / SAMPLE_RATE_HZ, self.targets, values)
+
+
+def _windows(
+    recordings: Iterable[tuple[Recording, Iterator[list[Window]]]], pending: deque[_Pending]
+) -> Iterator[list[tuple[_Place, NDArray[np.float32]]]]:
+    """Yield the windows that are to be scored, some at a time, and note the recordings that they are of."""
+    for recording, steps in recordings:
+        noted = _Pending(recording)
+        pending.append(noted)
+        for windows in steps:
+            places = [(noted.add(window), window) for window in windows]
+            yield [(place, window.samples) for place, window in places if window.has_sound]
+
+
+@contextmanager
+def _pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose work ends with this context; what has not begun by then is not done any more."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @lru_cache(maxsize=2)

@@ -19,8 +19,8 @@ from mtqscore import AssessConfig, Assessor, UsageError, explain_file
 from mtqscore.analysis.advice import band
 from mtqscore.analysis.explanation import as_record
 from mtqscore.analysis.segments import Seconds, SecondsScorer
-from mtqscore.audio.checks import RawJudge
-from mtqscore.audio.measurements import SignalFacts, SignalListener
+from mtqscore.audio.checks import ClippingDetector
+from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.base.text import moment
 from mtqscore.cli.score.curves import in_columns, plot
 from mtqscore.cli.score.explain import describe
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def measured(samples: NDArray[np.float32], rate_hz: int = RATE_HZ, column: int | None = None) -> SignalFacts:
+def measured(samples: NDArray[np.float32], rate_hz: int = RATE_HZ, column: int | None = None) -> SignalMeasurements:
     """Facts of samples (samples,) or (samples, channels), heard in uneven blocks."""
     block = samples.reshape(len(samples), -1)
-    listener = SignalListener(rate_hz, block.shape[1], 1.0, None if column is None else [column])
+    meter = SignalMeter(rate_hz, block.shape[1], 1.0, None if column is None else [column])
     for part in np.array_split(block, 7):
-        listener.hear(part)
-    return listener.facts()
+        meter.update(part)
+    return meter.measurements()
 
 
 def tone(seconds: float = 2.0, rate_hz: int = RATE_HZ, frequency_hz: float = 1000.0) -> NDArray[np.float32]:
@@ -158,8 +158,8 @@ def test_clipping_is_counted_and_found() -> None:
     facts = measured(signal)
     assert facts.first_clipped_s == pytest.approx(5000 / RATE_HZ)
     assert facts.clipped_share == pytest.approx(8 / len(signal)), "8 of the 10 begin a run of three"
-    judge = RawJudge(RATE_HZ, 1.0)
-    judge.hear(tone()[:, np.newaxis])
+    judge = ClippingDetector(RATE_HZ, 1.0)
+    judge.update(tone()[:, np.newaxis])
     assert (judge.first_clipped_s, judge.clipped_share) == (None, 0.0)
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import soxr
 
-from mtqscore.audio.checks import BandJudge, RawJudge, has_sound, sound_level_db
+from mtqscore.audio.checks import BandwidthDetector, ClippingDetector, has_sound, sound_level_db
 from mtqscore.scores import Status, UnscorableError
 from tests.signals import RATE_HZ, speechlike
 
 
-def judge(samples: np.ndarray, full_scale: float = 1.0) -> RawJudge:
-    raw = RawJudge(RATE_HZ, full_scale)
+def judge(samples: np.ndarray, full_scale: float = 1.0) -> ClippingDetector:
+    raw = ClippingDetector(RATE_HZ, full_scale)
     for start in range(0, len(samples), 1_000):
-        raw.hear(samples[start : start + 1_000])
+        raw.update(samples[start : start + 1_000])
     return raw
 
 
@@ -65,16 +65,16 @@ def test_an_offset_and_rounding_noise_are_no_sound() -> None:
 @pytest.mark.parametrize(("through_hz", "narrow"), [(8_000, True), (11_025, False), (16_000, False)])
 def test_bandwidth_is_measured(through_hz: int, narrow: bool) -> None:
     samples = speechlike(3)[:, 0]
-    band = BandJudge()
-    band.hear(soxr.resample(soxr.resample(samples, RATE_HZ, through_hz), through_hz, RATE_HZ))
+    band = BandwidthDetector()
+    band.update(soxr.resample(soxr.resample(samples, RATE_HZ, through_hz), through_hz, RATE_HZ))
     assert band.narrowband is narrow
 
 
 def test_an_offset_and_hum_do_not_hide_the_high_band() -> None:
     time_s = np.arange(3 * RATE_HZ) / RATE_HZ
     loud = 0.3 + 0.5 * np.sin(2 * np.pi * 50 * time_s)
-    band = BandJudge()
-    band.hear((speechlike(3)[:, 0] * 1e-3 + loud).astype(np.float32))
+    band = BandwidthDetector()
+    band.update((speechlike(3)[:, 0] * 1e-3 + loud).astype(np.float32))
     assert not band.narrowband
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import subprocess
+import sys
+import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +17,7 @@ import mtqscore
 from mtqscore import AssessConfig, Assessment, Assessor, Flag, Status, UsageError
 from tests.signals import RATE_HZ, speechlike, write
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
+ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
 PUBLIC = sorted({*mtqscore._HOMES.values()} - {"errors", "scores"})
 """Rooms of public functions and options."""
@@ -169,13 +169,34 @@ def test_one_bad_channel_costs_the_others_nothing(fake_model: str, tmp_path: Pat
 
 
 def test_stopping_early_stops_the_threads(fake_model: str, tmp_path: Path) -> None:
-    import threading
-
     path = write(tmp_path / "a.wav", speechlike(60))
     rows = Assessor(AssessConfig(fake_model, threads=4)).assess_files([path] * 200)
     next(rows)
     rows.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("decode", "score"))]
+
+
+ABANDON = """
+import sys
+from mtqscore import AssessConfig, Assessor
+rows = Assessor(AssessConfig(sys.argv[1], threads=4)).assess_files([sys.argv[2]] * 300)
+print(next(rows).status)
+if sys.argv[3] == "break":
+    for row in rows:
+        break
+elif sys.argv[3] == "raise":
+    raise OSError("no space left")
+"""
+
+
+@pytest.mark.parametrize(("ending", "code"), [("break", 0), ("end", 0), ("raise", 1)])
+def test_rows_that_a_program_leaves_end_with_it(fake_model: str, tmp_path: Path, ending: str, code: int) -> None:
+    path = write(tmp_path / "a.wav", speechlike(12))
+    command = [sys.executable, "-W", "error", "-c", ABANDON, fake_model, str(path), ending]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (code, [b"ok"]), done.stderr
+    assert done.stderr.endswith(b"OSError: no space left\n" if code else b"")
+    assert b"Exception ignored" not in done.stderr
 
 
 @pytest.mark.parametrize(

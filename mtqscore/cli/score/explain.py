@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mtqscore.analysis.explanation import Explanation
-    from mtqscore.audio.measurements import SignalFacts
+    from mtqscore.audio.measurements import SignalMeasurements
     from mtqscore.config import AssessConfig
 
 NO_SCORE_EXIT = 3
@@ -145,7 +145,7 @@ def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool
         yield f"{assessment.model}: estimates of what listeners would say, on the scales of ITU-T P.835."
 
 
-def _format(explanation: Explanation, signal: SignalFacts) -> str:
+def _format(explanation: Explanation, signal: SignalMeasurements) -> str:
     from mtqscore.base.text import clock
 
     rate = f"{signal.sample_rate_hz / 1000:g} kHz"
@@ -189,7 +189,7 @@ def _along_time(explanation: Explanation, width: int, *, blocks: bool, colour: b
     yield f"{spread}: G of the median second is {median['g_mos']:.1f}. A second alone gets less than the whole."
 
 
-def _measured(signal: SignalFacts) -> Iterator[str]:
+def _measured(signal: SignalMeasurements) -> Iterator[str]:
     """Yield what was measured, a line each; what is ordinary and says nothing is left out."""
     yield "Measured"
     rows: list[tuple[str, str]] = []
@@ -211,7 +211,7 @@ def _measured(signal: SignalFacts) -> Iterator[str]:
         yield f"  {name:<12} {text}"
 
 
-def _clipping(signal: SignalFacts) -> str:
+def _clipping(signal: SignalMeasurements) -> str:
     from mtqscore.base.text import moment
 
     if signal.first_clipped_s is None:
@@ -219,7 +219,7 @@ def _clipping(signal: SignalFacts) -> str:
     return f"{signal.clipped_share:.2%} of the samples at full scale, the first at {moment(signal.first_clipped_s)}"
 
 
-def _channels(signal: SignalFacts) -> str:
+def _channels(signal: SignalMeasurements) -> str:
     shown = [
         f"{number}: " + ("no sound" if level is None else f"{level:.1f}")
         for number, level in enumerate(signal.channel_levels_dbfs[:8], start=1)
