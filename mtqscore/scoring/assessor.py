@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -259,7 +260,9 @@ class Assessor:
 
     def _name_scores(self, pooled: NDArray[np.float64]) -> Scores:
         named = {name: float(value) for name, value in zip(self.targets, pooled, strict=True)}
-        return Scores(named.pop("s_mos"), named.pop("n_mos"), named.pop("g_mos"), named)
+        # A model of other targets is no scorer, but may be a teacher in training.
+        s_mos, n_mos, g_mos = (named.pop(name, math.nan) for name in ("s_mos", "n_mos", "g_mos"))
+        return Scores(s_mos, n_mos, g_mos, named)
 
     def _join(self, done: _Pending, stream: int) -> FrameScores:
         lengths, hop = done.lengths[stream], self._decoding.hop_samples

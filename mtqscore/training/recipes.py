@@ -35,8 +35,8 @@ from mtqscore.training.networks.ssl.weights import find_weights
 from mtqscore.training.run import train_run
 from mtqscore.training.settings import TABLE, Sources
 from mtqscore.training.teachers.open_teacher import check_run, open_teacher
-from mtqscore.training.teachers.pseudo_labels import PseudoLabels, ask
-from mtqscore.training.teachers.references import ReferenceTeacher, check_twins
+from mtqscore.training.teachers.pseudo_labels import PseudoLabels, pseudo_label
+from mtqscore.training.teachers.references import ReferenceTeacher, check_references
 from mtqscore.training.weights import LAST_FILE, has_begun
 
 RELATIONS_FILE = "pseudo_labels.csv"
@@ -260,9 +260,9 @@ def _ask(
         if not wanted:
             has, needed = ", ".join(teacher.targets), ", ".join(_pseudo(config))
             raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {needed}")
-        labels = ask(teacher, rows, sources.base, advance, wait=not is_first())
+        labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first())
     columns = dict(zip(labels.targets, labels.values.T, strict=True))
-    if isinstance(teacher, ReferenceTeacher) and (warning := check_twins(rows, columns)):
+    if isinstance(teacher, ReferenceTeacher) and (warning := check_references(rows, columns)):
         say(warning)
     how = "kept from before in" if labels.kept else "kept in"
     say(f"{labels.teacher}: {', '.join(wanted)} of {len(rows):,} recordings, {how} {labels.table}")

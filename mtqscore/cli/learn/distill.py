@@ -188,15 +188,15 @@ def distill(
     folder = Path(out) if out is not None else Path("runs") / f"{Path(data).resolve().stem or 'speech'}-student"
     with interruptible(folder):
         check_extra("mtqscore distill")
-        from mtqscore.training.distillation.run import Hearing
+        from mtqscore.training.distillation.run import DistillationInputs
         from mtqscore.training.distillation.run import distill as carry_out
         from mtqscore.training.loop import Watch
 
         paths = {"noise": noise, "cache": cache, "labelled": labelled, "labels": labels, "init": init}
-        hearing = Hearing(Path(data), **{name: _path(text) for name, text in paths.items()}, workers=workers)
+        inputs = DistillationInputs(Path(data), **{name: _path(text) for name, text in paths.items()}, workers=workers)
         tell = say if is_first() else say_nothing
         with faults_in(folder), progress_bar("distilling", "steps", quiet=not is_first()) as step:
-            carry_out(hearing, folder, settings, Watch(step, tell), named)
+            carry_out(inputs, folder, settings, Watch(step, tell), named)
 
 
 def register(app: typer.Typer) -> None:

@@ -21,16 +21,16 @@ from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.compute.distributed import Ranks, Shard
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
-from mtqscore.training.data.dataset import BATCHES_AHEAD, FULL_SCALE, Batch, Recordings, collate
+from mtqscore.training.data.dataset import BATCHES_AHEAD, Batch, Recordings, collate
 from mtqscore.training.data.frame_labels import Curve
-from mtqscore.training.distillation.ensemble import Panel
+from mtqscore.training.distillation.ensemble import TeacherEnsemble
 from mtqscore.training.distillation.unlabelled import MADE_HERE, Draft, Stock, make_clip
-from mtqscore.training.teachers.teacher import Clip, Judgement
+from mtqscore.training.teachers.teacher import TeacherEstimate, full_scale
 
 LEARNED, HELD_OUT, LABELLED = 0, 1, 2
 """What randomness is for: second number of every key. The first two are places in a list of stocks too."""
 
-_Kept = tuple[Samples, Judgement]
+_Kept = tuple[Samples, TeacherEstimate]
 
 FOLDER_SIZE = 1000
 """Clips in one folder of a cache."""
@@ -102,11 +102,6 @@ def _lost() -> EnvironmentProblemError:
     return EnvironmentProblemError("a process that makes clips was killed, perhaps for its memory; try fewer --workers")
 
 
-def heard(clip: Samples) -> Clip:
-    """Scale a clip as networks hear it, float32 (samples,)."""
-    return clip.astype(np.float32) / np.float32(FULL_SCALE + 1)
-
-
 class ClipCache:
     """A folder that keeps the clips of the first pass and what the teachers said of them; several runs may share it.
 
@@ -133,15 +128,15 @@ class ClipCache:
         if found != identity:
             raise UsageError(f"{folder}: holds clips of other recordings, teachers or settings; choose another --cache")
 
-    def read(self, index: int) -> tuple[Samples, Judgement] | None:
-        """Give a clip and its judgement; None where it is not kept, or not whole."""
+    def read(self, index: int) -> tuple[Samples, TeacherEstimate] | None:
+        """Give a clip and its estimate; None where it is not kept, or not whole."""
         damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with suppress(*damaged), np.load(self._path(index), allow_pickle=False) as kept:
             curve = kept["curve"]
-            return kept["audio"], Judgement(kept["scores"], curve if len(curve) else None)
+            return kept["audio"], TeacherEstimate(kept["scores"], curve if len(curve) else None)
         return None
 
-    def write(self, index: int, audio: Samples, judgement: Judgement) -> None:
+    def write(self, index: int, audio: Samples, estimate: TeacherEstimate) -> None:
         """Keep a clip.
 
         Raises:
@@ -149,10 +144,10 @@ class ClipCache:
         """
         path = self._path(index)
         path.parent.mkdir(exist_ok=True)
-        curve = np.empty((0, 0), np.float32) if judgement.curve is None else judgement.curve
+        curve = np.empty((0, 0), np.float32) if estimate.curve is None else estimate.curve
         try:
             with replacing(path, synced=False) as partial, partial.open("wb") as stream:
-                np.savez(stream, audio=audio, scores=judgement.scores, curve=curve)
+                np.savez(stream, audio=audio, scores=estimate.scores, curve=curve)
         except OSError as error:
             raise EnvironmentProblemError(f"{path}: cannot keep the clip: {error.strerror or error}") from error
 
@@ -160,20 +155,24 @@ class ClipCache:
         return self.folder / f"{index // FOLDER_SIZE:04d}" / f"{index:07d}.npz"
 
 
-class Lessons:
-    """What a student trains on: clips with the judgement of the teachers, and recordings with labels among them.
+class DistillationDataset:
+    """What a student trains on: clips with the estimate of the teachers, and recordings with labels among them.
 
     Args:
         maker: makes the clips.
-        panel: judges them.
+        ensemble: judges them.
         cache: keeps those of the first pass for all others; None for new ones in every epoch.
-        labelled: recordings with labels of the panel's targets, or None.
+        labelled: recordings with labels of the ensemble's targets, or None.
     """
 
     def __init__(
-        self, maker: ClipMaker, panel: Panel, cache: ClipCache | None = None, labelled: Recordings | None = None
+        self,
+        maker: ClipMaker,
+        ensemble: TeacherEnsemble,
+        cache: ClipCache | None = None,
+        labelled: Recordings | None = None,
     ) -> None:
-        self.maker, self.panel, self.cache, self.labelled = maker, panel, cache, labelled
+        self.maker, self.ensemble, self.cache, self.labelled = maker, ensemble, cache, labelled
         self.clips = maker.config.clips
         share = maker.config.label_share if labelled is not None else 0.0
         self.labelled_clips = round(self.clips * share / (1 - share))
@@ -222,7 +221,7 @@ class Lessons:
     ) -> Batch:
         """Ask the teachers about the clips of a batch that are new, and put all together."""
         # Zero stands for what the teachers tell another process: labels are counted over the whole batch.
-        own = np.zeros((len(plan.rows), len(self.panel.targets)), dtype=np.float32)
+        own = np.zeros((len(plan.rows), len(self.ensemble.targets)), dtype=np.float32)
         curves: list[Curve | None] = [None] * len(plan.rows)
         audio: dict[int, Samples] = {}
         if self.labelled is not None:
@@ -235,13 +234,13 @@ class Lessons:
                         audio[int(row)] = self.labelled.audio(source)
         ready = {item: one for item, one in begun.items() if isinstance(one, tuple)}
         fresh = {item: made(one) for item, one in begun.items() if isinstance(one, Future)}
-        said = self.panel.judge([heard(clip) for clip in fresh.values()])
-        for (item, clip), judgement in zip(fresh.items(), said, strict=True):
-            ready[item] = clip, judgement
+        said = self.ensemble.estimate([full_scale(clip) for clip in fresh.values()])
+        for (item, clip), estimate in zip(fresh.items(), said, strict=True):
+            ready[item] = clip, estimate
             if self.cache is not None:
-                self.cache.write(int(plan.rows[item]), clip, judgement)
-        for item, (clip, judgement) in ready.items():
-            audio[int(plan.rows[item])], own[item], curves[item] = clip, judgement.scores, judgement.curve
+                self.cache.write(int(plan.rows[item]), clip, estimate)
+        for item, (clip, estimate) in ready.items():
+            audio[int(plan.rows[item])], own[item], curves[item] = clip, estimate.scores, estimate.curve
         return collate(plan, audio, own, shard, curves)
 
     def _labelled_rows(self, epoch: int) -> NDArray[np.int64]:

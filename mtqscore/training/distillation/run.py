@@ -33,13 +33,13 @@ from mtqscore.training.compute.precision import training_device
 from mtqscore.training.compute.resources import run_file, write_json
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.dataset import Recordings, decode
-from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, Lessons, heard, made
-from mtqscore.training.distillation.ensemble import Panel, open_panel, restricted
+from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, DistillationDataset, made
+from mtqscore.training.distillation.ensemble import TeacherEnsemble, open_ensemble
 from mtqscore.training.distillation.unlabelled import MADE_HERE, Source, Stock, divide, list_sources
 from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
 from mtqscore.training.recipes import is_first, transfer
 from mtqscore.training.run import Material, carry_out_run, load_split, make_folder
-from mtqscore.training.teachers.teacher import Judgement
+from mtqscore.training.teachers.teacher import TeacherEstimate, full_scale
 from mtqscore.training.validation import MEASURES
 from mtqscore.training.weights import LAST_FILE
 
@@ -52,7 +52,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Hearing:
+class DistillationInputs:
     """What a student hears, besides its settings.
 
     Args:
@@ -80,7 +80,7 @@ class Hearing:
 
 
 def distill(
-    hearing: Hearing, folder: Path, config: TrainConfig, watch: Watch, targets: Sequence[str] | None = None
+    hearing: DistillationInputs, folder: Path, config: TrainConfig, watch: Watch, targets: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Train a student, or go on with an interrupted run in the same folder.
 
@@ -100,23 +100,23 @@ def distill(
         EnvironmentProblemError: memory, room on the disk or a device is missing.
     """
     settings = config.distillation or DistillConfig()
-    with open_panel(settings.teachers, hearing.base, training_device(config.device)) as whole:
-        panel = whole if targets is None else restricted(whole, targets)
-        config = dataclasses.replace(config, targets=tuple(target.name for target in panel.targets))
-        config, initial = _initial(hearing.init, config, folder, watch.message)
-        if panel.tables:
-            for name in ("noise", "cache", "labelled"):
-                if getattr(hearing, name) is not None:
-                    raise UsageError(f"--{name}: with a table of scores, recordings are used as they are")
-            results = carry_out_run(hearing.data, folder, config, watch, initial, _as_they_are(hearing, folder, panel))
-        else:
-            with _clips(hearing, folder, panel, config, watch) as read:
-                results = carry_out_run(hearing.data, folder, config, watch, initial, read)
-        results["teachers"] = [to_plain(choice) for choice in settings.teachers]
-        if hearing.labels is not None and not panel.tables:
-            results["teacher_labels"] = _teachers_own(panel, hearing.labels, watch)
-        if is_first():
-            write_json(folder / "results.json", results)
+    ensemble = open_ensemble(settings.teachers, hearing.base, training_device(config.device))
+    panel = ensemble if targets is None else ensemble.restricted(targets)
+    config = dataclasses.replace(config, targets=tuple(target.name for target in panel.targets))
+    config, initial = _initial(hearing.init, config, folder, watch.message)
+    if panel.tables:
+        for name in ("noise", "cache", "labelled"):
+            if getattr(hearing, name) is not None:
+                raise UsageError(f"--{name}: with a table of scores, recordings are used as they are")
+        results = carry_out_run(hearing.data, folder, config, watch, initial, _as_they_are(hearing, folder, panel))
+    else:
+        with _clips(hearing, folder, panel, config, watch) as read:
+            results = carry_out_run(hearing.data, folder, config, watch, initial, read)
+    results["teachers"] = [to_plain(choice) for choice in settings.teachers]
+    if hearing.labels is not None and not panel.tables:
+        results["teacher_labels"] = _teachers_own(panel, hearing.labels, watch)
+    if is_first():
+        write_json(folder / "results.json", results)
     return results
 
 
@@ -127,7 +127,9 @@ Read = Callable[[TrainConfig, Watch, Ranks], Material]
 
 
 @contextmanager
-def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, watch: Watch) -> Iterator[Read]:
+def _clips(
+    hearing: DistillationInputs, folder: Path, panel: TeacherEnsemble, config: TrainConfig, watch: Watch
+) -> Iterator[Read]:
     """Give what reads the material of a run on clips; the processes that make them end with the context."""
     settings = config.distillation or DistillConfig()
     check_hold_out(settings.hold_out)
@@ -152,7 +154,7 @@ def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, wa
         if hearing.cache is not None:
             decides = to_plain(settings) | {"teachers": [], "val_clips": 0, "label_share": 0}
             cache = ClipCache(hearing.cache, _sha256([decides, heard_of]))
-        lessons = Lessons(maker, panel, cache, labelled)
+        dataset = DistillationDataset(maker, panel, cache, labelled)
         identity = _sha256([to_plain(settings), heard_of])
         rows, curves = _validation(folder, maker, panel, identity, ranks, watch)
         val = Recordings(rows, config.memory_limit_gb * 1e9, usable_cores(), panel.targets, curves)
@@ -161,7 +163,7 @@ def _clips(hearing: Hearing, folder: Path, panel: Panel, config: TrainConfig, wa
         if (table := hearing.labels) is not None:
             judged["labels"] = lambda: load_split(_evaluated(table), config, watch)
         facts = {"recordings": {"train": len(learned), "val": len(held), "noise": len(noise)}}
-        return Material(Data(lessons, val, _sha256(fingerprint)), judged, facts)
+        return Material(Data(dataset, val, _sha256(fingerprint)), judged, facts)
 
     try:
         yield read
@@ -177,7 +179,7 @@ def _listed(where: Path, own: Sequence[Path], watch: Watch) -> list[Source]:
 
 
 def _validation(
-    folder: Path, maker: ClipMaker, panel: Panel, identity: str, ranks: Ranks, watch: Watch
+    folder: Path, maker: ClipMaker, panel: TeacherEnsemble, identity: str, ranks: Ranks, watch: Watch
 ) -> tuple[list[LabelledRecording], list[Any]]:
     """Make the clips of the validation and ask the teachers about them, or read what an earlier call made.
 
@@ -197,7 +199,7 @@ def _validation(
             watch.step(start, len(drafts), "making clips for the validation")
             futures = [maker.submit(draft) for draft in drafts[start : start + JUDGED_AT_ONCE]]
             clips = [made(future) for future in futures]
-            for clip, judgement in zip(clips, panel.judge([heard(clip) for clip in clips]), strict=True):
+            for clip, judgement in zip(clips, panel.estimate([full_scale(clip) for clip in clips]), strict=True):
                 name = f"{len(records):06d}.flac"
                 with run_file(place / name) as partial:
                     soundfile.write(partial, clip, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
@@ -216,7 +218,7 @@ def _validation(
         return rows, [kept.get(row.path.name) for row in rows]
 
 
-def _cells(judgement: Judgement, targets: Sequence[Target]) -> dict[str, str]:
+def _cells(judgement: TeacherEstimate, targets: Sequence[Target]) -> dict[str, str]:
     scores = zip(targets, judgement.scores, strict=True)
     return {target.name: f"{score:.{DECIMALS}f}" for target, score in scores if np.isfinite(score)}
 
@@ -238,7 +240,7 @@ def _evaluated(table: Path) -> list[LabelledRecording]:
     return [row for row in rows if row.split == "test"] or rows
 
 
-def _teachers_own(panel: Panel, table: Path, watch: Watch) -> dict[str, dict[str, float]]:
+def _teachers_own(panel: TeacherEnsemble, table: Path, watch: Watch) -> dict[str, dict[str, float]]:
     """How well the teachers agree with the labels that the student is compared with."""
     rows = _evaluated(table)
     said = _judgements(panel, [row.path for row in rows], watch)
@@ -255,14 +257,14 @@ def _teachers_own(panel: Panel, table: Path, watch: Watch) -> dict[str, dict[str
 # --- scores that are there already ----------------------------------------------------------------------------
 
 
-def _as_they_are(hearing: Hearing, folder: Path, panel: Panel) -> Read:
+def _as_they_are(hearing: DistillationInputs, folder: Path, panel: TeacherEnsemble) -> Read:
     """Give what reads the material of a run on recordings whose scores stand in tables."""
 
     def read(config: TrainConfig, watch: Watch, _ranks: Ranks) -> Material:
         settings = config.distillation or DistillConfig()
         make_folder(folder)
-        paths = sorted({path for table in panel.tables for path in table.said})
-        if missing := sum(table.missing for table in panel.tables):
+        paths = sorted({path for _, table in panel.tables for path in table.scores})
+        if missing := sum(table.missing for _, table in panel.tables):
             watch.message(f"{missing:,} recordings with scores are not in {hearing.data}")
         base, splits = hearing.base.resolve(), _splits(hearing.data)
         sources = [
@@ -305,13 +307,13 @@ def _splits(data: Path) -> dict[Path, str]:
     return {one.path.resolve(): one.split for one in list_files(data, {}, 0)}
 
 
-def _judgements(panel: Panel, paths: Sequence[Path], watch: Watch) -> list[Judgement]:
+def _judgements(panel: TeacherEnsemble, paths: Sequence[Path], watch: Watch) -> list[TeacherEstimate]:
     """Ask a panel about whole recordings."""
-    said: list[Judgement] = []
+    said: list[TeacherEstimate] = []
     for start in range(0, len(paths), JUDGED_AT_ONCE):
         watch.step(start, len(paths), "asking the teachers")
         some = [path.resolve() for path in paths[start : start + JUDGED_AT_ONCE]]
-        said += panel.judge([heard(decode(path)) for path in some], some)
+        said += panel.estimate([full_scale(decode(path)) for path in some], some)
     return said
 
 

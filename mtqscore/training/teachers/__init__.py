@@ -1,1 +1,1 @@
-"""Who may answer for listeners: runs, ONNX files of any maker, clean references; and what they said, kept."""
+"""Teachers (runs, ONNX files of any maker, clean references) and the pseudo-labels that they give."""

@@ -1,4 +1,4 @@
-"""The teacher that a user names: a word, a run, a file, or a model by name."""
+"""Opening of the teacher that a user names: a word, a run, a file, or a model by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from mtqscore.errors import UsageError
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.training.settings import REFERENCES
-from mtqscore.training.teachers.external_onnx import DescribedTeacher
+from mtqscore.training.teachers.checkpoint import CheckpointTeacher
+from mtqscore.training.teachers.external_onnx import ExternalOnnxTeacher
+from mtqscore.training.teachers.onnx_scorer import OnnxTeacher
 from mtqscore.training.teachers.references import ReferenceTeacher
-from mtqscore.training.teachers.teacher import CheckpointTeacher, OnnxTeacher, Teacher
+from mtqscore.training.teachers.teacher import ClipTeacher, Teacher
 from mtqscore.training.weights import BEST_FILE, is_on_disk
 
 
@@ -22,12 +24,11 @@ from mtqscore.training.weights import BEST_FILE, is_on_disk
 def open_teacher(
     choice: str, rows: Sequence[LabelledRecording], base: Path, device: torch.device, references: Path | None = None
 ) -> Iterator[Teacher]:
-    """Open the teacher that a user names, and let go of what it holds in the end.
+    """Open the teacher that a user names, and free its resources in the end.
 
     Args:
-        choice: ``references``, a run folder, a checkpoint, an ONNX file, a TOML file that describes any other ONNX
-            file, or a model by name.
-        rows: the recordings that it will be asked about.
+        choice: ``references``, or as for `open_clip_teacher`.
+        rows: the recordings that it is opened for.
         base: folder that the table's column ``clean`` is relative to.
         device: where networks compute.
         references: folder of clean references; None for those of the table.
@@ -40,12 +41,27 @@ def open_teacher(
     if choice == REFERENCES:
         with ReferenceTeacher(rows, base, references) as exact:
             yield exact
-    elif choice.lower().endswith(".toml"):
-        yield DescribedTeacher(Path(choice))
-    elif choice.lower().endswith(".onnx") or not is_on_disk(choice):
-        yield OnnxTeacher(choice)
     else:
-        yield CheckpointTeacher(check_run(choice), device)
+        yield open_clip_teacher(choice, device)
+
+
+def open_clip_teacher(choice: str, device: torch.device) -> ClipTeacher:
+    """Open a teacher that needs no reference.
+
+    Args:
+        choice: a run folder, a checkpoint, an ONNX file, a TOML file that describes any other ONNX file, or a model by
+            name.
+        device: where networks compute.
+
+    Raises:
+        UsageError: it is nothing of these.
+        InputError: a checkpoint is damaged.
+    """
+    if choice.lower().endswith(".toml"):
+        return ExternalOnnxTeacher(Path(choice))
+    if choice.lower().endswith(".onnx") or not is_on_disk(choice):
+        return OnnxTeacher(choice)
+    return CheckpointTeacher(check_run(choice), device)
 
 
 def check_run(choice: str) -> Path:
@@ -55,7 +71,9 @@ def check_run(choice: str) -> Path:
         UsageError: it does not.
     """
     path = Path(choice)
-    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112 - Path.is_dir raises where a name is too long
-        raise UsageError(f"--teacher {choice}: no run folder, since it has no {BEST_FILE}; clean recordings go with "
-                         "--references")  # fmt: skip
+    # Not Path.is_dir, which raises where a name is too long.
+    if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112
+        raise UsageError(
+            f"--teacher {choice}: no run folder, since it has no {BEST_FILE}; clean recordings go with --references"
+        )
     return path

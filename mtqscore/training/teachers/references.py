@@ -1,13 +1,14 @@
-"""The exact teacher: PESQ, STOI and SDI of recordings whose clean reference is at hand. Loads no torch."""
+"""Clean references as a teacher of exact values: PESQ, STOI and SDI. Loads no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -16,13 +17,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore.base.machine import usable_cores
-from mtqscore.base.names import from_text
 from mtqscore.base.processes import WorkerPool
 from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError, UsageError
 from mtqscore.labels.measures import SDI_LIMIT
 from mtqscore.labels.reference_files import measure_files
-from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording
+from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording, found_under
 from mtqscore.targets import PSEUDO
 from mtqscore.training.settings import REFERENCES
 
@@ -42,24 +42,17 @@ THREADS = 8
 FEW_RECORDINGS = 8
 """Starting processes would take longer than measuring so many."""
 
+_Measures = tuple[float, float, float]
+_NOT_MEASURED = (np.nan, np.nan, np.nan)
 
-_Pair = tuple[Path, Path | None]
-"""A recording and its reference."""
+ReferencePair = tuple[Path, Path | None]
+"""A recording and its clean reference, if there is one."""
 
 
 class ReferenceTeacher:
     """Measures recordings against their clean references; delays and gain are undone first, see `measure_files`.
 
-    Use it in a ``with`` statement: it holds processes.
-
-    Args:
-        rows: the recordings that it will be asked about.
-        base: folder that the column ``clean`` is relative to.
-        folder: clean references of the recordings' names; None takes the column.
-
-    Raises:
-        UsageError: there is no such folder or column, or the table is one of ``mtqscore simulate``.
-        FaultyTableError: references are missing, cannot be read, or are not as long as their recordings.
+    Use it in a ``with`` statement: it holds processes. Arguments and errors are those of `find_references`.
     """
 
     name = REFERENCES
@@ -67,7 +60,7 @@ class ReferenceTeacher:
 
     def __init__(self, rows: Sequence[LabelledRecording], base: Path, folder: Path | None = None) -> None:
         self.references = find_references(rows, base, folder)
-        self.fingerprint = _fingerprint(rows, self.references)
+        self.fingerprint = _fingerprint([self.references.get(row.path) for row in rows])
         self._pool: WorkerPool | None = None
 
     def __enter__(self) -> Self:
@@ -84,23 +77,19 @@ class ReferenceTeacher:
             EnvironmentProblemError: a process was killed.
         """
         pairs = [(row.path, self.references.get(row.path)) for row in rows]
+        workers = usable_cores()
+        measure: Callable[..., Iterable[_Measures]] = map
         try:
-            found = [*self._spread(pairs)]
+            if workers > 1 and len(pairs) > FEW_RECORDINGS:
+                self._pool = self._pool or WorkerPool(workers)
+                measure = self._pool.map
+            found = list(measure(_measured, pairs))
         except BrokenProcessPool as error:
             raise EnvironmentProblemError(
-                "a process that measured recordings has ended without a word (killed, perhaps for its memory); the "
-                "same command goes on from what is kept"
+                "a process that measured recordings was killed, perhaps for its memory; the same command goes on from "
+                "what is kept"
             ) from error
         return np.array(found, dtype=np.float32).reshape(-1, len(self.targets))
-
-    def _spread(self, pairs: Sequence[_Pair]) -> Iterable[tuple[float, float, float]]:
-        """Measure in as many processes as there are cores."""
-        workers = usable_cores()
-        if workers == 1 or len(pairs) <= FEW_RECORDINGS:
-            return map(_measured, pairs)
-        if self._pool is None:
-            self._pool = WorkerPool(workers)
-        return self._pool.map(_measured, pairs)
 
 
 def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path | None) -> dict[Path, Path]:
@@ -118,36 +107,37 @@ def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path 
         UsageError: there is no such folder or column, or the table is one of ``mtqscore simulate``.
         FaultyTableError: references are missing, cannot be read, or are not as long as their recordings.
     """
-    faults: list[Fault] = []
-    found: dict[Path, Path] = {}
     index = _index(folder) if folder is not None else None
     if index is None:
         _check_column(rows)
-    for row in rows:
+
+    def check(row: LabelledRecording) -> tuple[Path | None, str]:
+        """Find the reference of one recording, or its fault."""
         if index is not None:
             candidates = index.get(row.path.name) or index.get(row.path.stem, [])
+            if len(candidates) != 1:
+                count = "more than one reference" if candidates else "no reference"
+                return None, f"{row.path}: {count} of its name in {folder}"
+            (reference,) = candidates
         else:
-            candidates = _named(base, row.extra.get(CLEAN_COLUMN, ""))
-            if not candidates:
-                continue
-        if len(candidates) != 1:
-            count = "more than one reference" if candidates else "no reference"
-            faults.append(Fault(row.line, f"{row.path}: {count} of its name in {folder}"))
-        elif not candidates[0].is_file():
-            faults.append(Fault(row.line, f"no such reference: {candidates[0]}"))
-        else:
-            found[row.path] = candidates[0]
-    paired = [row for row in rows if row.path in found]
+            name = row.extra.get(CLEAN_COLUMN, "")
+            if not name.strip():
+                return None, ""
+            reference = found_under(base, name)
+        if not reference.is_file():
+            return None, f"no such reference: {reference}"
+        return reference, _misfit(row.path, reference)
+
     with ThreadPoolExecutor(THREADS) as pool:
-        problems = pool.map(lambda row: _misfit(row.path, found[row.path]), paired)
-        faults += [Fault(row.line, problem) for row, problem in zip(paired, problems, strict=True) if problem]
+        checked = list(zip(rows, pool.map(check, rows), strict=True))
+    faults = [Fault(row.line, fault) for row, (_, fault) in checked if fault]
     if faults:
         raise FaultyTableError(folder or base, faults)
-    return found
+    return {row.path: reference for row, (reference, _) in checked if reference is not None}
 
 
-def check_twins(rows: Sequence[LabelledRecording], exact: Mapping[str, NDArray[np.float32]]) -> str:
-    """Tell which recordings have nothing in common with their references.
+def check_references(rows: Sequence[LabelledRecording], exact: Mapping[str, NDArray[np.float32]]) -> str:
+    """Look for recordings that have nothing in common with their references.
 
     Args:
         rows: the recordings.
@@ -159,16 +149,15 @@ def check_twins(rows: Sequence[LabelledRecording], exact: Mapping[str, NDArray[n
     Raises:
         InputError: that is so for most of them: the references are not theirs.
     """
-    strange = (exact["stoi"] < STRANGER_STOI) & (exact["sdi"] >= SDI_LIMIT)
-    measured = int(np.isfinite(exact["stoi"]).sum())
-    count = int(strange.sum())
-    if not count:
+    strange = np.flatnonzero((exact["stoi"] < STRANGER_STOI) & (exact["sdi"] >= SDI_LIMIT))
+    if not len(strange):
         return ""
-    example = printable(str(rows[int(np.flatnonzero(strange)[0])].path))
+    measured = int(np.isfinite(exact["stoi"]).sum())
     text = (
-        f"{count:,} of {measured:,} recordings have next to nothing in common with their references, such as {example}"
+        f"{len(strange):,} of {measured:,} recordings have next to nothing in common with their references, such as "
+        f"{printable(str(rows[strange[0]].path))}"
     )
-    if 2 * count > measured:
+    if 2 * len(strange) > measured:
         raise InputError(f"{text}; check that the references belong to them")
     return f"{text}: lost in noise, or not theirs"
 
@@ -201,26 +190,12 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return index
 
 
-def _named(base: Path, text: str) -> list[Path]:
-    if not text.strip():
-        return []
-    path = base / text
-    return [path if path.exists() else base / from_text(text.strip())]
-
-
-def _duration_s(path: Path) -> float:
-    # As a stream, since the library takes no names with bytes that are no text.
-    with path.open("rb") as stream:
-        return float(soundfile.info(stream).duration)
-
-
 def _misfit(recording: Path, reference: Path) -> str:
-    """Why a file cannot be the reference of a recording; empty if it may be."""
+    """Fault of a file as the reference of a recording; empty without one."""
     try:
-        reference_s = _duration_s(reference)
+        reference_s, recording_s = _duration_s(reference), _duration_s(recording)
     except (OSError, RuntimeError) as error:
-        return f"the reference cannot be decoded: {error}"
-    recording_s = _duration_s(recording)
+        return f"{recording} or its reference {reference} cannot be decoded: {error}"
     if abs(recording_s - reference_s) <= LENGTH_TOLERANCE_S:
         return ""
     return (
@@ -229,22 +204,23 @@ def _misfit(recording: Path, reference: Path) -> str:
     )
 
 
-def _fingerprint(rows: Sequence[LabelledRecording], references: Mapping[Path, Path]) -> str:
-    from importlib.metadata import version
+def _duration_s(path: Path) -> float:
+    # As a stream, since the library takes no names with bytes that are no text.
+    with path.open("rb") as stream:
+        return float(soundfile.info(stream).duration)
 
+
+def _fingerprint(references: Sequence[Path | None]) -> str:
     digest = hashlib.sha256(f"measures-1 pesq {version('pesq')} pystoi {version('pystoi')}\n".encode())
-    for row in rows:
-        path = references.get(row.path)
+    for path in references:
         mark = (path.name, path.stat().st_size, path.stat().st_mtime_ns) if path is not None else None
         digest.update(repr(mark).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
-def _measured(pair: _Pair) -> tuple[float, float, float]:
+def _measured(pair: ReferencePair) -> _Measures:
     recording, reference = pair
-    if reference is None:
-        return np.nan, np.nan, np.nan
     try:
-        return measure_files(recording, reference)
+        return measure_files(recording, reference) if reference is not None else _NOT_MEASURED
     except MtqscoreError:
-        return np.nan, np.nan, np.nan
+        return _NOT_MEASURED

@@ -21,8 +21,8 @@ from mtqscore.training.compute.distributed import ALONE
 from mtqscore.training.config import DistillConfig, TeacherChoice
 from mtqscore.training.data.dataset import Recordings
 from mtqscore.training.distillation import dataset as lessons
-from mtqscore.training.distillation.ensemble import open_panel
-from mtqscore.training.distillation.run import Hearing, distill
+from mtqscore.training.distillation.ensemble import open_ensemble
+from mtqscore.training.distillation.run import DistillationInputs, distill
 from mtqscore.training.distillation.unlabelled import (
     FULL_SCALE,
     Draft,
@@ -164,7 +164,7 @@ def test_run_that_stops_within_an_epoch_goes_on_to_the_bit_and_keeps_a_cache():
     """Three runs of one result: in one go, stopped and gone on with, and from the clips that the second has kept."""
     settings = {"recipe": "scratch", "teacher": "none", "epochs": 2, "batch_size": 4, "checkpoint_minutes": 1e-9}
     config = small_config(**settings, distillation=SHORT)
-    cached = Hearing(Path("speech"), cache=Path("kept"), workers=1)
+    cached = DistillationInputs(Path("speech"), cache=Path("kept"), workers=1)
     with pytest.raises(StopError):
         distill(cached, Path("b"), config, stopping(1), ["g_mos", "s_mos"])
     first_kept = len([*Path("kept").rglob("*.npz")])
@@ -204,7 +204,9 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
     corpus = write_corpus(folder / "corpus", 8)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
     config = small_config(recipe="scratch", teacher="none", epochs=1, lr=0.0, distillation=settings)
-    hearing = Hearing(Path("speech"), labelled=corpus, labels=corpus, init=Path("teacher.safetensors"), workers=1)
+    hearing = DistillationInputs(
+        Path("speech"), labelled=corpus, labels=corpus, init=Path("teacher.safetensors"), workers=1
+    )
     told: list[str] = []
     results = distill(hearing, Path("run"), config, Watch(lambda *_: None, told.append))
     assert results["val"]["s_mos"]["rmse"] < 0.3
@@ -231,10 +233,10 @@ def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
     maker = lessons.ClipMaker(Stock(sources), Stock(sources), settings, seed=1, workers=1)
     config = small_config(splice_share=0.0, recolour_db=0.0, batch_size=3)
     try:
-        with open_panel(SHORT.teachers, folder, torch.device("cpu")) as panel:
-            taught = lessons.Lessons(maker, panel, labelled=Recordings(rows, 1e9, 1))
-            batches = [*taught.batches(config, 0, ALONE, 0)]
-            (last,) = taught.batches(config, 0, ALONE, 2)
+        ensemble = open_ensemble(SHORT.teachers, folder, torch.device("cpu"))
+        taught = lessons.DistillationDataset(maker, ensemble, labelled=Recordings(rows, 1e9, 1))
+        batches = [*taught.batches(config, 0, ALONE, 0)]
+        (last,) = taught.batches(config, 0, ALONE, 2)
     finally:
         maker.close()
     assert len(taught) == sum(len(batch.rows) for batch in batches) == 8

@@ -17,7 +17,7 @@ from mtqscore.training.data.frame_labels import CURVE_HOP_SAMPLES as HOP
 from mtqscore.training.data.frame_labels import labels_along, on_grid
 from mtqscore.training.distillation.ensemble import ScoreTable, check_teachers, combine
 from mtqscore.training.distillation.settings import parse_teachers
-from mtqscore.training.teachers.teacher import Judgement
+from mtqscore.training.teachers.teacher import TeacherEstimate
 from tests.signals import speechlike, write
 
 RAMPS = [np.arange(100, dtype=np.float32)[:, None] * step for step in (1, -1)]
@@ -56,9 +56,9 @@ def test_teachers_are_weighed_target_by_target():
     first = (
         TeacherChoice("a", {"default": 3.0, "n_mos": 1.0}),
         ("s_mos", "n_mos"),
-        Judgement(np.float32([3, 2]), curve),
+        TeacherEstimate(np.float32([3, 2]), curve),
     )
-    second = (TeacherChoice("b"), ("n_mos", "g_mos"), Judgement(np.float32([4, np.nan]), None))
+    second = (TeacherChoice("b"), ("n_mos", "g_mos"), TeacherEstimate(np.float32([4, np.nan]), None))
     found = combine([first, second], (S_MOS, N_MOS, G_MOS))
     np.testing.assert_allclose(found.scores, [3, 3, np.nan])
     assert found.curve is not None
@@ -98,16 +98,16 @@ def test_scores_come_from_a_label_table_or_a_result_with_its_frames(run, tmp_pat
     )
     table = ScoreTable(tmp_path / "t.csv", folder)
     assert (table.targets, table.missing) == (("g_mos",), 1)
-    judged = table.judge((folder / names[0]).resolve(), 2 * SAMPLE_RATE_HZ)
+    judged = table.estimate((folder / names[0]).resolve(), 2 * SAMPLE_RATE_HZ)
     assert judged is not None and judged.curve is None and judged.scores.tolist() == [2.5]
-    assert table.judge((folder / names[1]).resolve(), 1) is None
+    assert table.estimate((folder / names[1]).resolve(), 1) is None
 
     done = run("assess", str(folder), "--jsonl", "r.jsonl", "--csv", "r.csv", "--frames", "-q")
     assert done.returncode == 0, done.stderr.decode()
     result, plain = ScoreTable(tmp_path / "r.jsonl", folder), ScoreTable(tmp_path / "r.csv", folder)
     for name in names:
         path = (folder / name).resolve()
-        told, short = result.judge(path, 2 * SAMPLE_RATE_HZ), plain.judge(path, 2 * SAMPLE_RATE_HZ)
+        told, short = result.estimate(path, 2 * SAMPLE_RATE_HZ), plain.estimate(path, 2 * SAMPLE_RATE_HZ)
         assert told is not None and told.curve is not None and short is not None
         np.testing.assert_array_equal(told.scores, short.scores)
         assert told.curve.shape == (2 * SAMPLE_RATE_HZ // HOP + 1, 3)

@@ -27,7 +27,7 @@ from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, Networ
 from mtqscore.training.networks import Network, build
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.xls_r_sqa import MaskedBatchNorm
-from mtqscore.training.teachers.teacher import OnnxTeacher
+from mtqscore.training.teachers.onnx_scorer import OnnxTeacher
 from tests.conftest import Run
 from tests.training.export.test_export import clips, score
 from tests.training.networks.test_mosa_net import KINDS, SMALL, lively
@@ -187,7 +187,8 @@ def test_a_teacher_is_exported_and_taken(run: Run, tmp_path: Path) -> None:
     assert "Estimates PESQ, STOI, SDI of speech" in card
     assert "--teacher teacher.onnx" in card
     assert "| PESQ LCC | SDI LCC | PESQ RMSE | SDI RMSE |" in card
-    soundfile.write(tmp_path / "a.wav", clips()[0], 16_000)
+    clip = clips()[2]  # without digital silence at its ends, which is left out
+    soundfile.write(tmp_path / "a.wav", clip, 16_000, subtype="FLOAT")
     refused = run("assess", "a.wav", "--model", "teacher.onnx", model=None)
     assert refused.returncode == 2
     assert b"its targets are pesq, stoi, sdi" in refused.stderr
@@ -195,7 +196,7 @@ def test_a_teacher_is_exported_and_taken(run: Run, tmp_path: Path) -> None:
     assert teacher.targets == ("pesq", "stoi", "sdi")
     estimates = teacher.estimate([LabelledRecording(tmp_path / "a.wav", "train", {})])
     with torch.inference_mode():
-        raw = lively(SMALL, targets=PSEUDO).eval()(torch.from_numpy(clips()[0][None]), torch.tensor([48_000])).scores
+        raw = lively(SMALL, targets=PSEUDO).eval()(torch.from_numpy(clip[None]), torch.tensor([len(clip)])).scores
     # The labels of pesq and sdi lie on lines over the estimates; those of stoi are missing.
     expected = raw[0].numpy() * [1.5, 1.0, 1.5] - [0.5, 0.0, 0.0]
     np.testing.assert_allclose(estimates[0], np.clip(expected, [-0.5, 0.0, 0.0], [4.5, 1.0, 1.5]), atol=1e-3)

@@ -16,7 +16,7 @@ from mtqscore.errors import EnvironmentProblemError
 from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table
 from mtqscore.training.data.dataset import decode
 from mtqscore.training.teachers import pseudo_labels
-from mtqscore.training.teachers.pseudo_labels import ask
+from mtqscore.training.teachers.pseudo_labels import pseudo_label
 from tests.training_kit import write_corpus
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -62,7 +62,7 @@ def own_rows(tmp_path) -> list[LabelledRecording]:
 
 def asked_of(rows, teacher=None, **options):
     teacher = teacher or Countdown()
-    labels = ask(teacher, rows, rows[0].path.parent, lambda *_: None, **options)
+    labels = pseudo_label(teacher, rows, rows[0].path.parent, lambda *_: None, **options)
     return labels, teacher.asked
 
 

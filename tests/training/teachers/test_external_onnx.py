@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.training.data.frame_labels import CURVE_HOP_SAMPLES
-from mtqscore.training.teachers.external_onnx import DescribedTeacher
+from mtqscore.training.teachers.external_onnx import ExternalOnnxTeacher
 from mtqscore.training.teachers.open_teacher import open_teacher
 
 WINDOW = 122_880
@@ -38,9 +38,9 @@ def write_loudness(path: Path, sizes: tuple[object, ...] = ("batch", WINDOW)) ->
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
 
 
-def described(folder: Path, text: str) -> DescribedTeacher:
+def described(folder: Path, text: str) -> ExternalOnnxTeacher:
     (folder / "t.toml").write_text(f'model = "t.onnx"\n{text}')
-    return DescribedTeacher(folder / "t.toml")
+    return ExternalOnnxTeacher(folder / "t.toml")
 
 
 WHOLE = '[[outputs]]\nname = "whole"\ntarget = "g_mos"\ncolumn = 1\nmap = [1, 2]\n'
@@ -54,9 +54,9 @@ def test_windows_are_those_of_distill_mos(tmp_path, seconds, starts):
     """A recording of 7.68 s is one window; a longer one has equally spaced ones, a second apart at most."""
     write_loudness(tmp_path / "t.onnx")
     teacher = described(tmp_path, f"window_samples = {WINDOW}\nhop_samples = 16000\n{WHOLE}")
-    windows = teacher.windows(np.ones(int(seconds * 16000), dtype=np.float32))
-    assert [window.start for window in windows] == starts
-    assert {len(window.samples) for window in windows} == {WINDOW}
+    found, windows = teacher.windows(np.ones(int(seconds * 16000), dtype=np.float32))
+    assert found.tolist() == starts
+    assert windows.shape == (len(starts), WINDOW)
 
 
 def test_what_comes_out_is_mapped_and_averaged_over_windows(tmp_path):
@@ -68,7 +68,7 @@ def test_what_comes_out_is_mapped_and_averaged_over_windows(tmp_path):
     clip = np.full(8 * 16000, 0.5, dtype=np.float32)
     quiet, short = clip.copy(), np.full(WINDOW // 2, 0.5, dtype=np.float32)
     quiet[: len(quiet) // 2] = 0.25
-    constant, changing, padded = teacher.judge([clip, quiet, short])
+    constant, changing, padded = teacher.estimate_clips([clip, quiet, short])
     assert teacher.targets == ("n_mos", "g_mos")
     np.testing.assert_allclose(constant.scores, [1.25, 3.0], rtol=1e-5)
     assert constant.curve is not None and changing.curve is not None
@@ -88,7 +88,7 @@ def test_normalisations_of_a_square_wave(tmp_path, normalise, expected):
     layout = f'layout = "batch 1 samples"\nnormalise = "{normalise}"\n'
     teacher = described(tmp_path, layout + WHOLE.replace("map = [1, 2]", "map = [1, 1]"))
     square = np.where(np.arange(51200) % 100 < 50, 0.25, -0.25).astype(np.float32)
-    found = teacher.judge([square, square[:25600]])
+    found = teacher.estimate_clips([square, square[:25600]])
     np.testing.assert_allclose([one.scores[0] for one in found], 1 + 2 * expected, rtol=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_other_rates_repetition_and_a_model_without_batches(tmp_path):
     text += '[[outputs]]\nname = "along"\ntarget = "n_mos"\nmap = [1, 4]\nframe_hop_samples = 512\n'
     teacher = described(tmp_path, text + WHOLE)
     tone = np.sin(np.arange(32_000) / 16).astype(np.float32)
-    (found,) = teacher.judge([tone])
+    (found,) = teacher.estimate_clips([tone])
     assert found.curve is not None and found.curve.shape == (32_000 // CURVE_HOP_SAMPLES + 1, 2)
     np.testing.assert_allclose(found.scores, [1 + 4 * 2 / np.pi, 1 + 2 * 4 / np.pi], rtol=0.01)
     np.testing.assert_allclose(found.curve[5:-5, 0], 1 + 4 * 2 / np.pi, rtol=0.03)
@@ -131,6 +131,8 @@ def test_files_that_do_not_fit_are_named(tmp_path):
     write_loudness(tmp_path / "t.onnx")
     clip = np.ones(WINDOW, dtype=np.float32)
     with pytest.raises(UsageError, match="has no column 7"):
-        described(tmp_path, f"window_samples = {WINDOW}\n" + WHOLE.replace("column = 1", "column = 7")).judge([clip])
+        described(tmp_path, f"window_samples = {WINDOW}\n" + WHOLE.replace("column = 1", "column = 7")).estimate_clips(
+            [clip]
+        )
     with pytest.raises(EnvironmentProblemError, match="failed on"):
-        described(tmp_path, f"window_samples = 1000\n{WHOLE}").judge([clip])
+        described(tmp_path, f"window_samples = 1000\n{WHOLE}").estimate_clips([clip])
