@@ -1,4 +1,4 @@
-"""What the compact network costs in every named size: parameters, bytes, and processor time, side by side.
+"""Cost of the compact network in every named size: parameters, bytes, and processor time, side by side.
 
     python benchmarks/sizes.py [--rounds 9] [--clips 8] [--seconds 4]
 
@@ -19,7 +19,7 @@ import time
 
 import torch
 from processes import bundled_speech, rolled
-from training_step import batch_step
+from training_step import training_step
 
 from mtqscore.targets import TARGETS
 from mtqscore.training.config import TrainConfig
@@ -43,7 +43,7 @@ def training_ms(clips: int, seconds: float, rounds: int) -> dict[str, float]:
     waveform = torch.stack([torch.from_numpy(rolled(speech, seconds, number)).float() for number in range(clips)])
     labels = torch.rand(clips, len(TARGETS)) + 1.0
     loss = MplLoss(TrainConfig())
-    steps = {name: batch_step(config, waveform, loss, labels, short=False) for name, config in NETWORKS.items()}
+    steps = {name: training_step(config, waveform, loss, labels) for name, config in NETWORKS.items()}
     times_s: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():

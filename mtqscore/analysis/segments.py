@@ -2,7 +2,7 @@
 
 The model's own frame scores know the whole recording, and with models that were trained on whole recordings only they
 barely move where one second is bad. A second that the model hears alone shows it with any model:
-``benchmarks/worst_second.py`` measures both.
+``benchmarks/studies/worst_second.py`` measures both.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import unheard
+from benchmarks.release import unheard
 from mtqscore import AssessConfig, Assessor
 from mtqscore.errors import InputError
 from mtqscore.labels.table import LabelledRecording, write_label_table
 from mtqscore.targets import SUPERVISED
 from tests.signals import speechlike, write
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "release"
 
 NOISE = """path,family,split
 noise/of ice.ogg,office,test

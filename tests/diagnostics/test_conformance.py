@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks import conformance as maker
-from benchmarks import drift
+from benchmarks.release import conformance as maker
+from benchmarks.release import drift
 from mtqscore import Assessor, EnvironmentProblemError, UsageError
 from mtqscore.diagnostics.conformance import check, known
 from mtqscore.diagnostics.conformance.check import JOINED, check_model, read_clips
@@ -62,12 +62,12 @@ def test_no_score_moves_without_a_new_number(label: str, monkeypatch: pytest.Mon
     assert set(device.deviations) == {*(path.stem for path in clip_paths()), JOINED}
     assert device.largest is not None
     assert device.largest <= TOLERANCE, (
-        "scores moved: if that is meant, run `python benchmarks/conformance.py update` for every released model"
+        "scores moved: if that is meant, run `python benchmarks/release/conformance.py update` for every released model"
     )
 
 
 def test_every_released_model_has_its_number() -> None:
-    assert set(KNOWN) == set(BUNDLED), "run `python benchmarks/conformance.py update NAME@VERSION --why ...`"
+    assert set(KNOWN) == set(BUNDLED), "run `python benchmarks/release/conformance.py update NAME@VERSION --why ...`"
     for label, stored in KNOWN.items():
         assert stored.sha256 == BUNDLED[label].sha256
         assert str(stored.current.conformance) == BUNDLED[label].conformance
@@ -85,7 +85,7 @@ def test_numbers_rise_and_the_changelog_names_each(label: str) -> None:
     for entry in history:
         start = maker.announcement(KNOWN[label], entry)
         whys = [line.removeprefix(start) for line in changelog if line.startswith(start)]
-        assert len(whys) == 1, f"{start!r}: stored scores change by `python benchmarks/conformance.py update` only"
+        assert len(whys) == 1, f"{start!r}: change stored scores by `python benchmarks/release/conformance.py update`"
         assert len(whys[0].split()) > 1, "the changelog says why"
     for old, new in pairwise(history):
         assert max(check.deviations(new.clips, old.clips).values()) > TOLERANCE

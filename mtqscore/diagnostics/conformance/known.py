@@ -1,4 +1,4 @@
-"""The stored scores of released models on the known clips; written by ``benchmarks/conformance.py``, never by hand."""
+"""Stored scores of the released model on the known clips; ``benchmarks/release/conformance.py`` writes them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_mosa_net import plain_copy
 from mtqscore.base.schema import from_plain, read_settings
 from mtqscore.errors import UsageError
 from mtqscore.targets import BINS, PSEUDO, SUPERVISED, TARGETS
@@ -21,6 +20,7 @@ from mtqscore.training.networks.features import random_recolour
 from mtqscore.training.networks.magnitude import recoloured
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.sinc import SincConv
+from tests.training.networks.plain_mosa_net import plain_copy
 from tests.training_kit import paused_tone
 
 LENGTHS = (9_000, 5_121, 7_424, 2_311)

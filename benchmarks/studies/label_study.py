@@ -5,7 +5,7 @@ multiplicative noise at an MNRU Q, apart and together) as a table with the colum
 n_mos, g_mos; the ratings are means per condition. The recording of each talker at 40 dB SNR and 40 dB Q is the
 clean reference; noise is added anew to the others' distorted speech, so that speech and noise part are known.
 
-    python benchmarks/label_study.py PATH/noizeus.csv
+    python benchmarks/studies/label_study.py PATH/noizeus.csv
 """
 
 from __future__ import annotations

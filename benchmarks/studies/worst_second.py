@@ -1,6 +1,6 @@
-"""Whether the worst second that `mtqscore explain` finds is the one that was spoiled.
+"""Hit rate of the worst second that `mtqscore explain` finds, where one second was spoiled.
 
-    python benchmarks/worst_second.py [MODEL]
+    python benchmarks/studies/worst_second.py [MODEL]
 
 One second of a bundled recording is spoiled, at many places and in four ways. A hit is a lowest G whose middle lies in
 that second. Compared are pieces heard alone, of several lengths, and the model's own frame scores, smoothed.
@@ -17,17 +17,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessor
-from mtqscore.analysis.explain import notable_drop
-from mtqscore.analysis.segments import SECOND_SAMPLES, Seconds, SecondsScorer
+from mtqscore.analysis.segments import Seconds, SecondsScorer
 from mtqscore.audio.sources import Resampler
 from mtqscore.targets import SAMPLE_RATE_HZ
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SPOILED = ("clean.flac", "noisy-15db.flac", "clean-telephone.wav", "coded-gsm.wav")
 FIRST_S, STEP_S = 0.2, 0.7
 """Places of the spoiled second, which so never begins with a piece."""
 
-PRODUCT_S = SECOND_SAMPLES / SAMPLE_RATE_HZ
 PIECES_S = (0.5, 1.0, 1.5, 2.0)
 SMOOTHINGS_S = (0.5, 1.0)
 USUAL_RMS = 10 ** (-22 / 20)
@@ -64,7 +62,7 @@ def at_model_rate(audio: Audio, rate_hz: int) -> Audio:
     return Resampler(rate_hz).push(np.ascontiguousarray(audio, dtype=np.float32), last=True)
 
 
-def heard_alone(assessor: Assessor, samples: Audio, length_s: float) -> Seconds:
+def scored_alone(assessor: Assessor, samples: Audio, length_s: float) -> Seconds:
     """Score the pieces of a recording as the product does."""
     pieces = SecondsScorer(assessor.scorer, round(length_s * SAMPLE_RATE_HZ))
     pieces.push(samples)
@@ -74,12 +72,6 @@ def heard_alone(assessor: Assessor, samples: Audio, length_s: float) -> Seconds:
 def lowest_alone(seconds: Seconds) -> float:
     """Find the middle of the lowest piece."""
     return float(seconds.starts_s[np.nanargmin(seconds.of("g_mos"))] + seconds.length_s / 2)
-
-
-def is_uneven(seconds: Seconds) -> bool:
-    """Tell whether the lowest piece stands out, as the product does."""
-    overall = seconds.of("g_mos")
-    return bool(np.nanmedian(overall) - np.nanmin(overall) >= notable_drop(len(overall)))
 
 
 def lowest_frames(assessor: Assessor, samples: Audio, smoothing_s: float) -> float:
@@ -106,29 +98,21 @@ def spoiled_recordings() -> Iterator[tuple[str, float, float, Audio]]:
 
 
 def main() -> None:
-    """Print hit rates by method and kind of fault, and how many recordings are called uneven."""
+    """Print hit rates by method and kind of fault."""
     assessor = Assessor(AssessConfig(sys.argv[1] if len(sys.argv) > 1 else None, frames=True))
     hits: dict[str, dict[str, list[bool]]] = {}
-    uneven: list[bool] = []
     chances: list[float] = []
     for kind, start_s, duration_s, samples in spoiled_recordings():
         found = {f"frame scores over {s} s": lowest_frames(assessor, samples, s) for s in SMOOTHINGS_S}
-        found |= {f"pieces of {s} s alone": lowest_alone(heard_alone(assessor, samples, s)) for s in PIECES_S}
-        uneven.append(is_uneven(heard_alone(assessor, samples, PRODUCT_S)))
+        found |= {f"pieces of {s} s alone": lowest_alone(scored_alone(assessor, samples, s)) for s in PIECES_S}
         for method, at_s in found.items():
             hits.setdefault(method, {}).setdefault(kind, []).append(start_s <= at_s <= start_s + 1)
         chances.append(1 / duration_s)
-    print(f"{len(uneven)} spoiled recordings; blind chance {np.mean(chances):.0%}\n")
+    print(f"{len(chances)} spoiled recordings; blind chance {np.mean(chances):.0%}\n")
     print("| lowest G by | " + " | ".join(SPOILS) + " | all |\n" + "|---" * (len(SPOILS) + 2) + "|")
     for method, kinds in hits.items():
         rates = [*(kinds[kind] for kind in SPOILS), [hit for found in kinds.values() for hit in found]]
         print(f"| {method} | " + " | ".join(f"{np.mean(rate):.0%}" for rate in rates) + " |")
-    bundled = [path for path in sorted(EXAMPLES.glob("*.*")) if path.suffix != ".py"]
-    names = []
-    for path in bundled:
-        samples = at_model_rate(*soundfile.read(path, dtype="float32"))
-        names += [path.name] if is_uneven(heard_alone(assessor, samples, PRODUCT_S)) else []
-    print(f"\ncalled uneven: {np.mean(uneven):.0%} of them; of the {len(bundled)} bundled recordings: {names}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mtqscore.analysis.evaluate import Agreement, Estimates, evaluate
 from mtqscore.errors import InputError
@@ -28,55 +28,35 @@ KINDS: Mapping[str, Mapping[str, object]] = {"codec": FORMATS, "enhancer": ENHAN
 """What can be held out by name; what is both enhancer and distortion counts as an enhancer."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Recordings that have something in common.
-
-    Args:
-        name: what it is.
-        heard: whether training heard the like.
-        rows: the recordings.
-    """
+class Group(NamedTuple):
+    """Recordings with something in common, and the word of the table for whether training had the like."""
 
     name: str
     heard: str
     rows: list[LabelledRecording]
 
 
-@dataclass(frozen=True)
-class Chain:
-    """What was done to a recording.
-
-    Args:
-        row: the recording.
-        names: of the steps, and of their codecs.
-        noise: kind of the noise that was added; empty for none.
-    """
+class Chain(NamedTuple):
+    """Names of the steps and codecs of a recording, and the kind of its added noise; empty for none."""
 
     row: LabelledRecording
     names: frozenset[str]
     noise: str
 
     def has(self, kind: str) -> bool:
-        """Say whether anything of a kind was done; an enhancer is one where there is noise, else it just distorts."""
+        """Check for a kind of step; an enhancer is one where there is noise, else it just distorts."""
         return not self.names.isdisjoint(KINDS[kind]) and (kind != "enhancer" or self.noise != "")
 
 
-@dataclass(frozen=True)
-class Noise:
-    """The table of noise.
-
-    Args:
-        families: family of a recording by the name of its file.
-        unheard: families of which every recording is of the split test.
-    """
+class Noise(NamedTuple):
+    """Family of each noise recording by file name, and the families of the split test alone."""
 
     families: Mapping[str, str]
     unheard: Sequence[str]
 
 
 def read_chain(row: LabelledRecording) -> Chain:
-    """Read what was done to a recording of a simulated corpus."""
+    """Read the steps of a recording of a simulated corpus."""
     steps = json.loads(row.extra["chain"])
     names = {step["name"] for step in steps} | {step["codec"] for step in steps if "codec" in step}
     return Chain(row, frozenset(names), next((step["kind"] for step in steps if step["name"] == "noise"), ""))
@@ -99,13 +79,13 @@ def read_noise(table: Path) -> Noise:
 
 
 def held_out_of(manifest: Path) -> list[str]:
-    """Read what a corpus kept out of training by name; nothing for what is no simulated corpus."""
+    """Names that a simulated corpus kept out of training; none for another corpus."""
     settings = (manifest if manifest.is_dir() else manifest.parent) / "simulation.json"
     return list(json.loads(settings.read_text(encoding="utf-8")).get("hold_out", [])) if settings.is_file() else []
 
 
 def groups_by_name(chains: Sequence[Chain], held_out: Sequence[str]) -> list[Group]:
-    """Find what was held out by name, and after each kind the others of that kind."""
+    """Groups of what was held out by name, and after each kind the others of that kind."""
     groups = []
     for kind in KINDS:
         names = [name for name in held_out if kind == next(kind for kind, known in KINDS.items() if name in known)]

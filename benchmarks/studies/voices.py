@@ -1,6 +1,6 @@
 """What a model says of clean speech by deeper and higher voices: it should be much the same.
 
-    python benchmarks/voices.py --speech speech.csv [--split test] [--model mtqnet-s ...]
+    python benchmarks/studies/voices.py --speech speech.csv [--split test] [--model mtqnet-s ...]
 
 Clean recordings are played at other speeds, which moves pitch, formants and tempo. The table has mean and standard
 deviation of every score over all recordings: a mean that moves is a voice that is taken for a distortion, and a

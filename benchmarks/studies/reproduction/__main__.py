@@ -1,7 +1,7 @@
 """Train every arm of the MTQ-Net paper on a simulated corpus, and write its tables.
 
     mtqscore simulate speech/ noise/ --out corpus --clips 12000
-    python benchmarks/reproduction table1 --data corpus --out study
+    python benchmarks/studies/reproduction table1 --data corpus --out study
 
 One command a table: table1, table2, figure2, table3, alpha, pseudo-labels, size; ``best`` combines the best δ and α of
 each metric, ``all`` runs everything. Every run is ``mtqscore train`` with a settings file that stays in its folder;

@@ -1,7 +1,8 @@
-"""What enhancers do to noisy speech, by the labels and by a model: the difference to the recording before.
+"""Change of S, N and G by enhancers of noisy speech, by the labels and by a model.
 
-    python benchmarks/enhancement.py --speech speech.csv --noise noise.csv [--clips 40] [--model mtqnet-s ...] \\
-        [--peers PYTHON] --enhancer 'gtcrn=python benchmarks/published_enhancer.py gtcrn gtcrn.onnx {in} {out}' ...
+    python benchmarks/studies/enhancement.py --speech speech.csv --noise noise.csv [--clips 40] \\
+        [--model mtqnet-s ...] [--peers PYTHON] \\
+        --enhancer 'gtcrn=python benchmarks/studies/published_enhancer.py gtcrn gtcrn.onnx {in} {out}' ...
 
 Clean recordings of the test split get noise of the test split at 0 to 20 dB, and every enhancer hears the same ones.
 Labels are those of the black-box method (docs/labels.md). Enhancers can lower noise, but not mend speech: a model that

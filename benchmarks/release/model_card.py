@@ -1,6 +1,6 @@
 """The tables of a model card: accuracy on labelled sets, and what should not move a score but might.
 
-    python benchmarks/model_card.py --model models/mtqnet-s-6.onnx \
+    python benchmarks/release/model_card.py --model models/mtqnet-s-6.onnx \
         --set 'NOIZEUS=PATH/noizeus.csv' --set 'simulated test=PATH/corpus:test' --noise PATH/noise.csv
 
 A set is a label table, or a folder with manifest.csv, with an optional split. For the corpus that the model was trained

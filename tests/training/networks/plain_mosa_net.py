@@ -1,6 +1,6 @@
 """MOSA-Net written down as it is described (arXiv 2111.02363, 2308.09262): one recording at a time, nothing tuned.
 
-What `mtqscore.training.networks.mosa_net` gives is held against this by test, and its speed by `training_step.py`.
+A test holds `mtqscore.training.networks.mosa_net` against this reading.
 Bins run from low to high, the strided convolutions are padded as Keras pads them, the attention averages vectors.
 """
 

