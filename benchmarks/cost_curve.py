@@ -1,4 +1,4 @@
-"""What `mtqscore assess` takes, in time and memory, against the number of files and against their length.
+"""Time and memory of `mtqscore assess` against the number of files and against their length.
 
     python benchmarks/cost_curve.py [--full] [--runs 3] [--picture docs/cost-curve.png]
 

@@ -25,7 +25,7 @@ ASSESS = [sys.executable, "-m", "mtqscore", "assess", "--quiet", "--no-config", 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took.
+    """Wall time, processor time and memory of a command.
 
     Args:
         wall_s: from start to end.

@@ -1,4 +1,4 @@
-"""How fast `mtqscore assess` starts and scores, against what it cannot do without, side by side in one run.
+"""Start and throughput of `mtqscore assess` against importing its libraries and decoding, side by side in one run.
 
     python benchmarks/throughput.py [--clips 2000] [--runs 5] [--full] [--model NAME …] [--peers PYTHON]
 
@@ -83,7 +83,7 @@ def ratio(costs: list[Cost], base: list[Cost]) -> float:
 
 
 def print_starts(runs: int) -> None:
-    """How long until a command has done next to nothing."""
+    """Print the time of commands that do next to nothing."""
     python, one = sys.executable, str(EXAMPLES / "noisy-15db.flac")
     costs = in_turn(
         {

@@ -1,4 +1,4 @@
-"""How far changes that should not matter move the scores of the known clips: the drift table of a model card.
+"""Drift table of a model card: moves of the scores of the known clips by changes that should not matter.
 
 python benchmarks/release/drift.py --model mtqnet-s@6
 """
@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """What a change does.
+    """Moves of the scores by a change.
 
     Args:
         change: the change.

@@ -1,4 +1,4 @@
-"""How well reference-based labels follow listeners, and what each part of them adds.
+"""Agreement of reference-based labels with listeners, and the share of each part of the method.
 
 Needs the P.835 reference conditions of github.com/microsoft/P.808 (NOIZEUS recordings: white noise at an SNR,
 multiplicative noise at an MNRU Q, apart and together) as a table with the columns path, snr_db, mnru_q_db, s_mos,
@@ -32,7 +32,7 @@ Condition = tuple[float, float]
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured on one recording before any mapping."""
+    """Measures of one recording before any mapping."""
 
     masked_raw: float
     bare_raw: float

@@ -1,4 +1,4 @@
-"""What a model says of clean speech by deeper and higher voices: it should be much the same.
+"""Scores of clean speech by deeper and higher voices, which should be much the same.
 
     python benchmarks/studies/voices.py --speech speech.csv [--split test] [--model mtqnet-s ...]
 

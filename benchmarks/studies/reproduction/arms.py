@@ -1,4 +1,4 @@
-"""What is compared in each table: one arm a line, one setting apart from its neighbours."""
+"""Arms of each table, each one setting apart from its neighbours."""
 
 from __future__ import annotations
 
