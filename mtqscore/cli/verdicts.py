@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from mtqscore.analysis.gates import GateReport
     from mtqscore.base.files import Output
     from mtqscore.cli.settings import GateEntry, Settings
+    from mtqscore.report.formats import Writer
+    from mtqscore.report.summary import RunSummary
     from mtqscore.results.run import Run
-    from mtqscore.results.writer import Summary, Writer
     from mtqscore.scores import Assessment
 
 GATE_FAILED_EXIT = 1
@@ -64,7 +65,7 @@ def gate_entries(
     return tuple(given)
 
 
-def exit_code(summary: Summary) -> int:
+def exit_code(summary: RunSummary) -> int:
     """Exit code of what was found: 3 if some rows have no scores, else 1 if a gate or a comparison failed, else 0."""
     if summary.scored < summary.rows:
         return SOME_FAILED_EXIT
@@ -160,7 +161,7 @@ class Reports:
         for place, writer in self._places:
             _guarded(place, writer.write, assessment)
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Write what comes after the last row; files that appear whole appear now."""
         for place, writer in self._places:
             _guarded(place, writer.finish, summary)

@@ -10,8 +10,8 @@ from mtqscore.analysis.gates import Level
 from mtqscore.base.text import TITLES, printable
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class GithubWriter:
         """Take one row."""
         self._markdown.write(assessment)
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Write the annotations, and append the page to the summary of the step."""
         if summary.gates is None and summary.comparison is None and summary.scored == summary.rows:
             return
@@ -63,7 +63,7 @@ class GithubWriter:
         self._stream.writelines(f"{line}\n" for line in lines)
         self._stream.flush()
 
-    def _on_files(self, summary: Summary) -> list[str]:
+    def _on_files(self, summary: RunSummary) -> list[str]:
         """One annotation a file: those without scores, and the worst of gates that count recordings."""
         found: dict[str, tuple[Level, list[str]]] = {}
         for row in self._markdown.unscored:
@@ -81,7 +81,7 @@ class GithubWriter:
         ]
 
 
-def _on_the_run(summary: Summary) -> list[str]:
+def _on_the_run(summary: RunSummary) -> list[str]:
     """Annotations of no file: statistics of many recordings, and changes."""
     lines = []
     for verdict in summary.gates.verdicts if summary.gates else ():

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 from mtqscore.analysis.gates import Gate, Level
 from mtqscore.base.text import TITLES, display_name, printable
 from mtqscore.report.gates import observed_text
+from mtqscore.report.summary import RunSummary
+from mtqscore.results.columns import table_record
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary, record
 from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ class JunitWriter:
 
     def write(self, assessment: Assessment) -> None:
         """Take one row."""
-        self._rows.write(json.dumps(record(assessment, self._run)) + "\n")
+        self._rows.write(json.dumps(table_record(assessment, self._run.targets)) + "\n")
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Write the document."""
         from xml.sax.saxutils import XMLGenerator
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from mtqscore.analysis.gates import WORST_SHOWN
 from mtqscore.report.gates import GATE_TITLES, gate_cells
 from mtqscore.report.markup import code, name, plain, table, title
-from mtqscore.report.verdict import verdict
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.targets import DECIMALS, SUPERVISED
 
@@ -59,17 +58,15 @@ class MarkdownWriter:
         elif len(self.unscored) < UNSCORED_SHOWN:
             self.unscored.append(assessment)
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Write the page."""
         self._stream.write(self.page(summary))
 
-    def page(self, summary: Summary) -> str:
+    def page(self, summary: RunSummary) -> str:
         """The whole page."""
-        statuses = ", ".join(
-            f"{count} {status}" for status, count in sorted(summary.statuses.items()) if status != "ok"
-        )
+        statuses = ", ".join(summary.unscored())
         counts = f"{summary.rows} rows, {summary.scored} scored" + (f": {statuses}" if statuses else "")
-        parts = [f"# {verdict(summary)[1]}", counts, self._means(summary)]
+        parts = [f"# {summary.verdict()[1]}", counts, self._means(summary)]
         if summary.gates is not None:
             parts += ["## Gates", table(GATE_TITLES, map(_gate_row, summary.gates.verdicts))]
         if summary.comparison is not None:
@@ -81,7 +78,7 @@ class MarkdownWriter:
         parts.append(f"mtqscore {plain(self._run.version)}, model {code(self._run.model)}{sha256}")
         return "\n\n".join(filter(None, parts)) + "\n"
 
-    def _means(self, summary: Summary) -> str:
+    def _means(self, summary: RunSummary) -> str:
         meanings = {target.name: target.meaning for target in SUPERVISED}
         rows = [(title(target), f"{mean:.2f}", meanings.get(target, "")) for target, mean in summary.means.items()]
         return table(("score", "mean", "of what"), rows)
@@ -106,7 +103,7 @@ class MarkdownWriter:
         ]
         return ["## Lowest G-MOS", table(("recording", *map(title, named_scores(scored[0]))), lowest)]
 
-    def _without_scores(self, summary: Summary) -> list[str]:
+    def _without_scores(self, summary: RunSummary) -> list[str]:
         rows = [(name(row.path, row.channel), str(row.status), plain(row.reason)) for row in self.unscored]
         more = summary.rows - summary.scored - len(rows)
         parts = ["## Not scored", table(("recording", "status", "reason"), rows), f"and {more} more" if more else ""]
@@ -118,7 +115,7 @@ def _gate_row(item: Verdict) -> list[str]:
     return [code(text), where if item.gate.paths is None else code(where), *figures]
 
 
-def _flags(summary: Summary) -> list[str]:
+def _flags(summary: RunSummary) -> list[str]:
     lines = [f"- {flag} ({count}): {FLAG_MEANING[Flag(flag)]}" for flag, count in sorted(summary.flags.items())]
     return ["## Flags", "\n".join(lines)] if lines else []
 

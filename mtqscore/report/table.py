@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
 from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, table_line
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Flag, named_scores
 from mtqscore.targets import SUPERVISED
 
@@ -78,7 +78,7 @@ class TableWriter:
         elif self._widths is not None or len(self._rows) > MANY_ROWS:
             self._print_plain()
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Show the table, or what is left of it, the legend and the summary line."""
         lines = [""]
         if not self._on_terminal:
@@ -136,7 +136,7 @@ def _notable(rows: list[_Row]) -> list[_Row]:
     return [row for row in rows if not row.ok][:MANY_SHOWN] + worst[::-1]
 
 
-def findings(summary: Summary) -> list[str]:
+def findings(summary: RunSummary) -> list[str]:
     """What gates and a comparison say, each below an empty line; nothing where there are none."""
     lines: list[str] = []
     if summary.gates is not None:
@@ -150,18 +150,17 @@ def findings(summary: Summary) -> list[str]:
     return lines
 
 
-def legend(run: Run, summary: Summary) -> list[str]:
+def legend(run: Run, summary: RunSummary) -> list[str]:
     """Say what the columns and the flags that occur mean."""
     meanings = {target.name: target.meaning for target in SUPERVISED}
     lines = [f"{TITLES[name]}  {meaning}" for name, meaning in meanings.items() if name in run.targets]
     return lines + [f"{flag}: {FLAG_MEANING[Flag(flag)]}" for flag in sorted(summary.flags)] + [""]
 
 
-def summary_line(summary: Summary) -> str:
+def summary_line(summary: RunSummary) -> str:
     """Counts and means in one line."""
     counted = "1 recording" if summary.rows == 1 else f"{summary.rows} rows"
-    failed = [f"{count} {status}" for status, count in sorted(summary.statuses.items()) if status != "ok"]
-    parts = [f"{counted}: " + ", ".join([f"{summary.scored} scored", *failed])]
+    parts = [f"{counted}: " + ", ".join([f"{summary.scored} scored", *summary.unscored()])]
     if summary.scored:
         means = [f"{TITLES.get(name, name)} {value:.2f}" for name, value in summary.means.items()]
         parts.append("mean " + ", ".join(means))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TextIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO, ClassVar, TextIO
 
-from mtqscore.base.names import as_text
+from mtqscore.base.names import as_text, from_text
 from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.results.json import head_as_dict
-from mtqscore.results.jsonl import row_as_dict
-from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary, columns
-
-if TYPE_CHECKING:
-    from mtqscore.scores import Assessment
+from mtqscore.results.columns import FURTHER, Record, RowFaultError, full_record, table_columns
+from mtqscore.results.json import Head, head_as_dict, json_object, read_head
+from mtqscore.results.run import Run, Summary
+from mtqscore.scores import Assessment
 
 ROWS_A_GROUP = 10_000
 VALUES_A_GROUP = 1_000_000
 """Values of curves in a row group, so that long recordings do not fill the memory: about 3 hours of three scores."""
 
+DAMAGED = "the Parquet file is damaged or ends early"
 METADATA_KEY, SUMMARY_KEY = b"mtqscore", b"mtqscore.summary"
-"""Where the file's metadata hold what a JSON document holds before and after its rows, as JSON."""
+"""Where the file's metadata hold the parts of a JSON document before and after its rows, as JSON."""
 
 
 class ParquetWriter:
@@ -43,14 +43,14 @@ class ParquetWriter:
 
     def __init__(self, stream: TextIO, run: Run) -> None:
         try:
-            import pyarrow  # noqa: F401 - to say before the first recording that it is not there
+            import pyarrow  # noqa: F401 - refused before the first recording if it is not there
         except ImportError as error:
             raise MissingExtraError("--parquet", "parquet", "pyarrow") from error
         if stream.isatty():
             raise UsageError("Parquet is no text for a terminal: give --parquet a file, or redirect stdout")
         self._sink = _Sink(stream.buffer)
         self._run = run
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[Record] = []
         self._values = 0
 
     def begin(self) -> None:
@@ -62,7 +62,7 @@ class ParquetWriter:
 
     def write(self, assessment: Assessment) -> None:
         """Take one row, and write a row group when it is full."""
-        row = row_as_dict(assessment, self._run)
+        row = full_record(assessment, self._run)
         self._rows.append({name: as_text(value) if isinstance(value, str) else value for name, value in row.items()})
         if "frames" in row and assessment.frames is not None:
             self._values += assessment.frames.values.size
@@ -113,16 +113,45 @@ class _Sink:
 def _schema(run: Run) -> Any:
     import pyarrow
 
-    kinds = {name: pyarrow.string() for name in ("path", "channel", "status", "model", "reason")}
-    kinds |= {
-        "duration_s": pyarrow.float64(),
-        "sample_rate_hz": pyarrow.int32(),
-        "flags": pyarrow.list_(pyarrow.string()),
-    }
-    fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns(run)]
-    fields += [(name, pyarrow.string()) for name in ("model_sha256", "provider", "precision")]
-    fields += [("size_bytes", pyarrow.int64()), ("modified_ns", pyarrow.int64()), ("channel_count", pyarrow.int32())]
+    text = pyarrow.string()
+    kinds = {"list": pyarrow.list_(text)}
+    columns = [*table_columns(run.targets), *FURTHER]
+    fields = [(item.name, kinds.get(item.arrow) or pyarrow.type_for_alias(item.arrow)) for item in columns]
     if run.frames:
         curves = [(target, pyarrow.list_(pyarrow.float32())) for target in run.targets]
         fields.append(("frames", pyarrow.struct([("hop_s", pyarrow.float64()), *curves])))
     return pyarrow.schema(fields, metadata={METADATA_KEY: json.dumps(head_as_dict(run))})
+
+
+def read_parquet(content: bytes) -> tuple[Head, Iterator[Record]]:
+    """Read a table: its head, and the rows by column name.
+
+    Raises:
+        RowFaultError: it is damaged, or no result.
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("reading a Parquet result", "parquet", "pyarrow") from error
+    faults = (pyarrow.ArrowException, OSError, ValueError)
+    try:
+        table = parquet.ParquetFile(io.BytesIO(content))
+        metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
+        # A table that went through another tool may have lost its metadata; its columns hold enough.
+        found = None if metadata is None else json_object(metadata.decode())
+    except faults as error:
+        raise RowFaultError(DAMAGED) from error
+
+    def records() -> Iterator[Record]:
+        try:
+            for batch in table.iter_batches():
+                for record in batch.to_pylist():
+                    yield {
+                        name: from_text(value) if isinstance(value, str) else value for name, value in record.items()
+                    }
+        except faults as error:
+            raise RowFaultError(DAMAGED) from error
+
+    return Head() if found is None else read_head(found), records()

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from mtqscore.base.names import from_text
-from mtqscore.base.schema_versions import ASSESS
-from mtqscore.config import AssessConfig
-from mtqscore.errors import MissingExtraError, UsageError
-from mtqscore.results.csv import FREE_TEXT, unguarded
-from mtqscore.results.parquet import METADATA_KEY
-from mtqscore.results.row import Record, RowFaultError, json_object, quote, read_row, read_shard, score_names
+from mtqscore.errors import UsageError
+from mtqscore.results.columns import Record, RowFaultError, quote, read_row, read_shard, score_names
+from mtqscore.results.csv import read_csv
+from mtqscore.results.json import Head, json_object, read_document, read_head, read_lines, rows_of
+from mtqscore.results.parquet import read_parquet
 from mtqscore.results.run import Results, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from mtqscore.results.shards import Shard
-    from mtqscore.scores import Assessment
+from mtqscore.scores import Assessment
 
 STDIN = "-"
-DAMAGED_PARQUET = "the Parquet file is damaged or ends early"
 
 
 def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) -> Results:
@@ -34,7 +24,7 @@ def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) ->
 
     Args:
         path: the file, or ``-`` for stdin.
-        may_be_empty: give a result without rows back, as a shard without recordings has none; its run says nothing.
+        may_be_empty: give a result without rows back, as a shard without recordings has none; its run is empty.
 
     Returns:
         Every row, scored or not, with its scores along time where the file has them.
@@ -69,23 +59,10 @@ def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) ->
         raise UsageError(f"cannot read {source!r}: {reason}") from error
 
 
-# --- formats: each gives rows as mappings of one kind ---------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What a file says before its rows; None or empty if it says nothing."""
-
-    version: str = ""
-    targets: tuple[str, ...] | None = None
-    options: AssessConfig | None = None
-    shard: Shard | None = None
-
-
 class _EmptyError(RowFaultError):
     """A file is in order but holds no rows."""
 
-    def __init__(self, text: str, head: _Head) -> None:
+    def __init__(self, text: str, head: Head) -> None:
         super().__init__(text)
         self.head = head
         self.shards = () if head.shard is None else (head.shard,)
@@ -94,161 +71,40 @@ class _EmptyError(RowFaultError):
 def _read(source: str, stream: BinaryIO) -> Results:
     first = next((line for line in stream if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
     if not first:
-        raise _EmptyError("the file is empty", _Head())
+        raise _EmptyError("the file is empty", Head())
     if first.startswith(b"PAR1"):
-        head, records = _parquet_table(first + stream.read())
+        head, records = read_parquet(first + stream.read())
         return _gather(source, records, head)
     text = first.decode("utf-8-sig")
     lines = chain([text], (line.decode("utf-8") for line in stream))
     if text.lstrip().startswith("["):  # the rows alone, as jq and pandas write them
-        return _gather(source, _rows(_json_whole(f'{{"results": {"".join(lines)}}}')), _Head())
+        return _gather(source, rows_of(read_document(f'{{"results": {"".join(lines)}}}')), Head())
     if not text.lstrip().startswith("{"):
-        return _gather(source, _csv_records(lines), _Head())
+        return _gather(source, read_csv(lines), Head())
     try:
         is_document = "schema" in json_object(text)
     except ValueError:  # the first of many lines of one object
         is_document = True
-    if is_document:
-        document = _json_whole("".join(lines))
-        head = _head(document)
-        return _gather(source, _rows(document), head)
-    return _gather(source, _json_lines(lines), _Head())
+    if not is_document:
+        return _gather(source, read_lines(lines), Head())
+    found = read_document("".join(lines))
+    head = read_head(found)
+    return _gather(source, rows_of(found), head)
 
 
-def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield json_object(line)
-        except ValueError as error:
-            if line.endswith("\n"):
-                raise RowFaultError(f"line {number} is no JSON object") from error
-            # The rows before it are sound, but to judge them would be to judge a part in silence.
-            raise RowFaultError(
-                "the last line is incomplete: an interrupted run, to be finished with --resume"
-            ) from error
-
-
-def _json_whole(text: str) -> Record:
-    try:
-        return json_object(text)
-    except ValueError as error:
-        raise RowFaultError("the JSON is damaged or ends early: it is no complete result of mtqscore assess") from error
-
-
-def _rows(document: Record) -> list[Record]:
-    records = document.get("results")
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise RowFaultError("the JSON lacks the results")
-    return records
-
-
-def _head(document: Record) -> _Head:
-    if document.get("schema") != ASSESS:
-        known = f"its schema is {quote(document['schema'])}, not {ASSESS!r}" if "schema" in document else "no schema"
-        raise RowFaultError(f"this is no result of mtqscore assess that this version reads: {known}")
-    model = document.get("model")
-    targets = model.get("targets") if isinstance(model, dict) else None
-    if not isinstance(targets, list):
-        raise RowFaultError("the JSON lacks the targets of its model")
-    return _Head(
-        version=str(document.get("mtqscore", "")),
-        targets=tuple(map(str, targets)),
-        options=_options(document.get("options")),
-        shard=read_shard(document.get("shard")),
-    )
-
-
-def _options(values: object) -> AssessConfig | None:
-    try:
-        return AssessConfig(**values) if isinstance(values, dict) else None
-    except (TypeError, AttributeError, UsageError):  # those of another version
-        return None
-
-
-def _csv_records(lines: Iterable[str]) -> Iterator[Record]:
-    reader = csv.reader(lines)
-    try:
-        header = next(reader)
-        if "path" not in header or "status" not in header:
-            raise RowFaultError(_no_table(header))
-        numbers = {"duration_s", "sample_rate_hz", *score_names(header)} & set(header)
-        texts = set(FREE_TEXT) & set(header)
-        for index, cells in enumerate(filter(any, reader), start=1):  # spreadsheets leave rows without a word
-            if len(cells) != len(header):
-                raise RowFaultError(f"row {index} has {len(cells)} cells, the header {len(header)}")
-            record: Record = dict(zip(header, cells, strict=True))
-            for name in numbers:
-                record[name] = _number(record[name])
-            for name in texts:
-                record[name] = from_text(unguarded(record[name]))
-            record["path"] = record["path"] or None
-            record["flags"] = list(filter(None, record.get("flags", "").split(";")))
-            yield record
-    except csv.Error as error:
-        raise RowFaultError(f"no table that can be read: {error}") from error
-
-
-def _no_table(header: Sequence[str]) -> str:
-    fault = "this is no result of mtqscore assess: no JSON, and no table with 'path' and 'status'"
-    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if {"path", "status"} <= set(",".join(header).split(sign)):
-            return f"its cells are separated by {name}: save it as CSV with commas, and with points in its numbers"
-    return fault
-
-
-def _number(cell: str) -> float | int | str | None:
-    """Read a cell; what is no number stays as it is, and is refused where its row is checked."""
-    if not cell:
-        return None
-    try:
-        return int(cell) if cell.isdecimal() else float(cell)
-    except ValueError:
-        return cell
-
-
-def _parquet_table(content: bytes) -> tuple[_Head, Iterator[Record]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("reading a Parquet result", "parquet", "pyarrow") from error
-    faults = (pyarrow.ArrowException, OSError, ValueError)
-    try:
-        table = parquet.ParquetFile(io.BytesIO(content))
-        metadata = (table.schema_arrow.metadata or {}).get(METADATA_KEY)
-        # A table that went through another tool may have lost its metadata; its columns say enough.
-        document = None if metadata is None else json_object(metadata.decode())
-    except faults as error:
-        raise RowFaultError(DAMAGED_PARQUET) from error
-
-    def records() -> Iterator[Record]:
-        try:
-            for batch in table.iter_batches():
-                for record in batch.to_pylist():
-                    yield {
-                        name: from_text(value) if isinstance(value, str) else value for name, value in record.items()
-                    }
-        except faults as error:
-            raise RowFaultError(DAMAGED_PARQUET) from error
-
-    return _Head() if document is None else _head(document), records()
-
-
-def _gather(source: str, records: Iterable[Record], head: _Head) -> Results:
+def _gather(source: str, records: Iterable[Record], head: Head) -> Results:
     rows: list[Assessment] = []
     shards = {head.shard: None}
-    told: object = None  # in files with shards every row tells it, mostly the same
+    last: object = None  # in files with shards every row names one, mostly the same
     targets = head.targets
     for index, record in enumerate(records, start=1):
         if targets is None:
             targets = score_names(list(record))
         try:
             rows.append(read_row(record, targets, head.options))
-            if record.get("shard") != told:
-                told = record.get("shard")
-                shards[read_shard(told)] = None
+            if record.get("shard") != last:
+                last = record.get("shard")
+                shards[read_shard(last)] = None
         except KeyError as error:
             raise RowFaultError(
                 f"row {index} has no {error.args[0]!r}: this is no whole result of mtqscore assess"

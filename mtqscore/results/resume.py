@@ -1,28 +1,22 @@
-"""Going on where an earlier run ended: its JSON Lines file is the journal of what is done."""
+"""Results that an earlier run left unfinished: its JSON Lines file says which recordings are done."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from mtqscore.audio.inputs import is_remote
+from mtqscore.audio.inputs import Input, is_remote
 from mtqscore.audio.sources import stamp_of
 from mtqscore.base.files import Output, write_problem
 from mtqscore.errors import UsageError
-from mtqscore.results.jsonl import JsonLinesWriter
-from mtqscore.results.row import read_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from mtqscore.audio.inputs import Input
-    from mtqscore.results.run import Run
-    from mtqscore.results.writer import Summary
-    from mtqscore.scores import Assessment
+from mtqscore.results.json import JsonLinesWriter, read_line
+from mtqscore.results.run import Run, Summary
+from mtqscore.scores import Assessment
 
 FIRST_BYTES = b'{"path": '
-"""How every row begins; of a file that ends within its first line, this is all that can be known."""
+"""Beginning of every row; of a file that ends within its first line, there is no more to be known."""
 
 
 class _Line(NamedTuple):
@@ -34,7 +28,7 @@ class _Line(NamedTuple):
     channel_count: int | None
 
 
-class Journal(AbstractContextManager["Journal"]):
+class ResumedFile(AbstractContextManager["ResumedFile"]):
     """A JSON Lines file that is continued, and the writer of what is new in it.
 
     A row holds as long as the file that it scored has the same size and time of change, and the model, the channels

@@ -15,11 +15,11 @@ from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import WORST_SHOWN, Gate, GateJudge, Level, Verdict, check_patterns, judge
 from mtqscore.errors import UsageError
 from mtqscore.report.gates import gate_lines, verdict_line
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.csv import CsvWriter
-from mtqscore.results.jsonl import JsonLinesWriter
+from mtqscore.results.json import JsonLinesWriter
 from mtqscore.results.reading import read_results
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import Assessment, Scores, Status
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def test_a_file_judged_again_says_the_same(kind: type[JsonLinesWriter] | type[Cs
     for item in rows:
         writer.write(item)
         judging.add(item)
-    writer.finish(Summary())
+    writer.finish(RunSummary())
     (tmp_path / "result").write_text(stream.getvalue(), encoding="utf-8")
     first, again = judging.report(), judge(gates, read_results(tmp_path / "result").rows)
     assert again == first

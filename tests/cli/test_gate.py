@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mtqscore.cli.verdicts import exit_code
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.csv import CsvWriter
-from mtqscore.results.jsonl import JsonLinesWriter
-from mtqscore.results.writer import Summary
+from mtqscore.results.json import JsonLinesWriter
 from tests.analysis.test_gates import RUN, row
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def write(path: Path, rows: list[Assessment], kind: type[JsonLinesWriter] | type
         writer.begin()
         for item in rows:
             writer.write(item)
-        writer.finish(Summary())
+        writer.finish(RunSummary())
     return path.name
 
 
@@ -64,7 +64,7 @@ def test_exit_codes(run: Run, results: str, gates: list[str], code: int) -> None
     [(2, None, None, 0), (2, True, True, 0), (2, True, False, 1), (2, False, None, 1), (1, False, False, 3)],
 )
 def test_the_exit_code_of_a_summary(scored: int, gates: bool | None, comparison: bool | None, code: int) -> None:
-    summary = Summary(rows=2, scored=scored)
+    summary = RunSummary(rows=2, scored=scored)
     for name, passed in (("gates", gates), ("comparison", comparison)):
         if passed is not None:
             setattr(summary, name, SimpleNamespace(passed=passed))

@@ -14,7 +14,7 @@ import pytest
 import mtqscore.models as store
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
 from mtqscore.models import registry
-from mtqscore.results.jsonl import frames_as_dict, row_as_dict
+from mtqscore.results.columns import frames_as_dict, full_record
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from mtqscore.scoring.session import Scorer, cuda_problem
@@ -213,7 +213,7 @@ def test_no_score_takes_the_name_of_another_column() -> None:
     scored = Assessment(
         "a.wav", "mean", 1.0, 16_000, Status.OK, "", (), Scores(1, 1, 1), frames, run.model, "", "", run.options
     )
-    row = row_as_dict(scored, run)
+    row = full_record(scored, run)
     columns = {*row, *frames_as_dict(frames)} - set(run.targets)
     for column in columns:
         with pytest.raises(UsageError, match="targets are"):

@@ -21,10 +21,10 @@ from mtqscore.base.text import clock, printable, text_table
 from mtqscore.config import AssessConfig
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.formats import WRITERS
+from mtqscore.report.summary import RunSummary
 from mtqscore.report.table import TableWriter, summary_line
 from mtqscore.results.csv import guarded, unguarded
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import FLAG_MEANING, Assessment, Flag, FrameScores, Scores, Status
 
 OPTIONS = AssessConfig()
@@ -62,7 +62,7 @@ def written(kind: str, rows: list[Assessment], run: Run = RUN, **known: object) 
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
     writer = WRITERS[kind](stream, run)
-    summary = Summary()
+    summary = RunSummary()
     writer.begin()
     for item in rows:
         writer.write(item)
@@ -192,7 +192,7 @@ def test_further_targets_follow_the_three() -> None:
 def test_the_table_holds_no_control_characters_and_explains_its_flags() -> None:
     stream = io.StringIO()
     table = TableWriter(stream, RUN)
-    summary = Summary()
+    summary = RunSummary()
     for item in [*(row(name) for name in NAMES), row("last.wav", None)]:
         table.write(item)
         summary.add(item)
@@ -208,12 +208,12 @@ def test_the_table_holds_no_control_characters_and_explains_its_flags() -> None:
 
 
 def test_the_summary_counts_what_was_scored() -> None:
-    summary = Summary()
+    summary = RunSummary()
     for item in (row("a", 2.0), row("b", 4.0), row("c", None)):
         summary.add(item)
     assert (summary.rows, summary.scored, summary.means["g_mos"]) == (3, 2, 3.0)
     assert summary.audio_s == pytest.approx(2 * 1.23456789)
-    assert summary_line(Summary(rows=1)) == "1 recording: 0 scored"
+    assert summary_line(RunSummary(rows=1)) == "1 recording: 0 scored"
 
 
 def test_every_flag_has_a_meaning() -> None:
@@ -236,7 +236,7 @@ def test_columns_stay_straight_below_wide_and_combined_characters() -> None:
 def test_no_line_of_the_table_is_a_command_of_a_ci_system() -> None:
     stream = io.StringIO()
     table = TableWriter(stream, RUN)
-    summary = Summary()
+    summary = RunSummary()
     for name in ("::error::x.wav", " ::set-output name=a::b", "##vso[task.complete]", "##[error]y", "a::b.wav"):
         table.write(row(name))
         summary.add(row(name))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -14,14 +15,13 @@ import pytest
 
 from mtqscore.base.schema_versions import ASSESS
 from mtqscore.config import AssessConfig
-from mtqscore.scores import Flag, Scores, Status
+from mtqscore.results.columns import BEFORE_SCORES, BEHIND_SCORES, FURTHER, SCORES, table_columns
+from mtqscore.scores import Scores, Status
 from tests.report.test_formats import CURVES, NAMES, RUN_WITH_FRAMES, gated, row, written
 from tests.report.test_markdown import dropped
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import Run as RunProcess
 
 DEFINITION = json.loads(resources.files("mtqscore.report").joinpath("assess-1.schema.json").read_text("utf-8"))
@@ -45,7 +45,23 @@ def test_it_is_a_schema_of_this_version() -> None:
     assert DEFINITION["$defs"]["document"]["properties"]["schema"]["const"] == ASSESS
     assert set(DEFINITION["$defs"]["options"]["properties"]) == {field.name for field in fields(AssessConfig)}
     assert DEFINITION["$defs"]["status"]["enum"] == list(Status)
-    assert DEFINITION["$defs"]["row"]["properties"]["flags"]["items"]["enum"] == list(Flag)
+
+
+def test_its_rows_are_those_of_the_table_of_columns() -> None:
+    row = DEFINITION["$defs"]["row"]
+    columns = [*BEFORE_SCORES, *BEHIND_SCORES, *FURTHER]
+    described = {name: part for name, part in row["properties"].items() if name not in (*SCORES, "shard", "frames")}
+    assert described == {column.name: column.json_schema() for column in columns}
+    names = [column.name for column in table_columns(SCORES)]
+    assert list(row["properties"]) == [*names, *(column.name for column in FURTHER), "shard", "frames"]
+    assert row["required"] == [*names, "model_sha256", "provider"]
+    table = (
+        (Path(__file__).parents[2] / "docs" / "outputs.md")
+        .read_text(encoding="utf-8")
+        .split("## Columns")[1]
+        .split("##")[0]
+    )
+    assert [name for name in row["properties"] if f"`{name}`" not in table] == []
 
 
 def test_documents_and_rows_of_every_kind_keep_to_it() -> None:

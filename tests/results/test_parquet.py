@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from mtqscore.base.names import from_text
 from mtqscore.errors import MissingExtraError
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.parquet import ParquetWriter
-from mtqscore.results.writer import Summary
 from tests.report.test_formats import CURVES, NAMES, RUN, RUN_WITH_FRAMES, row, written
 from tests.signals import speechlike, write
 
@@ -94,7 +94,7 @@ def test_a_pipe_takes_it_though_it_has_no_places() -> None:
         writer = ParquetWriter(stream, RUN)
         writer.begin()
         writer.write(row("a.wav"))
-        writer.finish(Summary())
+        writer.finish(RunSummary())
     with os.fdopen(reading, "rb") as content:
         assert parquet.read_table(io.BytesIO(content.read())).column("path").to_pylist() == ["a.wav"]
 

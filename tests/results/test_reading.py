@@ -18,9 +18,9 @@ from mtqscore.base.files import Output
 from mtqscore.config import AssessConfig
 from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.formats import WRITERS
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.reading import read_results
 from mtqscore.results.run import Results, Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def write_result(path: Path, kind: str, rows: list[Assessment], run: Run = RUN) 
         writer.begin()
         for item in rows:
             writer.write(item)
-        writer.finish(Summary())
+        writer.finish(RunSummary())
         output.commit()
     return path
 
@@ -152,13 +152,22 @@ def test_what_other_tools_do_to_rows_is_tolerated(tmp_path: Path) -> None:
         "a column before": as_csv([["talker", *header]] + [["Ann", *line] for line in cells]),
         "a column behind": as_csv([[*header, "comment"]] + [[*line, "why?"] for line in cells]),
         "columns turned round": as_csv([line[::-1] for line in table]),
+        "pandas.read_json.to_csv": as_csv(
+            [header, [*cells[0][:9], "['narrowband', 'clipped']", *cells[0][10:]], cells[1]]
+        ).replace("8000", "8000.0"),
+        "pandas.read_csv.to_json": json.dumps(
+            [item | {"channel": 1.0, "sample_rate_hz": 8000.0, "flags": ";".join(item["flags"])} for item in objects]
+        ).replace('""', "null"),
+        "duckdb to csv": as_csv([header, [*cells[0][:9], "[narrowband, clipped]", *cells[0][10:]], cells[1]]),
         "rows without a word": as_csv([*table, [""] * len(header), [""] * len(header)]),
     }
     for tool, text in made.items():
         (tmp_path / "made").write_text(text)
         found = read_results(tmp_path / "made")
         assert [(item.path, item.ok) for item in found.rows] == [("a.wav", True), ("b.wav", False)], tool
-        scores = found.rows[0].scores
+        first = found.rows[0]
+        assert (first.channel, first.sample_rate_hz, first.flags) == ("1", 8000, rows[0].flags), tool
+        scores = first.scores
         assert scores is not None
         assert scores.g_mos == rows[0].scores.g_mos, tool  # type: ignore[union-attr]
 
@@ -206,11 +215,12 @@ def record(**changes: object) -> dict[str, object]:
         ({"status": "great"}, "row 2: status or flag unknown: 'great'"),
         ({"flags": ["loud"]}, "row 2: status or flag unknown"),
         ({"flags": 5}, "row 2: status or flag unknown"),
-        ({"status": []}, "row 2: status or flag unknown"),
+        ({"status": []}, "row 2: status [] is no text"),
         ({"duration_s": -1}, "row 2: duration_s -1 is outside 0 to inf"),
-        ({"sample_rate_hz": 0.5}, "row 2: sample_rate_hz 0.5 is outside 1 to inf"),
+        ({"sample_rate_hz": 0}, "row 2: sample_rate_hz 0 is outside 1 to inf"),
+        ({"size_bytes": 0.5}, "row 2: size_bytes 0.5 is no whole number"),
         ({"path": 5}, "row 2: path 5 is no text"),
-        ({"channel": None}, "row 2: channel None is no text"),
+        ({"channel": [1]}, "row 2: channel [1] is no text"),
         ({"frames": {"hop_s": 0.03, "s_mos": [1], "n_mos": [1, 2], "g_mos": [1]}}, "row 2: frames are no scores"),
         ({"frames": {"hop_s": 0.03}}, "row 2: frames are no scores"),
         ({"frames": "\u202e" * 1000}, "row 2: frames are no scores"),
@@ -268,7 +278,7 @@ def test_half_a_result_is_refused(tmp_path: Path) -> None:
         (b"name,score\na,1\n", "no table with 'path' and 'status'"),
         (b"path;status;g_mos\n", "separated by semicolons"),
         (b"path\tg_mos\tstatus\n", "separated by tabs"),
-        (b"path,status\na.wav,ok\n", "row 1 has no 'sample_rate_hz'"),
+        (b"path,status\na.wav,ok\n", "row 1 has no 'channel'"),
         (b"path,status\n", "no rows"),
         (b"path,status\na,b,c\n", "row 1 has 3 cells, the header 2"),
         (b'path,status\n"a\0.wav', "r"),

@@ -16,7 +16,7 @@ import pytest
 
 from mtqscore.audio.inputs import Input
 from mtqscore.errors import UsageError
-from mtqscore.results.resume import Journal
+from mtqscore.results.resume import ResumedFile
 from tests.fake_model import METADATA, write_fake_model
 from tests.report.test_formats import RUN
 from tests.signals import speechlike, write
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals,
 SLOW = """
 import sys, time
 from mtqscore.cli import main
-from mtqscore.results.jsonl import JsonLinesWriter
+from mtqscore.results.json import JsonLinesWriter
 fast = JsonLinesWriter.write
 def write(self, assessment):
     time.sleep({delay_s})
@@ -277,7 +277,7 @@ def test_a_file_that_is_something_else_is_not_touched(tmp_path: Path, content: b
     place.write_bytes(content)
     with (
         pytest.raises(UsageError, match=r"o.jsonl' is no result as JSON Lines"),
-        Journal(str(place), RUN) as journal,
+        ResumedFile(str(place), RUN) as journal,
     ):
         journal.plan([Input("rec/001.wav")])
     assert place.read_bytes() == content
@@ -287,7 +287,7 @@ def test_a_file_that_is_something_else_is_not_touched(tmp_path: Path, content: b
 def test_the_beginning_of_a_first_row_is_one_of_a_result(tmp_path: Path, content: bytes) -> None:
     place = tmp_path / "o.jsonl"
     place.write_bytes(content)
-    with Journal(str(place), RUN) as journal:
+    with ResumedFile(str(place), RUN) as journal:
         assert journal.plan([Input("rec/001.wav")]) == [Input("rec/001.wav")]
     assert place.read_bytes() == b""
 

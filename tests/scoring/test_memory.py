@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from mtqscore.report.summary import RunSummary
 from mtqscore.report.table import MANY_ROWS, MANY_SHOWN, TableWriter
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import Assessment, Scores, Status
 from tests.signals import RATE_HZ, speechlike, write
 
@@ -72,7 +72,7 @@ class Terminal(io.StringIO):
 
 def shown(stream: io.StringIO, count: int) -> tuple[list[str], float]:
     """What a table of rows with falling scores shows, every 100th not scored, and the memory that it took, in MB."""
-    table, summary = TableWriter(stream, RUN, legend=False), Summary()
+    table, summary = TableWriter(stream, RUN, legend=False), RunSummary()
     tracemalloc.start()
     table.begin()
     peak = 0
@@ -103,7 +103,7 @@ def test_few_rows_wait_so_that_columns_fit_all() -> None:
     for number in range(MANY_ROWS):
         table.write(scored(number, 3.0))
     assert stream.getvalue() == ""
-    table.finish(Summary(rows=MANY_ROWS))
+    table.finish(RunSummary(rows=MANY_ROWS))
     assert len(stream.getvalue().splitlines()) == MANY_ROWS + 3
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mtqscore.analysis.gates import Gate
+    from mtqscore.report.summary import RunSummary
     from mtqscore.results.run import Results
-    from mtqscore.results.writer import Summary
     from mtqscore.scores import Assessment
 
 
@@ -66,17 +66,17 @@ def gate(
     raise typer.Exit(exit_code(summary))
 
 
-def _judge(results: Results, gates: list[Gate]) -> Summary:
+def _judge(results: Results, gates: list[Gate]) -> RunSummary:
     from mtqscore.analysis.gates import judge
-    from mtqscore.results.writer import Summary
+    from mtqscore.report.summary import RunSummary
 
-    summary = Summary(gates=judge(gates, results.rows))
+    summary = RunSummary(gates=judge(gates, results.rows))
     for row in results.rows:
         summary.add(row)
     return summary
 
 
-def _report(results: Results, summary: Summary, targets: dict[str, str]) -> None:
+def _report(results: Results, summary: RunSummary, targets: dict[str, str]) -> None:
     """Write what was asked for; stdout shows the gates, unless a report goes there."""
     import sys
 
@@ -103,7 +103,7 @@ class _GatesOnly:
     def write(self, assessment: Assessment) -> None:
         pass
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         from mtqscore.report.table import findings, summary_line
 
         self._stream.write("\n".join([summary_line(summary), *findings(summary)]) + "\n")

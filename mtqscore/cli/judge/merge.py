@@ -10,8 +10,8 @@ from mtqscore.cli.options import Csv, FromList, Html, Json, Jsonl, Junit, Markdo
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
+    from mtqscore.report.summary import RunSummary
     from mtqscore.results.merge import Merged
-    from mtqscore.results.writer import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -63,9 +63,9 @@ def merge(
         from mtqscore.audio.discovery import find_inputs
         from mtqscore.cli.scoring import read_names
         from mtqscore.cli.verdicts import choose_targets, exit_code
+        from mtqscore.report.summary import RunSummary
         from mtqscore.results.merge import merge_results
         from mtqscore.results.reading import read_results
-        from mtqscore.results.writer import Summary
 
         named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
         targets = choose_targets(named, read=(*parts, from_list))
@@ -73,7 +73,7 @@ def merge(
         paths = None if names is None else [item.path for item in find_inputs(names)]
         merged = merge_results([read_results(part, may_be_empty=True) for part in parts], paths)
         _tell(merged, allow_gaps=allow_gaps, quiet=quiet)
-        summary = Summary()
+        summary = RunSummary()
         _report(merged, summary, targets)
     raise typer.Exit(exit_code(summary))
 
@@ -94,7 +94,7 @@ def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:
         say(f"merged with a gap: {printable(gap)}")
 
 
-def _report(merged: Merged, summary: Summary, targets: dict[str, str]) -> None:
+def _report(merged: Merged, summary: RunSummary, targets: dict[str, str]) -> None:
     """Write what was asked for; stdout shows the summary, unless a result goes there."""
     from dataclasses import replace
 

@@ -50,10 +50,11 @@ if TYPE_CHECKING:
     from mtqscore.cli.scoring import Scoring
     from mtqscore.cli.settings import Settings
     from mtqscore.errors import UsageError
-    from mtqscore.results.resume import Journal
+    from mtqscore.report.formats import Writer
+    from mtqscore.report.summary import RunSummary
+    from mtqscore.results.resume import ResumedFile
     from mtqscore.results.run import Results, Run
     from mtqscore.results.shards import Shard
-    from mtqscore.results.writer import Summary, Writer
     from mtqscore.scores import Assessment
 
 KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
@@ -185,7 +186,7 @@ class Watch:
         if self._demands.base is not None:
             self._rows.append(assessment if assessment.frames is None else replace(assessment, frames=None))
 
-    def finish(self, run: Run, summary: Summary) -> UsageError | None:
+    def finish(self, run: Run, summary: RunSummary) -> UsageError | None:
         """Put the verdict and the comparison into the summary.
 
         Returns:
@@ -290,7 +291,7 @@ class _Results:
     quiet: bool
 
 
-def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _Results) -> Summary:
+def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _Results) -> RunSummary:
     import sys
     import time
     from contextlib import ExitStack
@@ -300,13 +301,13 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     from mtqscore.cli.console import say
     from mtqscore.cli.scoring import score
     from mtqscore.cli.verdicts import open_reports, say_verdicts
+    from mtqscore.report.summary import RunSummary
     from mtqscore.report.table import TableWriter, findings
-    from mtqscore.results.writer import Summary
 
     run, targets, quiet = results.run, dict(results.targets), results.quiet
     if assessor.device_note and not quiet:
         say(f"running on the CPU: {assessor.device_note}")
-    summary, scored, watch = Summary(), Summary(), Watch(demands)
+    summary, scored, watch = RunSummary(), RunSummary(), Watch(demands)
     started_s = time.monotonic()
     journal_target = targets.pop("jsonl") if results.resume else None
     with ExitStack() as stack:
@@ -340,20 +341,20 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     return summary
 
 
-def _counted(rows: Iterable[Assessment], summary: Summary) -> Iterator[Assessment]:
+def _counted(rows: Iterable[Assessment], summary: RunSummary) -> Iterator[Assessment]:
     """Count what passes by."""
     for row in rows:
         summary.add(row)
         yield row
 
 
-def _open_journal(target: str, run: Run) -> Journal:
-    from mtqscore.results.resume import Journal
+def _open_journal(target: str, run: Run) -> ResumedFile:
+    from mtqscore.results.resume import ResumedFile
 
-    return Journal(target, run)
+    return ResumedFile(target, run)
 
 
-def _tell_plan(journal: Journal, recordings: int) -> None:
+def _tell_plan(journal: ResumedFile, recordings: int) -> None:
     from mtqscore.cli.console import say
 
     say(f"going on: {journal.kept:,} of {recordings:,} recordings are done")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from mtqscore.base.text import TITLES, clock, display_name, moment, printable
 from mtqscore.report.html.distribution import distributions
-from mtqscore.report.verdict import verdict
 from mtqscore.scores import FLAG_MEANING, Flag
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
     from mtqscore.report.html.options import HtmlOptions
     from mtqscore.report.html.rows import GateFilter, RowColumns
+    from mtqscore.report.summary import RunSummary
     from mtqscore.results.run import Run
-    from mtqscore.results.writer import Summary
 
 FOLDER = Path(__file__).parent
 STYLES = ("report.css",)
@@ -49,7 +48,7 @@ class Page:
 
     run: Run
     options: HtmlOptions
-    summary: Summary
+    summary: RunSummary
     rows: RowColumns
     details: Sequence[Detail]
     left_out: int
@@ -82,7 +81,7 @@ class Page:
     @property
     def verdict(self) -> tuple[str, str]:
         """What the run came to, as a kind and in words."""
-        return verdict(self.summary)
+        return self.summary.verdict()
 
 
 def write_page(stream: TextIO, page: Page) -> None:

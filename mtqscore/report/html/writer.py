@@ -8,8 +8,8 @@ from mtqscore.report.html.options import HtmlOptions
 
 if TYPE_CHECKING:
     from mtqscore.report.html.detail import Detail
+    from mtqscore.report.summary import RunSummary
     from mtqscore.results.run import Run
-    from mtqscore.results.writer import Summary
     from mtqscore.scores import Assessment
     from mtqscore.scoring.session import Scorer
 
@@ -50,7 +50,7 @@ class HtmlWriter:
         self._choice.offer(len(self._rows), assessment)
         self._rows.add(assessment)
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: RunSummary) -> None:
         """Write the page."""
         from mtqscore.report.html.detail import make_detail
         from mtqscore.report.html.page import Page, write_page

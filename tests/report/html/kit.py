@@ -17,8 +17,8 @@ from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import judge
 from mtqscore.config import AssessConfig
 from mtqscore.report.html import HtmlOptions, HtmlWriter
+from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.results.writer import Summary
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 
 TARGETS = ("s_mos", "n_mos", "g_mos")
@@ -78,7 +78,7 @@ def page(rows: list[Assessment], options: HtmlOptions = MADE, gates: tuple[str, 
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
     writer = HtmlWriter(stream, run, options)
-    summary = Summary()
+    summary = RunSummary()
     writer.begin()
     for row in rows:
         writer.write(row)

@@ -16,7 +16,7 @@ from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import Level, judge
 from mtqscore.report.html import HtmlWriter
 from mtqscore.report.html.rows import safe_json
-from mtqscore.results.writer import Summary
+from mtqscore.report.summary import RunSummary
 from mtqscore.scores import Assessment, Flag, Status
 from tests.conftest import Run as RunCommand
 from tests.report.html.kit import (
@@ -133,7 +133,7 @@ def test_gates_and_their_failing_rows() -> None:
 
 def test_a_warning_is_no_failure() -> None:
     rows = [scored("a.wav", 1.5)]
-    stream, summary = io.StringIO(), Summary()
+    stream, summary = io.StringIO(), RunSummary()
     writer = HtmlWriter(stream, RUN, MADE)
     writer.write(rows[0])
     summary.add(rows[0])
@@ -150,7 +150,7 @@ def test_the_comparison_is_shown() -> None:
 
     base = [scored(f"<{index}>.wav", 3 + index / 10) for index in range(8)]
     new = [scored(f"<{index}>.wav", 2.5 + index / 10) for index in range(8)]
-    stream, summary = io.StringIO(), Summary()
+    stream, summary = io.StringIO(), RunSummary()
     writer = HtmlWriter(stream, RUN, MADE)
     for row in new:
         writer.write(row)

@@ -16,7 +16,7 @@ from mtqscore.analysis.gates import judge
 from mtqscore.errors import UsageError
 from mtqscore.report.html import HtmlOptions, HtmlWriter
 from mtqscore.report.html.choice import Choice
-from mtqscore.results.writer import Summary
+from mtqscore.report.summary import RunSummary
 from mtqscore.scores import Scores
 from tests.report.html.kit import (
     EXAMPLES,
@@ -162,7 +162,7 @@ def test_a_long_recording_is_shown_around_its_worst_second(tmp_path: Path) -> No
 def test_a_file_that_is_gone_or_another_one_is_a_note(tmp_path: Path) -> None:
     gone, other, longer, kept = (write(tmp_path / f"{n}.wav", speechlike(2.0, seed=n)) for n in range(4))
     rows = [scored(str(file)) for file in (gone, other, kept)] + [scored(str(longer), duration_s=3.0)]
-    stream, summary = io.StringIO(), Summary()
+    stream, summary = io.StringIO(), RunSummary()
     writer = HtmlWriter(stream, RUN, MADE)
     for row in rows:
         writer.write(row)
@@ -184,7 +184,7 @@ def test_every_second_is_heard_alone_when_the_model_is_at_hand(tmp_path: Path) -
     samples = np.concatenate([soundfile.read(EXAMPLES / "clean.flac", dtype="float32")[0]] * 2)
     samples[64_000:80_000] += np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.05
     row = assessor.assess_file(write(tmp_path / "spoiled.wav", samples))
-    stream, summary = io.StringIO(), Summary()
+    stream, summary = io.StringIO(), RunSummary()
     writer = HtmlWriter(stream, RUN, MADE, assessor.scorer)
     writer.write(row)
     summary.add(row)
