@@ -1,7 +1,7 @@
 """Which models there are, where they lie, and their checked bytes: bundled, of one's own, or from the Hub."""
 
 from mtqscore.models.entry import Accuracy, ModelEntry, parse_entry
-from mtqscore.models.metadata import LARGEST_MODEL_BYTES, ModelInfo, parse_metadata, read_metadata
+from mtqscore.models.metadata import LARGEST_MODEL_BYTES, ModelInfo, parse_metadata
 from mtqscore.models.reference import HubReference, parse_reference
 from mtqscore.models.registry import find_registered, read_own_registry, read_registry
 from mtqscore.models.store import (
@@ -33,7 +33,6 @@ __all__ = [
     "parse_entry",
     "parse_metadata",
     "parse_reference",
-    "read_metadata",
     "read_own_registry",
     "read_registry",
     "remove_model",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
-from mtqscore.models.wire_format import WireError, WireReader
 from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED
 
 if TYPE_CHECKING:
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
 LARGEST_MODEL_BYTES = 2 << 30
 """onnxruntime takes no more than this from memory."""
-
-_METADATA_PROPS = 14
-"""Number of the field in a ``ModelProto`` of ``onnx.proto``."""
 
 _LONGEST_WINDOW_SAMPLES = 600 * SAMPLE_RATE_HZ
 _LONGEST_WORD = 64
@@ -58,24 +54,6 @@ class ModelInfo:
     def label(self) -> str:
         """name@version."""
         return f"{self.name}@{self.version}"
-
-
-def read_metadata(content: bytes, label: str) -> dict[str, str]:
-    """Read the ``metadata_props`` of an ONNX file and look at nothing else; ``read_onnx`` inspects one.
-
-    Args:
-        content: the whole file.
-        label: the model, for messages.
-
-    Raises:
-        UsageError: it is no ONNX file.
-    """
-    reader = WireReader(content)
-    try:
-        parts = reader.fields((0, len(content)))
-        return dict(reader.pair(part) for part in parts if part.number == _METADATA_PROPS)
-    except WireError as fault:
-        raise UsageError(f"{label}: {fault}") from None
 
 
 def parse_metadata(label: str, metadata: Mapping[str, str], *, any_targets: bool = False) -> ModelInfo:

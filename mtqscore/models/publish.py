@@ -11,6 +11,7 @@ from pathlib import Path
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.models.card import NOT_STATED, hub_head
 from mtqscore.models.entry import DESCRIPTION_NAME, ModelEntry, parse_description
+from mtqscore.models.metadata import ModelInfo
 from mtqscore.models.reference import REPOSITORY, HubReference
 from mtqscore.models.store import ModelFile, verify_model
 
@@ -30,11 +31,12 @@ class Prepared:
     files: dict[str, Path]
 
 
-def prepare(source: Path) -> Prepared:
+def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepared:
     """Lay out the repository of a model beside it: the model, ``mtqscore.json`` and the card as ``README.md``.
 
     Args:
         source: the ONNX file that ``mtqscore export`` wrote, or its folder if there is no other.
+        open_model: opens a model as a user would, and returns its metadata.
 
     Returns:
         The folder, made anew.
@@ -46,7 +48,7 @@ def prepare(source: Path) -> Prepared:
     """
     model = _only_model(source)
     entry = _read_description(model)
-    _check_contract(model, entry)
+    _check_contract(model, entry, open_model)
     if entry.licence == NOT_STATED:
         raise UsageError(f"{model}: its licence is not stated; export it again with --licence, for example MIT")
     try:
@@ -129,13 +131,11 @@ def _read_description(model: Path) -> ModelEntry:
     return entry
 
 
-def _check_contract(model: Path, entry: ModelEntry) -> None:
+def _check_contract(model: Path, entry: ModelEntry, open_model: Callable[[ModelFile], ModelInfo]) -> None:
     """Refuse a file that is another than its description says, or that no user could run."""
     if verify_model(entry) is not None:
         raise UsageError(f"{model}: is not the file that {model.stem}.json tells of; export the model again")
-    from mtqscore.scoring.session import Scorer
-
-    info = Scorer(ModelFile(str(model), model.read_bytes(), entry.sha256), "cpu").info
+    info = open_model(ModelFile(str(model), model.read_bytes(), entry.sha256))
     told, found = (entry.label, entry.conformance), (info.label, info.conformance)
     if told != found:
         raise UsageError(

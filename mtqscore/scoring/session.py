@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from mtqscore.base.devices import CPU_PROVIDER, DEVICE_KINDS, Device, parse_device
 from mtqscore.base.machine import usable_memory_bytes
 from mtqscore.errors import EnvironmentProblemError, UsageError
-from mtqscore.models import ModelFile, parse_metadata, read_metadata
+from mtqscore.models import ModelFile, parse_metadata
 from mtqscore.scoring.devices import PROBES, Problem, cuda_problem, load_onnxruntime
 from mtqscore.targets import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -88,8 +88,11 @@ class Scorer:
     def __init__(self, model: ModelFile, device: str, precision: str = "fp32", *, any_targets: bool = False) -> None:
         self.label = model.label
         self.sha256 = model.sha256
-        self.info = parse_metadata(model.label, _inspect(model), any_targets=any_targets)
+        if not model.bundled:  # by its checksum a bundled file is the one that was inspected before its release
+            parse_metadata(model.label, _inspect(model), any_targets=any_targets)
         self._session, self._device, self.device_note = self._open(model, device, precision)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.info = parse_metadata(model.label, metadata, any_targets=any_targets)
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._device.kind.one_run else nullcontext()
 
     @property
@@ -161,15 +164,11 @@ class Scorer:
 
     def _open(self, model: ModelFile, device: str, precision: str) -> tuple[Any, Device, str]:
         """Open a session on the device that was named, or on the best; a note tells why that is not a GPU."""
-        import numpy as np
-
         named, cpu = parse_device(device), Device(DEVICE_KINDS["cpu"])
         wanted = named or Device(DEVICE_KINDS["cuda"])
         if wanted.provider == CPU_PROVIDER:
             return _load(model, cpu), cpu, ""
-        samples = self.info.window_samples
-        trial = {"waveform": np.zeros((1, samples), np.float32), "lengths": np.array([samples], np.int64)}
-        found = _try_session(model.content, wanted, precision, trial)
+        found = _try_session(model.content, wanted, precision, _longest_window)
         if not isinstance(found, Problem):
             return found, wanted, ""
         session = _load(model, cpu)  # or the model is at fault, and is told so
@@ -226,13 +225,23 @@ def available_devices() -> list[DeviceState]:
 def _try_device(device: Device) -> DeviceState:
     import numpy as np
 
-    found = _try_session(_TINY_MODEL, device, "fp32", {"x": np.ones((1, 1, 4), np.float32)})
+    found = _try_session(_TINY_MODEL, device, "fp32", lambda _: {"x": np.ones((1, 1, 4), np.float32)})
     if isinstance(found, Problem):
         return DeviceState(device.name, device.provider, False, found.reason, found.fix)
     return DeviceState(device.name, device.provider, True)
 
 
-def _try_session(content: bytes, device: Device, precision: str, feed: Mapping[str, Any]) -> Any | Problem:
+def _longest_window(session: Any) -> dict[str, Any]:
+    """Silence as long as the longest window of a scorer, to try its session with."""
+    import numpy as np
+
+    samples = int(session.get_modelmeta().custom_metadata_map["window_samples"])
+    return {"waveform": np.zeros((1, samples), np.float32), "lengths": np.array([samples], np.int64)}
+
+
+def _try_session(
+    content: bytes, device: Device, precision: str, feed: Callable[[Any], Mapping[str, Any]]
+) -> Any | Problem:
     """Open a session that runs, or tell why there is none."""
     onnxruntime, kind = load_onnxruntime(), device.kind
     if kind.provider not in onnxruntime.get_available_providers():
@@ -243,7 +252,7 @@ def _try_session(content: bytes, device: Device, precision: str, feed: Mapping[s
         session = _session(content, device, precision)
         if session.get_providers()[0] != kind.provider:
             return Problem("onnxruntime passed it over without a word", "use --device cpu", idle=True)
-        session.run(None, feed)
+        session.run(None, feed(session))
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
         return Problem(_reason(error), "use --device cpu", idle=True)
     return session
@@ -295,8 +304,6 @@ def _cap_memory() -> bool:
 
 def _inspect(model: ModelFile) -> dict[str, str]:
     """Return a file's metadata, once it is sure to do no harm and to have the shape of a scorer."""
-    if model.bundled:  # by its checksum it is the file that was inspected before it was released
-        return read_metadata(model.content, model.label)
     from mtqscore.models.onnx_check import read_onnx
 
     file = read_onnx(model.content, model.label)

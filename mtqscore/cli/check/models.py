@@ -158,9 +158,10 @@ def publish(
         from mtqscore.cli.console import say
         from mtqscore.models.publish import check_repository, prepare
         from mtqscore.models.publish import publish as upload
+        from mtqscore.scoring.session import Scorer
 
         check_repository(repository)
-        prepared = prepare(Path(source))
+        prepared = prepare(Path(source), lambda model: Scorer(model, "cpu").info)
         say(f"prepared {prepared.entry.label} in {_safe(str(prepared.folder))}: {', '.join(prepared.files)}")
         if dry_run:
             say(f"nothing was uploaded; without --dry-run this goes to {repository}")

@@ -13,6 +13,7 @@ import yaml
 from mtqscore.errors import UsageError
 from mtqscore.models import HubReference, reference
 from mtqscore.models.publish import prepare
+from mtqscore.scoring.session import Scorer
 from tests.models.hub.kit import Models, published_reference, refused
 from tests.models.hub.server import TOKEN, Fault, HubServer
 from tests.signals import speechlike, write
@@ -102,7 +103,7 @@ def test_publish_without_rights(mtqscore: Models, server: HubServer) -> None:
 def test_what_cannot_be_published_is_refused(exported: Path, spoil: Callable[[Path], object], said: str) -> None:
     spoil(exported)
     with pytest.raises(UsageError, match=said):
-        prepare(exported)
+        prepare(exported, lambda model: Scorer(model, "cpu").info)
     assert not (exported / "mine-hub").exists()
 
 
