@@ -7,7 +7,7 @@ from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks import Estimates
-from mtqscore.training.networks.features import frame_mask
+from mtqscore.training.networks.masking import frame_mask
 from tests.training_kit import small_config
 
 LABELS = torch.tensor([[3.0, 3.0, 3.0, 2.0, 0.5, 0.75]])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtqscore.targets import SAMPLE_RATE_HZ, STFT_SAMPLES
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.networks.features import random_recolour
+from mtqscore.training.networks.spectrum import random_recolour
 
 MIN_SAMPLES = STFT_SAMPLES
 LENGTH_JITTER = 0.1

@@ -17,14 +17,11 @@ from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED, Target
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.data.dataset import decode
 from mtqscore.training.export.calibration import Calibration
-from mtqscore.training.export.graph import build_graph, frame_hop_samples
+from mtqscore.training.export.graph import MIN_SAMPLES, build_graph
 from mtqscore.training.networks import Network
 
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 """Longest audio that a model should hear at once, which bounds the memory; less if training never went so far."""
-
-MIN_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Shortest audio that the model can judge."""
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch that is let through, in points of the scale."""
@@ -142,7 +139,7 @@ def export_model(
         "targets": ",".join(target.name for target in network.targets),
         "scale": _scale(network.targets),
         "sample_rate_hz": str(SAMPLE_RATE_HZ),
-        "frame_hop_samples": str(frame_hop_samples(network)),
+        "frame_hop_samples": str(network.grid_hop_samples),
         "window_samples": str(source.window_samples),
         "min_samples": str(MIN_SAMPLES),
         "label_definition": identity.label_definition,
@@ -214,7 +211,7 @@ def nearest_frames(network: Network, samples: int) -> NDArray[np.int64]:
         network: the network.
         samples: length of the recording.
     """
-    hop = frame_hop_samples(network)
+    hop = network.grid_hop_samples
     places = hop * np.arange(samples // hop + 1)
     nearest: NDArray[np.int64] = np.abs(network.frame_positions(samples).numpy() - places[:, None]).argmin(axis=1)
     return nearest

@@ -1,28 +1,27 @@
-"""What every network is to the loop, the loss and the export: waveform in, scores of its targets out."""
+"""The interface of every network to the loop, the loss and the export: waveform in, scores of its targets out."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from mtqscore.errors import UsageError
 from mtqscore.targets import Target
-
-if TYPE_CHECKING:
-    from mtqscore.training.networks.ssl.front_end import SslFrontEnd
+from mtqscore.training.network_config import SslConfig
+from mtqscore.training.networks.ssl.front_end import HOP_SAMPLES, SslFrontEnd
 
 
 class Estimates(NamedTuple):
-    """What a network says of a batch.
+    """Estimates of a network for a batch.
 
     Args:
         scores: of utterances, float32 (batch, targets), each in its target's own unit.
         frame_scores: float32 (batch, frames, targets); those beyond an item's end mean nothing.
-        mask: which frames are an item's own, bool (batch, frames).
+        mask: True for an item's own frames, bool (batch, frames).
     """
 
     scores: Tensor
@@ -40,7 +39,10 @@ class Network(nn.Module):
     """
 
     heads: nn.ModuleDict
-    """What belongs to one target alone, by the target's name."""
+    """Modules that belong to one target alone, by the target's name."""
+
+    grid_hop_samples: int
+    """Step of the frame scores that an exported file gives, from sample 0 on."""
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie, so that stretches can have labels of their own.
+        """Locate the frames of a padded batch, so that stretches can have labels of their own.
 
         Args:
             samples: length of the padded batch.
@@ -68,6 +70,18 @@ class Network(nn.Module):
             start anew.
         """
         raise NotImplementedError
+
+    def on_grid(self, estimates: Estimates, frames: int) -> Tensor:
+        """Give the frame scores every ``grid_hop_samples``, from the nearest frame of each item.
+
+        Args:
+            estimates: from `forward`.
+            frames: how many, floor(samples / grid_hop_samples) + 1.
+
+        Returns:
+            float32 (batch, frames, targets); those beyond an item's end mean nothing.
+        """
+        return estimates.frame_scores[:, :frames]
 
     def penalty(self) -> Tensor | None:
         """Regularisation of the last forward pass, float32 (), which the loop adds to the loss; None for none."""
@@ -94,6 +108,35 @@ class Network(nn.Module):
         slim.targets = tuple(target for target in self.targets if target.name in wanted)
         slim.heads = nn.ModuleDict({target.name: slim.heads[target.name] for target in slim.targets})
         return slim
+
+
+class SslNetwork(Network):
+    """Base of the networks on a self-supervised front end, whose frames stand 320 samples apart from 200 on.
+
+    Args:
+        ssl: the front end.
+        targets: the tasks in the order of the output.
+    """
+
+    grid_hop_samples = HOP_SAMPLES
+
+    def __init__(self, ssl: SslConfig, targets: tuple[Target, ...]) -> None:
+        super().__init__(targets)
+        self.ssl = SslFrontEnd(ssl)
+
+    def frame_positions(self, samples: int) -> Tensor:
+        """Locate the frames of a padded batch: a step of 320 samples from 200."""
+        return self.ssl.frame_positions(samples)
+
+    def on_grid(self, estimates: Estimates, frames: int) -> Tensor:
+        """Give the frame scores every 320 samples from 0, from the nearest frame that an item has."""
+        last = estimates.mask.sum(dim=1, keepdim=True) - 1
+        place = torch.minimum((torch.arange(frames, device=last.device) - 1).clamp(min=0)[None, :], last)
+        return estimates.frame_scores.gather(1, place[:, :, None].expand(-1, -1, len(self.targets)))
+
+    def front_end(self) -> SslFrontEnd:
+        """The self-supervised model."""
+        return self.ssl
 
 
 def pool(frame_scores: list[Tensor], mask: Tensor) -> Estimates:

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from mtqscore.targets import BINS, TARGETS, Target
 from mtqscore.training.network_config import CompactConfig
+from mtqscore.training.networks.attention import TaskHead
 from mtqscore.training.networks.base import Estimates, Network, pool
-from mtqscore.training.networks.blstm import MaskedBlstm
-from mtqscore.training.networks.features import PowerSpectrum, frame_mask
-from mtqscore.training.networks.heads import TaskHead
-from mtqscore.training.networks.masking import masked_relu
+from mtqscore.training.networks.masking import MaskedBlstm, ValidFrames, frame_mask, masked_relu, valid_frames
+from mtqscore.training.networks.spectrum import PowerSpectrum
 
 
 class ConvBlock(nn.Module):
@@ -30,7 +29,7 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 
-    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+    def forward(self, x: Tensor, counts: ValidFrames) -> Tensor:
         """Map (batch, inputs, frames, bins) to (batch, outputs, frames', bins'), of which counts are valid."""
         return masked_relu(self.norm(self.conv(x)), counts)
 
@@ -40,7 +39,6 @@ class CompactNet(Network):
 
     The data flow is that of MTQ-Net (arXiv 2308.09262) with the power spectrum as the only input: CNN, BLSTM,
     dense layer, then for each task attention, frame scores and global average pooling over the valid frames.
-    An item's result depends neither on the other items of the batch nor on its padding.
 
     Args:
         config: sizes and constants.
@@ -50,6 +48,7 @@ class CompactNet(Network):
     def __init__(self, config: CompactConfig, targets: tuple[Target, ...] = TARGETS) -> None:
         super().__init__(targets)
         self.config = config
+        self.grid_hop_samples = config.frame_hop_samples
         self.spectrum = PowerSpectrum(config)
         blocks = []
         inputs, bins = 1, BINS
@@ -78,7 +77,7 @@ class CompactNet(Network):
         hop: int = self.config.hop_samples
         for block, time_stride in zip(self.blocks, self.config.time_strides, strict=True):
             hop *= time_stride
-            x = block(x, (lengths // hop + 1).tolist())
+            x = block(x, valid_frames(lengths // hop + 1))
         counts = lengths // hop + 1
         mask = frame_mask(counts, x.shape[2])
         x = x.permute(0, 2, 1, 3).flatten(2)
@@ -88,6 +87,5 @@ class CompactNet(Network):
         return pool([head(x, mask) for head in self.heads.values()], mask)
 
     def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie: steps of 512 samples from 0 in the default size."""
-        hop = self.config.frame_hop_samples
-        return torch.arange(samples // hop + 1) * hop
+        """Locate the frames of a padded batch: steps of 512 samples from 0 in the default size."""
+        return torch.arange(samples // self.grid_hop_samples + 1) * self.grid_hop_samples

@@ -6,12 +6,11 @@ from torch import Tensor, nn
 
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training.network_config import MosSslConfig
-from mtqscore.training.networks.base import Estimates, Network, pool
-from mtqscore.training.networks.features import frame_mask
-from mtqscore.training.networks.ssl.front_end import SslFrontEnd
+from mtqscore.training.networks.base import Estimates, SslNetwork, pool
+from mtqscore.training.networks.masking import frame_mask
 
 
-class MosSslNet(Network):
+class MosSslNet(SslNetwork):
     """Waveform in, the mean embedding through a linear layer out; no activation, in the target's own unit.
 
     Published with one target a model, and with two in InQSS (arXiv 2111.02585); here each target has its linear layer.
@@ -25,9 +24,8 @@ class MosSslNet(Network):
     """
 
     def __init__(self, config: MosSslConfig, targets: tuple[Target, ...] = TARGETS) -> None:
-        super().__init__(targets)
+        super().__init__(config.ssl, targets)
         self.config = config
-        self.ssl = SslFrontEnd(config.ssl)
         self.heads = nn.ModuleDict()
         for target in targets:
             head = nn.Linear(self.ssl.width, 1)
@@ -39,11 +37,3 @@ class MosSslNet(Network):
         x, counts = self.ssl(waveform, lengths)
         scores = [head(x).squeeze(2).float() for head in self.heads.values()]
         return pool(scores, frame_mask(counts, x.shape[1]))
-
-    def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie: a step of 320 samples from 200."""
-        return self.ssl.frame_positions(samples)
-
-    def front_end(self) -> SslFrontEnd:
-        """The self-supervised model."""
-        return self.ssl

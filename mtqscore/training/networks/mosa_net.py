@@ -11,13 +11,18 @@ from torch.nn import functional
 
 from mtqscore.targets import BINS, HOP_SAMPLES, TARGETS, Target
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig
+from mtqscore.training.networks.attention import SelfAttentionHead
 from mtqscore.training.networks.base import Estimates, Network, pool
-from mtqscore.training.networks.blstm import MaskedBlstm
-from mtqscore.training.networks.features import TINY_POWER, PowerSpectrum, active_power, frame_mask
-from mtqscore.training.networks.heads import SelfAttentionHead
-from mtqscore.training.networks.magnitude import MagnitudeSpectrum, peak_normalised, recoloured
-from mtqscore.training.networks.masking import masked_relu
+from mtqscore.training.networks.masking import MaskedBlstm, ValidFrames, frame_mask, masked_relu, valid_frames
 from mtqscore.training.networks.sinc import SincConv
+from mtqscore.training.networks.spectrum import (
+    TINY_POWER,
+    MagnitudeSpectrum,
+    PowerSpectrum,
+    active_power,
+    peak_normalised,
+    recoloured,
+)
 from mtqscore.training.networks.ssl.front_end import SslFrontEnd
 
 FREQUENCY_STRIDE = 3
@@ -44,7 +49,7 @@ class ConvBlock(nn.Module):
             self.convolutions.append(convolution)
             inputs = outputs
 
-    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+    def forward(self, x: Tensor, counts: ValidFrames) -> Tensor:
         """Map (batch, inputs, frames, bins) to (batch, outputs, frames / time_stride, ceil(bins / 3)).
 
         Args:
@@ -61,7 +66,7 @@ class MosaNet(Network):
 
     Three streams are joined along time: the spectrum (PS) and the filter bank (LFB) go through the convolutions as one
     sequence, and the embedding of a self-supervised model, through a dense layer, follows them. BLSTM, dense layer and
-    one attentive head a target hear the joined sequence.
+    one attentive head a target get the joined sequence.
 
     The originals were trained on one recording at a time. Here the valid frames of each item's streams are put next to
     each other before the padding, so that a kernel at the border of two streams sees what it sees with one recording,
@@ -81,6 +86,7 @@ class MosaNet(Network):
     def __init__(self, config: MosaNetConfig, targets: tuple[Target, ...] = TARGETS) -> None:
         super().__init__(targets)
         self.config = config
+        self.grid_hop_samples = HOP_SAMPLES * config.time_stride
         self.spectrum = MagnitudeSpectrum() if config.spectrum == "magnitude" else PowerSpectrum(CompactConfig())
         self.sinc = SincConv(compressed=config.spectrum == "log") if config.sinc else None
         channels = (1, *config.channels)
@@ -139,7 +145,7 @@ class MosaNet(Network):
         return Estimates(estimates.scores, estimates.frame_scores.gather(1, place), mask)
 
     def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie, stream after stream."""
+        """Locate the frames of a padded batch, stream after stream."""
         step = self.config.time_stride
         positions = [torch.arange(samples // HOP_SAMPLES + 1)[::step] * HOP_SAMPLES]
         if self.sinc is not None:
@@ -183,14 +189,14 @@ class MosaNet(Network):
         streams, counts = [spectrum.flip(2)], [lengths // HOP_SAMPLES + 1]
         if self.sinc is not None:
             streams.append(self.sinc(waveform, lengths))
-            counts.append(-(-lengths // HOP_SAMPLES))
+            counts.append((lengths + HOP_SAMPLES - 1) // HOP_SAMPLES)
         step = self.config.time_stride
         filled = [functional.pad(stream, (0, 0, 0, -stream.shape[1] % step)) for stream in streams]
-        return filled, [-(-count // step) for count in counts]
+        return filled, [(count + step - 1) // step for count in counts]
 
     def _convolved(self, x: Tensor, counts: Tensor) -> Tensor:
         """Map (batch, 1, frames, bins) to (batch, steps, width) with the valid steps int64 (batch,)."""
-        valid = counts.tolist()
+        valid = valid_frames(counts)
         for block in self.blocks:
             x = block(x, valid)
         # Channels are innermost already: frequency-major order, as published, costs nothing.
@@ -198,7 +204,7 @@ class MosaNet(Network):
 
     def _estimate(self, x: Tensor, counts: Tensor) -> Estimates:
         wanted = self.training and self.config.attention_penalty > 0.0
-        valid = counts.tolist()
+        valid = valid_frames(counts)
         attended = [head(x, valid, redundancy=wanted) for head in self._heads()]
         self._redundancy = torch.stack([found.mean() for _, found in attended]).sum() if wanted else None
         return pool([values for values, _ in attended], frame_mask(counts, x.shape[1]))
@@ -222,11 +228,17 @@ def join(streams: list[Tensor], counts: list[Tensor]) -> tuple[Tensor, Tensor]:
         The joined streams, float32 (batch, sum of the streams' frames, width), zero beyond an item's end, and the
         frames an item, int64 (batch,).
     """
-    mask = stream_mask(counts, [stream.shape[1] for stream in streams])
-    total = mask.sum(dim=1)
-    order = torch.argsort(mask.to(torch.int8), dim=1, descending=True, stable=True)
     x = torch.cat([stream.to(streams[0].dtype) for stream in streams], dim=1)
-    x = x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+    total = torch.stack(counts).sum(dim=0)
+    index = torch.arange(x.shape[1], device=x.device)[None, :]
+    place = index.expand(x.shape[0], -1)
+    size, start = 0, torch.zeros_like(total)
+    for stream, count in zip(streams[:-1], counts[:-1], strict=True):
+        size, start = size + stream.shape[1], start + count
+        # The frame at `size` in the padded streams comes at `start`.
+        place = torch.where(index >= start[:, None], index + (size - start)[:, None], place)
+    place = place.clamp(max=x.shape[1] - 1)
+    x = x.gather(1, place[:, :, None].expand(-1, -1, x.shape[2]))
     return x * frame_mask(total, x.shape[1])[:, :, None].to(x.dtype), total
 
 

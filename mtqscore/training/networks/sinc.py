@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtqscore.targets import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ
-from mtqscore.training.networks.features import frame_mask
+from mtqscore.training.networks.masking import frame_mask
 
 TAPS = 251
 """Length of every filter: 15.7 ms, shorter than the step of 256 samples, so that windows never overlap."""
@@ -77,22 +77,22 @@ class SincConv(nn.Module):
         Returns:
             float32 (batch, ceil(samples / 256), 257), zero beyond the ceil(length / 256) frames of an item.
         """
-        frames = -(-waveform.shape[1] // HOP_SAMPLES)
+        frames = (waveform.shape[1] + HOP_SAMPLES - 1) // HOP_SAMPLES
         padded = functional.pad(waveform, (HALF_TAPS, HOP_SAMPLES))
         lacking = (TAPS - 1 - (lengths - 1) % HOP_SAMPLES).clamp(min=0) // 2
         place = torch.arange(frames * HOP_SAMPLES, device=waveform.device) + (HALF_TAPS - lacking)[:, None]
-        windows = padded.gather(1, place).reshape(len(waveform), frames, HOP_SAMPLES)[:, :, :TAPS]
-        mask = frame_mask(-(-lengths // HOP_SAMPLES), frames)
+        windows = padded.gather(1, place).reshape(waveform.shape[0], frames, HOP_SAMPLES)[:, :, :TAPS]
+        mask = frame_mask((lengths + HOP_SAMPLES - 1) // HOP_SAMPLES, frames)
         filtered: Tensor = (windows @ self.kernels()) * mask[:, :, None].to(windows.dtype)
         return torch.asinh(filtered) if self.compressed else filtered
 
     @staticmethod
     def frame_positions(samples: int) -> Tensor:
-        """Say which sample lies in the middle of each frame, int64 (frames,).
+        """Give the sample in the middle of each frame, int64 (frames,).
 
         The middle of frame t lies at 256 t plus 0 to 125 samples, by the item's own length; this gives the mean.
         """
-        return torch.arange(-(-samples // HOP_SAMPLES)) * HOP_SAMPLES + HALF_TAPS // 2
+        return torch.arange((samples + HOP_SAMPLES - 1) // HOP_SAMPLES) * HOP_SAMPLES + HALF_TAPS // 2
 
 
 def _hz_to_mel(frequency_hz: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training.network_config import XlsRSqaConfig
-from mtqscore.training.networks.base import Estimates, Network
-from mtqscore.training.networks.features import frame_mask
-from mtqscore.training.networks.ssl.front_end import SslFrontEnd
+from mtqscore.training.networks.base import Estimates, SslNetwork
+from mtqscore.training.networks.masking import frame_mask
 
 POSITION_BASE = 768.0
 """Longest wavelength of the position encoding over 2 pi, in frames: twice the 384 frames of the published model."""
@@ -43,6 +42,8 @@ class MaskedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (batch, frames, units) with bool (batch, frames) to the same size."""
+        if not self.training:
+            return self.norm(x.transpose(1, 2)).transpose(1, 2) * mask[:, :, None]  # type: ignore[no-any-return]
         normal: Tensor = self.norm(x[mask])
         return normal.new_zeros(x.shape).masked_scatter(mask[:, :, None], normal)
 
@@ -77,7 +78,7 @@ class AttentionPool(nn.Module):
         return self.low + self.span * pooled.sigmoid(), self.low + self.span * values.sigmoid()
 
 
-class XlsRSqaNet(Network):
+class XlsRSqaNet(SslNetwork):
     """Waveform in, scores through a transformer over one hidden state of the front end.
 
     Differences from the published model: masks instead of a crop to 384 frames (7.68 s) filled up with zeros; batch
@@ -90,9 +91,8 @@ class XlsRSqaNet(Network):
     """
 
     def __init__(self, config: XlsRSqaConfig, targets: tuple[Target, ...] = TARGETS) -> None:
-        super().__init__(targets)
+        super().__init__(config.ssl, targets)
         self.config = config
-        self.ssl = SslFrontEnd(config.ssl)
         self.input_norm = MaskedBatchNorm(self.ssl.width)
         self.project = nn.Linear(self.ssl.width, config.units)
         self.dropout = nn.Dropout(config.dropout)
@@ -115,14 +115,6 @@ class XlsRSqaNet(Network):
         x = self.output_norm(x, mask)
         scores, frame_scores = zip(*(head(x, mask) for head in self.heads.values()), strict=True)
         return Estimates(torch.stack(scores, dim=1), torch.stack(frame_scores, dim=2), mask)
-
-    def frame_positions(self, samples: int) -> Tensor:
-        """Say where the frames of a padded batch lie: a step of 320 samples from 200."""
-        return self.ssl.frame_positions(samples)
-
-    def front_end(self) -> SslFrontEnd:
-        """The self-supervised model."""
-        return self.ssl
 
 
 def _positions(frames: int, units: int) -> Tensor:

@@ -22,7 +22,7 @@ from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export.calibration import from_points
 from mtqscore.training.export.exporter import compare, nearest_frames, open_source, pad, read_clips
-from mtqscore.training.export.graph import build_graph, frame_hop_samples
+from mtqscore.training.export.graph import build_graph
 from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
 from mtqscore.training.networks import Network, build
 from mtqscore.training.networks.mosa_net import MosaNet
@@ -106,7 +106,7 @@ def test_padding_is_never_heard(kinds: dict[str, Network], kind: str) -> None:
     for row, clip in enumerate(clips()):
         garbage[row, : len(clip)] = clip
     together, frames = session.run(None, {"waveform": garbage, "lengths": lengths})
-    hop = frame_hop_samples(network)
+    hop = network.grid_hop_samples
     for row, clip in enumerate(clips()):
         alone, alone_frames = session.run(None, {"waveform": clip[None], "lengths": lengths[row : row + 1]})
         own = len(clip) // hop + 1
@@ -132,7 +132,7 @@ def test_frames_of_the_contract(kinds: dict[str, Network]) -> None:
         assert front == [min(max(place - 1, 0), last) for place in range(length // 320 + 1)]
         joined = nearest_frames(kinds["front end"], length).tolist()
         assert joined == list(range(length // 256 + 1)), "of the spectrum alone"
-    assert frame_hop_samples(kinds["log, bounded, strided"]) == 512
+    assert kinds["log, bounded, strided"].grid_hop_samples == 512
 
 
 def test_what_is_exported_unless_named(tmp_path: Path) -> None:

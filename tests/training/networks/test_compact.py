@@ -8,7 +8,7 @@ from mtqscore.errors import UsageError
 from mtqscore.targets import BINS, SUPERVISED, TARGETS
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet, ConvBlock
-from mtqscore.training.networks.features import PowerSpectrum, active_power, random_recolour
+from mtqscore.training.networks.spectrum import PowerSpectrum, active_power, random_recolour
 from tests.training_kit import SMALL, paused_tone, small_network
 
 LENGTHS = (24_000, 16_384, 8_191, 16_385, 9_000)

@@ -16,10 +16,9 @@ from mtqscore.training.losses import MplLoss
 from mtqscore.training.network_config import MosaNetConfig, SslConfig
 from mtqscore.training.networks import build
 from mtqscore.training.networks.attention import attend
-from mtqscore.training.networks.features import random_recolour
-from mtqscore.training.networks.magnitude import recoloured
 from mtqscore.training.networks.mosa_net import MosaNet
 from mtqscore.training.networks.sinc import SincConv
+from mtqscore.training.networks.spectrum import random_recolour, recoloured
 from tests.training.networks.plain_mosa_net import plain_copy
 from tests.training_kit import paused_tone
 

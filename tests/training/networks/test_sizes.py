@@ -12,10 +12,10 @@ from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
 from mtqscore.training.export.calibration import from_points
 from mtqscore.training.export.exporter import compare, nearest_frames, synthetic_clips
-from mtqscore.training.export.graph import build_graph, frame_hop_samples
+from mtqscore.training.export.graph import build_graph
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.networks.features import PowerSpectrum
+from mtqscore.training.networks.spectrum import PowerSpectrum
 from mtqscore.training.settings import NetworkFlags, train_settings
 from mtqscore.training.sizes import SIZES
 from tests.conftest import Run
@@ -40,7 +40,7 @@ def test_other_steps_keep_the_contract(hop: int, stride: int, second: int) -> No
     config = replace(SMALL, hop_samples=hop, time_stride=stride, second_time_stride=second)  # type: ignore[arg-type]
     network = small_network(2, config)
     step = hop * stride * second
-    assert frame_hop_samples(network) == step
+    assert network.grid_hop_samples == step
     clips = [*synthetic_clips(7), np.ones(8192, np.float32), np.ones(8191, np.float32), np.ones(8704, np.float32)]
     content = build_graph(network, from_points({}, TARGETS), "steps").SerializeToString()
     assert compare(network, from_points({}, TARGETS), content, clips).worst < 2e-4

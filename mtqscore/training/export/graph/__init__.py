@@ -1,5 +1,6 @@
-"""Networks as ONNX graphs, written node by node: one module a kind of network, and what they share."""
+"""Networks as ONNX graphs: the compact one written node by node, all others traced by torch."""
 
-from mtqscore.training.export.graph.model import OPSET, build_graph, frame_hop_samples
+from mtqscore.training.export.graph.contract import MIN_SAMPLES, OPSET
+from mtqscore.training.export.graph.model import build_graph
 
-__all__ = ["OPSET", "build_graph", "frame_hop_samples"]
+__all__ = ["MIN_SAMPLES", "OPSET", "build_graph"]

@@ -16,28 +16,37 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from mtqscore.training.export.graph.builder import GraphBuilder, RawScores
+from mtqscore.training.export.calibration import Calibration
+from mtqscore.training.export.graph.builder import GraphBuilder
 from mtqscore.training.export.graph.features import Masks, cut_blocks, log_power, make_masks, mask_audio
-from mtqscore.training.export.graph.layers import blstm, linear
+from mtqscore.training.networks.attention import MASKED_SCORE, TaskHead
 from mtqscore.training.networks.compact import CompactNet, ConvBlock
-from mtqscore.training.networks.heads import MASKED_SCORE, TaskHead
 
 SILENCER = -1e6
 """Weight that drives any activation below zero; far above what a convolution can sum to, far below overflow."""
 
 
-def compact_scores(graph: GraphBuilder, network: CompactNet) -> RawScores:
-    """Write the network; its frames are those of the contract."""
+def compact_model(network: CompactNet, calibration: Calibration) -> onnx.ModelProto:
+    """Write the network and its calibration; its frames are those of the contract.
+
+    Args:
+        network: in evaluation mode, with the heads to export only.
+        calibration: monotone map a target.
+    """
+    graph = GraphBuilder()
     blocks, spectrum_frames = cut_blocks(graph, mask_audio(graph), network.config.hop_samples)
     masks = make_masks(graph, network.config, spectrum_frames)
     features = log_power(graph, network, blocks, masks)
     frames = _convolutions(graph, network, features)
     frames = _recurrent(graph, network, frames, masks)
-    return _pooled(graph, _heads(graph, network, frames, masks), masks)
+    raw = _heads(graph, network, frames, masks)
+    _outputs(graph, raw, masks, calibration.ordered(network.targets))
+    return graph.model()
 
 
 def _polyphase(kernel: Tensor) -> Tensor:
@@ -109,8 +118,19 @@ def _recurrent(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -
     """BLSTM and dense layer: (batch, inputs, 1, frames) to (batch, frames, units)."""
     x = graph.add("Squeeze", x, graph.vector(2), name="frames_last")
     x = graph.add("Transpose", x, name="frames_first", perm=[2, 0, 1])
-    x = blstm(graph, x, masks.counts, network.recurrent)
-    return graph.add("Relu", linear(graph, x, network.dense, "dense"), name="dense_relu")
+    weights = [
+        graph.floats(f"lstm_{name}", tensor.detach().numpy())
+        for name, tensor in zip(("weight", "recurrence", "bias"), network.recurrent.onnx_weights(), strict=True)
+    ]
+    lengths = graph.add("Cast", masks.counts, name="lstm_counts", to=TensorProto.INT32)
+    hidden = network.config.lstm_units
+    x = graph.add("LSTM", x, *weights, lengths, name="lstm", direction="bidirectional", hidden_size=hidden)
+    x = graph.add("Transpose", x, name="lstm_frames", perm=[2, 0, 1, 3])
+    x = graph.add("Reshape", x, graph.ints("flat_shape", [0, 0, -1]), name="lstm_frames_flat")
+    weight, bias = network.dense.weight.detach().t().numpy(), network.dense.bias.detach().numpy()
+    x = graph.add("MatMul", x, graph.floats("dense_weight", weight), name="dense_product")
+    x = graph.add("Add", x, graph.floats("dense_bias", bias), name="dense")
+    return graph.add("Relu", x, name="dense_relu")
 
 
 def _heads(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> str:
@@ -138,12 +158,28 @@ def _heads(graph: GraphBuilder, network: CompactNet, x: str, masks: Masks) -> st
     return graph.add("Add", scaled, graph.floats("lows", low), name="raw_scores")
 
 
-def _pooled(graph: GraphBuilder, raw: str, masks: Masks) -> RawScores:
-    """Global average pooling."""
+def _outputs(graph: GraphBuilder, raw: str, masks: Masks, calibration: Calibration) -> None:
+    """Global average pooling, and the calibration of utterance and frame scores."""
     raw = graph.add("Squeeze", raw, graph.ints("axis_3", [3]), name="raw_scores_3d")
     column = graph.add("Unsqueeze", masks.valid, graph.vector(2), name="valid_column")
     total = graph.add("MatMul", raw, column, name="score_sums")
     total = graph.add("Squeeze", total, graph.vector(2), name="score_sums_2d")
     number = graph.add("Cast", "counts_2d", name="counts_float", to=TensorProto.FLOAT)
     pooled = graph.add("Div", total, number, name="pooled_scores")
-    return RawScores(pooled, graph.add("Transpose", raw, name="raw_frame_scores", perm=[0, 2, 1]), column)
+    frames = graph.add("Transpose", raw, name="raw_frame_scores", perm=[0, 2, 1])
+    graph.add("Identity", _calibrated(graph, pooled, calibration, "utterance"), name="scores")
+    graph.add("Mul", _calibrated(graph, frames, calibration, "frame"), column, name="frame_scores")
+
+
+def _calibrated(graph: GraphBuilder, x: str, calibration: Calibration, name: str) -> str:
+    """Apply base + sum_i slope_i * max(0, x - knot_i) to the last axis, then the limits of the scale."""
+    knots = graph.floats("calibration_knots", calibration.knots)
+    slopes = graph.floats("calibration_slopes", calibration.slopes)
+    base = graph.floats("calibration_base", calibration.base)
+    x = graph.add("Unsqueeze", x, graph.vector(-1), name=f"{name}_column")
+    x = graph.add("Relu", graph.add("Sub", x, knots, name=f"{name}_excess"), name=f"{name}_ramps")
+    x = graph.add("Mul", x, slopes, name=f"{name}_rises")
+    x = graph.add("ReduceSum", x, graph.vector(-1), name=f"{name}_rise", keepdims=0)
+    x = graph.add("Add", x, base, name=f"{name}_calibrated")
+    x = graph.add("Max", x, graph.floats("score_low", calibration.low), name=f"{name}_above_low")
+    return graph.add("Min", x, graph.floats("score_high", calibration.high), name=f"{name}_limited")

@@ -1,4 +1,4 @@
-"""The front end of the exported graph: from the waveform to log power spectra, and what marks padding."""
+"""The front end of the exported graph: from the waveform to log power spectra, and the masks of padding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtqscore.targets import BINS, STFT_SAMPLES
 from mtqscore.training.export.graph.builder import GraphBuilder
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.networks.features import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
+from mtqscore.training.networks.spectrum import ACTIVE_SHARE, LEVEL_PASSES, TINY_POWER
 
 SPECTRUM_ROWS = (BINS + 3) // 2
 """Rows of the features: even bins and a row of zeros, odd bins and two. The last row is the convolution's padding."""
@@ -29,7 +29,7 @@ VERY_END = 2**62
 
 @dataclass(frozen=True)
 class Masks:
-    """Names of what tells valid frames from padding.
+    """Names of the masks that mark valid frames.
 
     Args:
         counts: valid score frames an item, int64 (batch,).
@@ -43,9 +43,9 @@ class Masks:
 
 
 def mask_audio(graph: GraphBuilder) -> tuple[str, str]:
-    """Silence what lies beyond the lengths, whatever it is.
+    """Silence all samples beyond the lengths, whatever they hold.
 
-    Up to the shortest length everything is heard, and in a batch of nearly equal lengths that is nearly all.
+    Up to the shortest length nothing changes, and in a batch of nearly equal lengths that is nearly all.
 
     Returns:
         What all items have and the rest: float32 (batch, samples), to be joined along time.
@@ -61,11 +61,6 @@ def mask_audio(graph: GraphBuilder) -> tuple[str, str]:
     ends = graph.add("Unsqueeze", "lengths", graph.ints("axis_1", [1]), name="ends")
     inside = graph.add("Less", index, ends, name="inside")
     return head, graph.add("Where", inside, tail, graph.floats("silence", 0.0), name="audio_tail")
-
-
-def join_audio(graph: GraphBuilder, parts: Sequence[str]) -> str:
-    """Join what `mask_audio` gave: float32 (batch, samples)."""
-    return graph.add("Concat", *parts, name="audio", axis=1)
 
 
 def cut_blocks(graph: GraphBuilder, parts: Sequence[str], hop_samples: int) -> tuple[str, str]:
@@ -96,7 +91,7 @@ def cut_blocks(graph: GraphBuilder, parts: Sequence[str], hop_samples: int) -> t
 
 
 def make_masks(graph: GraphBuilder, config: CompactConfig, spectrum_frames: str) -> Masks:
-    """Tell valid frames from padding, before and after the time steps of the convolutions.
+    """Mark valid frames, before and after the time steps of the convolutions.
 
     Args:
         graph: where to add.
@@ -119,7 +114,7 @@ def make_masks(graph: GraphBuilder, config: CompactConfig, spectrum_frames: str)
 
 
 def active_level(graph: GraphBuilder, blocks: str) -> str:
-    """Power of the active frames (see `mtqscore.training.networks.features`), float32 (batch, 1)."""
+    """Power of the active frames (see `mtqscore.training.networks.spectrum`), float32 (batch, 1)."""
     squares = graph.add("Mul", blocks, blocks, name="squares")
     halves = graph.add("Reshape", squares, graph.vector(0, -1, HALF_SAMPLES), name="half_squares")
     energy = graph.add("ReduceSum", halves, graph.vector(2), name="half_energy", keepdims=0)

@@ -7,18 +7,19 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 from mtqscore.errors import UsageError
 from mtqscore.training.network_config import SslConfig
-from mtqscore.training.networks.features import frame_mask
+from mtqscore.training.networks.masking import frame_mask
 from mtqscore.training.networks.ssl import weights
 
 HOP_SAMPLES = 320
 """Step between frames: 20 ms."""
 
 FIELD_SAMPLES = 400
-"""What one frame sees of the waveform: 25 ms. Shorter recordings are filled up with zeros to this."""
+"""Samples in a frame: 25 ms. Shorter recordings are filled up with zeros to this."""
 
 NORM_EPSILON = 1e-5
 
@@ -107,7 +108,7 @@ class SslFrontEnd(nn.Module):
         if self.config.model == "custom" and self.config.checkpoint is None:
             return
         path = weights.find_weights(self.config)
-        weights.load_weights(self._model(), path, self.config.model, self._total)
+        weights.load_weights(self.model, path, self.config.model, self._total)
         self._source = f"{self.config.model} sha256:{weights.file_sha256(path)}"
         self._loaded = True
 
@@ -117,14 +118,14 @@ class SslFrontEnd(nn.Module):
 
     def pretrained_parameters(self) -> Iterator[nn.Parameter]:
         """Give the model's own weights: what learns at ``lr`` or not at all, unlike the weights of the layer sum."""
-        parameters: Iterator[nn.Parameter] = self._model().parameters()
+        parameters: Iterator[nn.Parameter] = self.model.parameters()
         return parameters
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout of a tuned model; a frozen one stays in evaluation mode."""
         super().train(mode)
         if not self.trainable:
-            self._model().eval()
+            self.model.eval()
         return self
 
     def frame_positions(self, samples: int) -> Tensor:
@@ -169,11 +170,11 @@ class SslFrontEnd(nn.Module):
 
     def _hidden_states(self, waveform: Tensor, lengths: Tensor, counts: Tensor) -> list[Tensor]:
         """Compute all hidden states, or the last one that is needed, each (batch, frames, width)."""
-        encoder = self._model().encoder
+        encoder = self.model.encoder
         transformer = encoder.transformer
         x = encoder.feature_projection(self._convolved(waveform, lengths.clamp(min=FIELD_SAMPLES)))
         mask = frame_mask(counts, x.shape[1])
-        padded = bool((counts < x.shape[1]).any())
+        padded = is_exporting() or bool((counts < x.shape[1]).any())
         # The convolution that says where frames are looks 64 frames ahead: there it must find what is beyond any end.
         x = x.masked_fill(~mask[:, :, None], 0.0)
         x = x + transformer.pos_conv_embed(x)
@@ -197,7 +198,7 @@ class SslFrontEnd(nn.Module):
     def _convolved(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Run the feature extractor: (batch, samples) to (batch, frames, channels)."""
         x = waveform[:, None]
-        for layer in self._model().feature_extractor.conv_layers:
+        for layer in self.model.feature_extractor.conv_layers:
             x = layer.conv(x)
             lengths = (lengths - layer.kernel_size) // layer.stride + 1
             if isinstance(layer.layer_norm, nn.GroupNorm):
@@ -207,7 +208,9 @@ class SslFrontEnd(nn.Module):
             x = functional.gelu(x)
         return x.transpose(1, 2)
 
-    def _model(self) -> Any:
+    @property
+    def model(self) -> Any:
+        """The model of torchaudio, a submodule of this one or kept apart."""
         return self.body if self._apart is None else self._apart.module
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -223,11 +226,23 @@ def _norm_over_time(norm: nn.GroupNorm, x: Tensor, counts: Tensor) -> Tensor:
 
     Item by item, so that one gives the same in a batch as alone: torch's own norm takes the padding in.
     """
+    if is_exporting():
+        return _norm_of_masked(norm, x, counts)
     padding = [x.shape[2] - count for count in counts.tolist()]
     if not any(padding):
         return norm(x)  # type: ignore[no-any-return]
     items = [norm(item[None, :, : x.shape[2] - spare]) for item, spare in zip(x, padding, strict=True)]
     return torch.cat([functional.pad(item, (0, spare)) for item, spare in zip(items, padding, strict=True)])
+
+
+def _norm_of_masked(norm: nn.GroupNorm, x: Tensor, counts: Tensor) -> Tensor:
+    """Normalise as `_norm_over_time`, in the form that a graph can be traced of."""
+    mask = frame_mask(counts, x.shape[2])[:, None, :].to(x.dtype)
+    # Twice: the sum of many like numbers is rounded, and a small variance makes that large.
+    for _ in range(2):
+        x = (x - (x * mask).sum(2, keepdim=True) / counts[:, None, None]) * mask
+    x = x * (x.square().sum(2, keepdim=True) / counts[:, None, None] + norm.eps).rsqrt()
+    return (x * norm.weight[:, None] + norm.bias[:, None]) * mask
 
 
 def _note_loaded(front_end: SslFrontEnd, _: Any) -> None:

@@ -195,7 +195,7 @@ def test_a_frozen_model_of_a_file_stays_out_of_everything(tmp_path: Path) -> Non
         f"heads.{target.name}.{kind}" for target in TARGETS for kind in ("weight", "bias")
     }
     made.train()
-    assert not any(module.training for module in front._model().modules())
+    assert not any(module.training for module in front.model.modules())
     twin = copy.deepcopy(made)
     assert next(twin.ssl.pretrained_parameters()) is next(front.pretrained_parameters())
     assert twin.ssl.layer_weights is not made.ssl.layer_weights
