@@ -13,6 +13,7 @@ import soundfile
 
 from mtqscore.audio.levels import Signal
 from mtqscore.base.files import replacing
+from mtqscore.base.journal import Journal
 from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.mapping import floor_ratio_db, label_parts
@@ -30,9 +31,6 @@ COLUMNS = (
     "path", "split", "speaker", "duration_s", "bandwidth", "kind", *(target.name for target in TARGETS),
     "speech_pesq", "noise_ratio_db", "musical", "rest_db", "clean", "noise", "chain",
 )  # fmt: skip
-BEFORE = {"hold_out": [], "voice_share": 0.0, "enhancer_share": 0.5}
-"""What settings were before they were settings."""
-
 ATTEMPTS = 6
 """A draw that leaves no measurable speech is drawn again, this often."""
 
@@ -132,60 +130,47 @@ def simulate_corpus(
     for split in sorted({config.split_of(index) for index in range(config.clips)}):
         SoundSampler(list(job.speech), list(job.noise), split)  # refuses an empty split before any work
     try:
-        records = _prepare(job, speech, noise)
-        missing = [index for index in range(config.clips) if index not in records]
-        progress(len(records), config.clips)
-        with (folder / "rows.jsonl").open("a", encoding="utf-8") as log:
-            for record in _made(job, missing, workers):
-                log.write(json.dumps(record) + "\n")
-                log.flush()
-                records[record["index"]] = record
-                progress(len(records), config.clips)
-        manifest = folder / "manifest.csv"
-        write_table(manifest, COLUMNS, (records[index] for index in sorted(records)))
+        with _prepare(job, speech, noise) as journal:
+            wanted = [str(index) for index in range(config.clips)]
+            missing = [key for key in wanted if not _is_kept(journal, key, folder)]
+            progress(config.clips - len(missing), config.clips)
+            for done, record in enumerate(_made(job, list(map(int, missing)), workers), start=1):
+                journal.add(str(record["index"]), record)
+                progress(config.clips - len(missing) + done, config.clips)
+            manifest = folder / "manifest.csv"
+            write_table(manifest, COLUMNS, (journal[key] for key in wanted))
     except OSError as error:
         raise EnvironmentProblemError(f"{folder}: cannot write the corpus: {error.strerror or error}") from error
     return manifest
 
 
-def _prepare(job: _Job, speech: Path, noise: Path) -> dict[int, dict[str, Any]]:
-    """Make the folder, or check that it holds this very corpus, and return its finished rows by index."""
+def _prepare(job: _Job, speech: Path, noise: Path) -> Journal:
+    """Make the folder, or check that it holds this very corpus, and open the journal of its finished recordings."""
     (job.folder / "audio").mkdir(parents=True, exist_ok=True)
     for left_by_a_kill in (job.folder / "audio").glob("*.partial"):
         left_by_a_kill.unlink()
     described = {"speech": str(speech), "noise": str(noise), **asdict(job.config)}
     described["enhancers"], described["hold_out"] = list(job.config.enhancers), sorted({*job.config.hold_out})
     note = job.folder / "simulation.json"
-    found = BEFORE | json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    if found:
-        changed = sorted(key for key in described if key != "clips" and found.get(key) != described[key])
-        if changed:
-            raise UsageError(
-                f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
-            )
-        # No clip depends on how many there are, so a corpus may grow.
-        if job.config.clips < found["clips"]:
-            raise UsageError(
-                f"{job.folder}: holds a corpus of {found['clips']} clips; ask for as many or more, or for another --out"
-            )
-    if found.get("clips") != job.config.clips:
+    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {**described, "clips": 0}
+    changed = sorted(key for key in described if key != "clips" and found.get(key) != described[key])
+    if changed:
+        raise UsageError(
+            f"{job.folder}: holds a corpus made with other settings ({', '.join(changed)}); choose another --out"
+        )
+    # No clip depends on how many there are, so a corpus may grow.
+    if job.config.clips < found["clips"]:
+        raise UsageError(
+            f"{job.folder}: holds a corpus of {found['clips']} clips; ask for as many or more, or for another --out"
+        )
+    if found["clips"] != job.config.clips:
         with replacing(note) as partial:
             partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    log = job.folder / "rows.jsonl"
-    rows = {}
-    if log.exists():
-        whole = []
-        for line in log.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # the line that an interrupted run left half written
-            if (job.folder / record["path"]).is_file():
-                rows[int(record["index"])] = record
-                whole.append(line)
-        with replacing(log) as partial:
-            partial.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
-    return rows
+    return Journal(job.folder / "rows.jsonl", "simulated recordings by number")
+
+
+def _is_kept(journal: Journal, key: str, folder: Path) -> bool:
+    return key in journal and (folder / journal[key]["path"]).is_file()
 
 
 def _made(job: _Job, missing: list[int], workers: int) -> Iterator[dict[str, Any]]:
