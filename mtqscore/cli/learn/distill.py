@@ -188,8 +188,8 @@ def distill(
     folder = Path(out) if out is not None else Path("runs") / f"{Path(data).resolve().stem or 'speech'}-student"
     with interruptible(folder):
         check_extra("mtqscore distill")
-        from mtqscore.training.distillation.run import DistillationInputs
         from mtqscore.training.distillation.run import distill as carry_out
+        from mtqscore.training.distillation.run_data import DistillationInputs
         from mtqscore.training.loop import Watch
 
         paths = {"noise": noise, "cache": cache, "labelled": labelled, "labels": labels, "init": init}

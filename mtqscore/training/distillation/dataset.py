@@ -1,4 +1,4 @@
-"""Clips that are made ahead in processes of their own, judged by the teachers, and learned from at once."""
+"""Dataset of a distillation: clips made ahead in other processes, scored by the teachers, and learned from at once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
 from mtqscore.training.data.dataset import BATCHES_AHEAD, Batch, Recordings, collate
 from mtqscore.training.data.frame_labels import Curve
 from mtqscore.training.distillation.ensemble import TeacherEnsemble
-from mtqscore.training.distillation.unlabelled import MADE_HERE, Draft, Stock, make_clip
+from mtqscore.training.distillation.unlabelled import CLIPS_NOTE, ClipDraft, StretchSampler, make_clip
 from mtqscore.training.teachers.teacher import TeacherEstimate, full_scale
 
 LEARNED, HELD_OUT, LABELLED = 0, 1, 2
-"""What randomness is for: second number of every key. The first two are places in a list of stocks too."""
+"""Purposes of randomness: second number of every key. The first two are indices of samplers too."""
 
 _Kept = tuple[Samples, TeacherEstimate]
 
@@ -38,31 +38,33 @@ FOLDER_SIZE = 1000
 _worker: dict[str, Any] = {}
 
 
-def _start_process(stocks: Sequence[Stock], config: DistillConfig) -> None:
-    _worker["made_from"] = stocks, config
+def _start_process(samplers: Sequence[StretchSampler], config: DistillConfig) -> None:
+    _worker["made_from"] = samplers, config
 
 
-def _make(draft: Draft) -> Samples:
-    stocks, config = _worker["made_from"]
-    return make_clip(draft, stocks[draft.key[1]], config)
+def _make(draft: ClipDraft) -> Samples:
+    samplers, config = _worker["made_from"]
+    return make_clip(draft, samplers[draft.key[1]], config)
 
 
 class ClipMaker:
     """Makes clips in other processes; the same ones for any number of these.
 
     Args:
-        learned: what clips to learn from are made of.
-        held_out: what those of the validation are made of.
+        learned: speech and noise of the clips to learn from.
+        held_out: those of the validation.
         config: lengths and shares.
         seed: of everything random.
         workers: processes.
     """
 
-    def __init__(self, learned: Stock, held_out: Stock, config: DistillConfig, seed: int, workers: int) -> None:
-        self.stocks, self.config, self.seed = (learned, held_out), config, seed
-        self._pool = WorkerPool(workers, _start_process, self.stocks, config)
+    def __init__(
+        self, learned: StretchSampler, held_out: StretchSampler, config: DistillConfig, seed: int, workers: int
+    ) -> None:
+        self.samplers, self.config, self.seed = (learned, held_out), config, seed
+        self._pool = WorkerPool(workers, _start_process, self.samplers, config)
 
-    def drafts(self, purpose: int, turn: int) -> list[Draft]:
+    def drafts(self, purpose: int, turn: int) -> list[ClipDraft]:
         """Draw all clips of one pass.
 
         Args:
@@ -71,9 +73,9 @@ class ClipMaker:
         """
         count = self.config.clips if purpose == LEARNED else self.config.val_clips
         keys = ((self.seed, purpose, turn, index) for index in range(count))
-        return [self.stocks[purpose].draft(key, self.config) for key in keys]
+        return [self.samplers[purpose].draft(key, self.config) for key in keys]
 
-    def submit(self, draft: Draft) -> Future[Samples]:
+    def submit(self, draft: ClipDraft) -> Future[Samples]:
         """Begin to make a clip."""
         try:
             return self._pool.submit(_make, draft)
@@ -81,7 +83,7 @@ class ClipMaker:
             raise _lost() from error
 
     def close(self) -> None:
-        """Let go of the processes."""
+        """End the processes."""
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -103,11 +105,11 @@ def _lost() -> EnvironmentProblemError:
 
 
 class ClipCache:
-    """A folder that keeps the clips of the first pass and what the teachers said of them; several runs may share it.
+    """Folder of the clips of the first pass with their estimates by the teachers; several runs may share it.
 
     Args:
         folder: made if needed.
-        identity: digest of all that decides clips and judgements.
+        identity: digest of all that decides clips and estimates.
 
     Raises:
         UsageError: the folder holds other clips.
@@ -116,7 +118,7 @@ class ClipCache:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder
-        note = folder / MADE_HERE
+        note = folder / CLIPS_NOTE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not note.exists():
@@ -156,11 +158,11 @@ class ClipCache:
 
 
 class DistillationDataset:
-    """What a student trains on: clips with the estimate of the teachers, and recordings with labels among them.
+    """Data of a student: clips with the estimates of the teachers, and recordings with labels among them.
 
     Args:
         maker: makes the clips.
-        ensemble: judges them.
+        ensemble: scores them.
         cache: keeps those of the first pass for all others; None for new ones in every epoch.
         labelled: recordings with labels of the ensemble's targets, or None.
     """
@@ -192,7 +194,7 @@ class DistillationDataset:
             yield self._batch(plan, begun, chosen, ranks.share(len(plan.rows)))
 
     def _ahead(
-        self, plans: Iterator[BatchPlan], drafts: Sequence[Draft], ranks: Ranks
+        self, plans: Iterator[BatchPlan], drafts: Sequence[ClipDraft], ranks: Ranks
     ) -> Iterator[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]]:
         """Begin the clips of a few batches before they are asked for: those that this process needs, by item."""
         waiting: deque[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]] = deque()
@@ -212,15 +214,15 @@ class DistillationDataset:
                     if isinstance(one, Future):
                         one.cancel()
 
-    def _begun(self, draft: Draft, row: int) -> Future[Samples] | _Kept:
+    def _begun(self, draft: ClipDraft, row: int) -> Future[Samples] | _Kept:
         kept = self.cache.read(row) if self.cache is not None else None
         return self.maker.submit(draft) if kept is None else kept
 
     def _batch(
         self, plan: BatchPlan, begun: Mapping[int, Future[Samples] | _Kept], chosen: NDArray[np.int64], shard: Shard
     ) -> Batch:
-        """Ask the teachers about the clips of a batch that are new, and put all together."""
-        # Zero stands for what the teachers tell another process: labels are counted over the whole batch.
+        """Score the new clips of a batch with the teachers, and put all together."""
+        # Zero stands for estimates in another process: labels are counted over the whole batch.
         own = np.zeros((len(plan.rows), len(self.ensemble.targets)), dtype=np.float32)
         curves: list[Curve | None] = [None] * len(plan.rows)
         audio: dict[int, Samples] = {}
@@ -228,14 +230,14 @@ class DistillationDataset:
             needed = plan.sources(shard.first, shard.stop)
             for item, row in enumerate(plan.rows):
                 if row >= self.clips:
-                    source = int(chosen[row - self.clips])
-                    own[item] = self.labelled.labels[source]
+                    index = int(chosen[row - self.clips])
+                    own[item] = self.labelled.labels[index]
                     if item in needed:
-                        audio[int(row)] = self.labelled.audio(source)
+                        audio[int(row)] = self.labelled.audio(index)
         ready = {item: one for item, one in begun.items() if isinstance(one, tuple)}
         fresh = {item: made(one) for item, one in begun.items() if isinstance(one, Future)}
-        said = self.ensemble.estimate([full_scale(clip) for clip in fresh.values()])
-        for (item, clip), estimate in zip(fresh.items(), said, strict=True):
+        estimates = self.ensemble.estimate([full_scale(clip) for clip in fresh.values()])
+        for (item, clip), estimate in zip(fresh.items(), estimates, strict=True):
             ready[item] = clip, estimate
             if self.cache is not None:
                 self.cache.write(int(plan.rows[item]), clip, estimate)
@@ -244,7 +246,7 @@ class DistillationDataset:
         return collate(plan, audio, own, shard, curves)
 
     def _labelled_rows(self, epoch: int) -> NDArray[np.int64]:
-        """Draw which recordings with labels an epoch has: all of them before any comes again."""
+        """Draw the recordings with labels of an epoch: all of them before any comes again."""
         rng = np.random.default_rng((self.maker.seed, LABELLED, epoch))
         count = len(self.labelled) if self.labelled is not None else 1
         turns = [rng.permutation(count) for _ in range(-(-self.labelled_clips // count))]

@@ -1,4 +1,4 @@
-"""Clips of unlabelled speech: which stretch of which recording, and what is done to it. Loads no torch.
+"""Clips of unlabelled speech: stretches of recordings, as they are or degraded. Loads no torch.
 
 A clip depends on nothing but its recording, the settings and a few numbers (seed, purpose, pass, index), so that it is
 the same whichever process makes it, and whenever. It is int16 at 16 kHz and full scale, as `dataset.decode` gives.
@@ -7,7 +7,6 @@ the same whichever process makes it, and whenever. It is int16 at 16 kHz and ful
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,14 +27,14 @@ from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.config import DistillConfig
 
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Shorter recordings hold too little to be judged by."""
+"""Shorter recordings hold too little to be scored by."""
 
 LONGEST_PAUSE_S = 1.2
 FEW_GROUPS = 5
 """With fewer subfolders than this, single recordings are held out."""
 
-MADE_HERE = "clips.sha256"
-"""File in every folder of clips that were made here; it says what they are made of."""
+CLIPS_NOTE = "clips.sha256"
+"""File in every folder of clips that were made here: the digest of all that they are made of."""
 
 ATTEMPTS = 6
 """A stretch without sound is drawn again, this often."""
@@ -50,14 +49,14 @@ Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
-class Source:
-    """One recording to draw from.
+class SpeechFile:
+    """One recording to draw from, or one of noise.
 
     Args:
-        path: where it is.
+        path: the file.
         samples: its length at 16 kHz.
         group: talker, or the recording itself.
-        split: as its table says; empty without one.
+        split: that of its table; empty without one.
     """
 
     path: Path
@@ -67,21 +66,21 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Draft:
+class ClipDraft:
     """A clip before it is made.
 
     Args:
-        key: where everything random in it comes from.
-        source: number of its recording.
+        key: seed of everything random in it.
+        file: number of its recording.
         start: first sample of the stretch, at 16 kHz.
         samples: its length.
-        pauses: samples of silence before and after it, in which noise is heard alone.
+        pauses: samples of silence before and after it, which are filled with noise alone.
         rate_hz: 8000 for narrowband, else 16000.
         plain: whether it is used as it is.
     """
 
     key: tuple[int, ...]
-    source: int
+    file: int
     start: int
     samples: int
     pauses: tuple[int, int] = (0, 0)
@@ -94,15 +93,15 @@ class Draft:
         return self.samples + sum(self.pauses)
 
 
-def list_sources(
+def list_speech(
     where: Path, own: Sequence[Path], advance: Callable[[int, int], None]
-) -> tuple[list[Source], list[str]]:
+) -> tuple[list[SpeechFile], list[str]]:
     """List the recordings of a folder, or of a table with a column ``path``, that can be used.
 
     Args:
         where: the folder, searched through, or the table; of a table's recordings those of the split test are left out.
         own: folders whose recordings are not meant, besides those of clips that earlier runs have made.
-        advance: told how many of how many have been looked at.
+        advance: notified of how many of how many headers have been read.
 
     Returns:
         The recordings, and in words which are left out and why.
@@ -111,48 +110,50 @@ def list_sources(
         UsageError: there is no such folder or table.
         InputError: nothing can be used.
     """
-    folders = [folder.resolve() for folder in own]
+    folders = {folder.resolve() for folder in own}
     listed = [
         one
         for one in list_files(where, {}, 0)
         if one.split != "test"
-        and not any(folder in one.path.resolve().parents for folder in folders)
-        and not (one.path.parent / MADE_HERE).exists()
+        and folders.isdisjoint(one.path.resolve().parents)
+        and not (one.path.parent / CLIPS_NOTE).exists()
     ]
-    sources, left_out = [], []
+    found: list[SpeechFile] = []
+    left_out: list[str] = []
     with ThreadPoolExecutor(8) as pool:
-        for number, (one, found) in enumerate(zip(listed, pool.map(_looked_at, listed), strict=True), start=1):
-            if isinstance(found, str):
-                left_out.append(f"{one.path}: {found}")
+        for number, file in enumerate(pool.map(_opened, listed), start=1):
+            if isinstance(file, str):
+                left_out.append(file)
             else:
-                sources.append(found)
+                found.append(file)
             advance(number, len(listed))
-    if not sources:
+    if not found:
         raise InputError(f"{where}: no recording can be used; {left_out[0]}" if left_out else f"{where}: no recordings")
-    return sources, left_out
+    return found, left_out
 
 
-def _looked_at(one: SourceFile) -> Source | str:
+def _opened(one: SourceFile) -> SpeechFile | str:
+    """Read the header of a recording; the reason why it cannot be used, if it cannot."""
     try:
         with one.path.open("rb") as stream:
             info = soundfile.info(stream)
     except (OSError, RuntimeError) as error:
-        return f"cannot be decoded: {_reason(error)}"
+        return f"{one.path}: cannot be decoded: {_reason(error)}"
     samples = int(info.frames * SAMPLE_RATE_HZ / info.samplerate)
     if samples < SHORTEST_SAMPLES:
-        return f"is shorter than {SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} s"
-    return Source(one.path, samples, one.group, one.split)
+        return f"{one.path}: is shorter than {SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} s"
+    return SpeechFile(one.path, samples, one.group, one.split)
 
 
 def _reason(error: OSError | RuntimeError) -> str:
     return getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
 
 
-def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
+def divide(files: Sequence[SpeechFile], share: float, seed: int) -> tuple[list[SpeechFile], list[SpeechFile]]:
     """Hold out what a table says; else whole talkers, or single recordings where there are few talkers.
 
     Args:
-        sources: two or more.
+        files: two or more.
         share: of them that is held out; at least one, of more than three at least two.
         seed: of the choice.
 
@@ -162,49 +163,48 @@ def divide(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Sou
     Raises:
         InputError: there is one recording only.
     """
-    if any(one.split == "val" for one in sources) and any(one.split != "val" for one in sources):
-        return [one for one in sources if one.split != "val"], [one for one in sources if one.split == "val"]
-    groups = [one.group for one in sources]
-    if len(Counter(groups)) < FEW_GROUPS:
-        groups = [f"{one.group}/{one.path.name}" for one in sources]
-    names = sorted(set(groups), key=lambda name: _digest(f"{seed}:{name}"))
-    if len(names) < 2:
-        raise InputError(f"{sources[0].path}: one recording is too few; the validation needs another one")
-    least = 2 if len(names) > 3 else 1  # between recordings of one there is little to tell
-    held = set(names[: min(len(names) - 1, max(least, round(share * len(names))))])
-    apart = [
-        [one for one, name in zip(sources, groups, strict=True) if (name in held) is wanted] for wanted in (False, True)
-    ]
-    return apart[0], apart[1]
+    held = [one.split == "val" for one in files]
+    if not any(held) or all(held):
+        groups = [one.group for one in files]
+        if len(set(groups)) < FEW_GROUPS:
+            groups = [f"{one.group}/{one.path.name}" for one in files]
+        names = sorted(set(groups), key=lambda name: _digest(f"{seed}:{name}"))
+        if len(names) < 2:
+            raise InputError(f"{files[0].path}: one recording is too few; the validation needs another one")
+        least = 2 if len(names) > 3 else 1  # agreement within one recording shows little
+        chosen = set(names[: min(len(names) - 1, max(least, round(share * len(names))))])
+        held = [group in chosen for group in groups]
+    both = list(zip(files, held, strict=True))
+    return [one for one, out in both if not out], [one for one, out in both if out]
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-class Stock:
-    """Speech and noise, read stretch by stretch, so that recordings of any length take little memory.
+class StretchSampler:
+    """Random stretches of speech and noise, read one by one, so that recordings of any length take little memory.
 
-    Every second of the speech is as likely to be heard as every other one.
+    Every second of the speech is as likely to be drawn as every other one.
 
     Args:
         speech: recordings of speech, one or more.
         noise: recordings of noise; without any, noise is made.
     """
 
-    def __init__(self, speech: Sequence[Source], noise: Sequence[Source] = ()) -> None:
-        self.speech, self.noise_sources = tuple(speech), tuple(noise)
+    def __init__(self, speech: Sequence[SpeechFile], noise: Sequence[SpeechFile] = ()) -> None:
+        self.speech, self.noise_files = tuple(speech), tuple(noise)
         self._ends = np.cumsum([one.samples for one in speech])
 
     def draw(self, rng: np.random.Generator) -> int:
         """Draw the number of a recording of speech."""
         return int(np.searchsorted(self._ends, rng.integers(self._ends[-1]), side="right"))
 
-    def draft(self, key: tuple[int, ...], config: DistillConfig) -> Draft:
+    def draft(self, key: tuple[int, ...], config: DistillConfig) -> ClipDraft:
         """Draw a clip.
 
         Args:
-            key: where everything random in it comes from.
+            key: seed of everything random in it.
             config: lengths and shares.
         """
         rng = np.random.default_rng(key)
@@ -213,22 +213,22 @@ class Stock:
         samples = min(available, int(rng.uniform(config.min_s, config.max_s) * SAMPLE_RATE_HZ))
         start = int(rng.integers(available - samples + 1))
         if rng.random() < config.plain_share:
-            return Draft(key, number, start, samples)
+            return ClipDraft(key, number, start, samples)
         rate_hz = SAMPLE_RATE_HZ // 2 if rng.random() < config.narrow_share else SAMPLE_RATE_HZ
-        seconds = rng.uniform(0, LONGEST_PAUSE_S, size=2) * (rng.random() < 0.5)
-        before, after = (int(one * SAMPLE_RATE_HZ) for one in seconds)
-        return Draft(key, number, start, samples, (before, after), rate_hz, plain=False)
+        pauses_s = rng.uniform(0, LONGEST_PAUSE_S, size=2) * (rng.random() < 0.5)
+        before, after = (int(one * SAMPLE_RATE_HZ) for one in pauses_s)
+        return ClipDraft(key, number, start, samples, (before, after), rate_hz, plain=False)
 
     def noise(self, rng: np.random.Generator, samples: int, rate_hz: int, speed: float) -> tuple[Signal, str]:
         """Draw a stretch of recorded noise that is not silent, or make noise; see ``noises.Recordings``."""
-        if not self.noise_sources:
+        if not self.noise_files:
             kind = str(rng.choice([*MADE]))
             return MADE[kind](rng, samples, rate_hz), kind
         played_hz = SAMPLE_RATE_HZ * speed
         wanted = int(samples * played_hz / rate_hz) + 64
         for _ in range(ATTEMPTS):
-            one = self.noise_sources[int(rng.integers(len(self.noise_sources)))]
-            piece = read_stretch(one, int(rng.integers(max(one.samples - wanted, 0) + 1)), min(wanted, one.samples))
+            one = self.noise_files[int(rng.integers(len(self.noise_files)))]
+            piece = _drawn(one, wanted, rng)
             if level_db(piece) > SILENCE_DB:
                 break
         piece = np.resize(piece, wanted)
@@ -241,8 +241,7 @@ class Stock:
         wanted = -(-samples * SAMPLE_RATE_HZ // rate_hz) + 16
         total = np.zeros(wanted)
         for _ in range(talkers):
-            one = self.speech[self.draw(rng)]
-            piece = read_stretch(one, int(rng.integers(max(one.samples - wanted, 0) + 1)), min(wanted, one.samples))
+            piece = _drawn(self.speech[self.draw(rng)], wanted, rng)
             piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
             level = active_level_db(piece, SAMPLE_RATE_HZ)
             total += piece * 10 ** ((SPEECH_DB - level + rng.normal(0, 3)) / 20)
@@ -251,11 +250,16 @@ class Stock:
         return total[:samples]
 
 
-def read_stretch(source: Source, start: int, samples: int) -> Signal:
+def _drawn(file: SpeechFile, samples: int, rng: np.random.Generator) -> Signal:
+    """Read a random stretch, as long as wanted or as the recording."""
+    return read_stretch(file, int(rng.integers(max(file.samples - samples, 0) + 1)), min(samples, file.samples))
+
+
+def read_stretch(file: SpeechFile, start: int, samples: int) -> Signal:
     """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where the recording ends before its header says.
 
     Args:
-        source: the recording.
+        file: the recording.
         start: first sample at 16 kHz.
         samples: how many.
 
@@ -263,30 +267,30 @@ def read_stretch(source: Source, start: int, samples: int) -> Signal:
         InputError: it cannot be decoded, or holds what is no number.
     """
     try:
-        with source.path.open("rb") as stream, soundfile.SoundFile(stream) as file:
-            rate_hz = file.samplerate
-            file.seek(start * rate_hz // SAMPLE_RATE_HZ)
-            audio = file.read(-(-samples * rate_hz // SAMPLE_RATE_HZ) + 1, dtype="float64", always_2d=True)
+        with file.path.open("rb") as stream, soundfile.SoundFile(stream) as sound:
+            rate_hz = sound.samplerate
+            sound.seek(start * rate_hz // SAMPLE_RATE_HZ)
+            audio = sound.read(-(-samples * rate_hz // SAMPLE_RATE_HZ) + 1, dtype="float64", always_2d=True)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{source.path}: cannot be decoded: {_reason(error)}") from error
+        raise InputError(f"{file.path}: cannot be decoded: {_reason(error)}") from error
     if not np.isfinite(audio).all():
-        raise InputError(f"{source.path}: holds samples that are not numbers")
+        raise InputError(f"{file.path}: holds samples that are not numbers")
     mono = audio.mean(axis=1)
     if rate_hz != SAMPLE_RATE_HZ:
         mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ))
     return _fitted(mono, samples)
 
 
-def make_clip(draft: Draft, stock: Stock, config: DistillConfig) -> Samples:
+def make_clip(draft: ClipDraft, sampler: StretchSampler, config: DistillConfig) -> Samples:
     """Read a stretch and degrade it; where there is no sound, or it cannot be read, another one takes its place.
 
     Args:
-        draft: which clip.
-        stock: where it comes from.
-        config: what may be done to it.
+        draft: the clip.
+        sampler: of its speech and noise.
+        config: allowed degradations.
 
     Returns:
-        int16 (samples,), as many as the draft says.
+        int16 (samples,), as long as the draft.
 
     Raises:
         InputError: several draws found no sound.
@@ -296,16 +300,16 @@ def make_clip(draft: Draft, stock: Stock, config: DistillConfig) -> Samples:
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng((*draft.key, attempt))
         if attempt:
-            number = stock.draw(rng)
-            start = int(rng.integers(max(stock.speech[number].samples - draft.samples, 0) + 1))
-            draft = replace(draft, source=number, start=start)
-        source = stock.speech[draft.source]
+            number = sampler.draw(rng)
+            start = int(rng.integers(max(sampler.speech[number].samples - draft.samples, 0) + 1))
+            draft = replace(draft, file=number, start=start)
+        file = sampler.speech[draft.file]
         try:
-            clean = read_stretch(source, draft.start, draft.samples)
+            clean = read_stretch(file, draft.start, draft.samples)
             if level_db(clean) < SILENCE_DB:
-                problem = f"{source.path}: there is no sound from {draft.start / SAMPLE_RATE_HZ:.1f} s on"
+                problem = f"{file.path}: there is no sound from {draft.start / SAMPLE_RATE_HZ:.1f} s on"
                 continue
-            mix = clean if draft.plain else _degraded(clean, draft, stock, rng, config)
+            mix = clean if draft.plain else _degraded(clean, draft, sampler, rng, config)
         except InputError as error:
             problem = str(error)
             continue
@@ -316,12 +320,14 @@ def make_clip(draft: Draft, stock: Stock, config: DistillConfig) -> Samples:
     raise InputError(f"{ATTEMPTS} recordings in turn gave no clip; the last: {problem}")
 
 
-def _degraded(clean: Signal, draft: Draft, stock: Stock, rng: np.random.Generator, config: DistillConfig) -> Signal:
+def _degraded(
+    clean: Signal, draft: ClipDraft, sampler: StretchSampler, rng: np.random.Generator, config: DistillConfig
+) -> Signal:
     if rng.random() < config.voice_share:
         clean = _fitted(vary(clean, SAMPLE_RATE_HZ, rng), draft.samples)  # so that noise fills the whole clip
     level = active_level_db(clean, SAMPLE_RATE_HZ)
     speech = np.pad(clean * 10 ** ((SPEECH_DB - level) / 20), draft.pauses)
-    scene, _, _ = degrade(speech, rng, stock, draft.rate_hz, enhancers=config.enhancers, hold_out=config.hold_out)
+    scene, _, _ = degrade(speech, rng, sampler, draft.rate_hz, enhancers=config.enhancers, hold_out=config.hold_out)
     return _fitted(scene.at_rate(SAMPLE_RATE_HZ).mix, draft.length)
 
 

@@ -22,14 +22,15 @@ from mtqscore.training.config import DistillConfig, TeacherChoice
 from mtqscore.training.data.dataset import Recordings
 from mtqscore.training.distillation import dataset as lessons
 from mtqscore.training.distillation.ensemble import open_ensemble
-from mtqscore.training.distillation.run import DistillationInputs, distill
+from mtqscore.training.distillation.run import distill
+from mtqscore.training.distillation.run_data import DistillationInputs
 from mtqscore.training.distillation.unlabelled import (
     FULL_SCALE,
-    Draft,
-    Source,
-    Stock,
+    ClipDraft,
+    SpeechFile,
+    StretchSampler,
     divide,
-    list_sources,
+    list_speech,
     make_clip,
     read_stretch,
 )
@@ -72,7 +73,7 @@ def test_recordings_that_cannot_be_used_are_named_and_those_of_runs_are_no_speec
     made.mkdir(parents=True)
     soundfile.write(made / "0.wav", paused_tone(20_000, 0, 0), 16_000)
     seen: list[tuple[int, int]] = []
-    found, left_out = list_sources(folder / "speech", [folder / "speech" / "run"], lambda *done: seen.append(done))
+    found, left_out = list_speech(folder / "speech", [folder / "speech" / "run"], lambda *done: seen.append(done))
     assert (len(found), seen[-1]) == (5, (7, 7))
     assert {one.samples for one in found} == {48_000}
     assert sorted(text.rpartition("speech/")[2] for text in left_out) == [
@@ -80,12 +81,12 @@ def test_recordings_that_cannot_be_used_are_named_and_those_of_runs_are_no_speec
         "short.wav: is shorter than 0.5 s",
     ]
     (made / "clips.sha256").touch()
-    assert len(list_sources(folder / "speech", [], lambda *_: None)[0]) == 5
+    assert len(list_speech(folder / "speech", [], lambda *_: None)[0]) == 5
 
 
 def test_talkers_are_held_out_whole_or_else_recordings_or_what_a_table_says():
     many = [
-        Source(Path(f"{talker}/{talker}-{index}.wav"), 1, str(talker)) for talker in range(10) for index in range(3)
+        SpeechFile(Path(f"{talker}/{talker}-{index}.wav"), 1, str(talker)) for talker in range(10) for index in range(3)
     ]
     learned, held = divide(many, 0.2, 1)
     assert (len(learned), len(held)) == (24, 6)
@@ -100,21 +101,21 @@ def test_talkers_are_held_out_whole_or_else_recordings_or_what_a_table_says():
 
 
 def test_clip_is_as_long_as_its_draft_and_depends_on_its_numbers_alone(folder):
-    sources, _ = list_sources(folder / "speech", [], lambda *_: None)
-    stock = Stock(sources)
+    sources, _ = list_speech(folder / "speech", [], lambda *_: None)
+    sampler = StretchSampler(sources)
     config = dataclasses.replace(SHORT, plain_share=0.3)
-    drafts = [stock.draft((5, 0, 0, index), config) for index in range(12)]
+    drafts = [sampler.draft((5, 0, 0, index), config) for index in range(12)]
     assert {draft.plain for draft in drafts} == {True, False}
     assert {draft.rate_hz for draft in drafts} == {8_000, 16_000}
     assert any(sum(draft.pauses) for draft in drafts)
     for draft in drafts:
-        clip = make_clip(draft, stock, config)
+        clip = make_clip(draft, sampler, config)
         assert (clip.dtype, len(clip), np.abs(clip.astype(int)).max()) == (np.int16, draft.length, FULL_SCALE)
-        np.testing.assert_array_equal(clip, make_clip(draft, Stock(sources), config))
+        np.testing.assert_array_equal(clip, make_clip(draft, StretchSampler(sources), config))
         if draft.plain:
-            heard = read_stretch(sources[draft.source], draft.start, draft.samples)
+            heard = read_stretch(sources[draft.file], draft.start, draft.samples)
             assert np.corrcoef(heard, clip)[0, 1] > 0.9999
-    other = stock.draft((5, 0, 1, 0), config)
+    other = sampler.draft((5, 0, 1, 0), config)
     assert other != drafts[0]
 
 
@@ -122,13 +123,13 @@ def test_clip_is_as_long_as_its_draft_and_depends_on_its_numbers_alone(folder):
 def test_stretch_without_sound_is_replaced_and_silence_alone_is_refused():
     soundfile.write("silent.wav", np.zeros(48_000), SAMPLE_RATE_HZ)
     soundfile.write("broken.wav", np.full(48_000, np.nan, dtype=np.float32), SAMPLE_RATE_HZ, subtype="FLOAT")
-    silent, broken = (Source(Path(f"{name}.wav"), 48_000, name) for name in ("silent", "broken"))
-    sound = Source(Path("speech/a.wav"), 48_000, "a")
+    silent, broken = (SpeechFile(Path(f"{name}.wav"), 48_000, name) for name in ("silent", "broken"))
+    sound = SpeechFile(Path("speech/a.wav"), 48_000, "a")
     for first in (silent, broken):
-        clip = make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([first, sound, sound, sound]), SHORT)
+        clip = make_clip(ClipDraft((1, 0, 0, 0), 0, 100, 10_000), StretchSampler([first, sound, sound, sound]), SHORT)
         assert len(clip) == 10_000
     with pytest.raises(InputError, match=r"gave no clip; the last: silent.wav: there is no sound from"):
-        make_clip(Draft((1, 0, 0, 0), 0, 100, 10_000), Stock([silent]), SHORT)
+        make_clip(ClipDraft((1, 0, 0, 0), 0, 100, 10_000), StretchSampler([silent]), SHORT)
 
 
 # --- runs -----------------------------------------------------------------------------------------------------
@@ -183,9 +184,9 @@ def test_run_that_stops_within_an_epoch_goes_on_to_the_bit_and_keeps_a_cache():
 
 
 def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_held_out(folder):
-    sources, _ = list_sources(folder / "speech", [], lambda *_: None)
+    sources, _ = list_speech(folder / "speech", [], lambda *_: None)
     config = dataclasses.replace(SHORT, hold_out=("mnru", "suppress", "mask", "codec"))
-    maker = lessons.ClipMaker(Stock(sources), Stock(sources), config, seed=1, workers=2)
+    maker = lessons.ClipMaker(StretchSampler(sources), StretchSampler(sources), config, seed=1, workers=2)
     try:
         passes = [maker.drafts(lessons.LEARNED, turn) for turn in (0, 1)]
         assert not {draft.key for draft in passes[0]} & {draft.key for draft in passes[1]}
@@ -194,8 +195,10 @@ def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_he
         maker.close()
     changed = 0
     for draft, clip in zip(passes[1], clips, strict=True):
-        np.testing.assert_array_equal(clip, make_clip(draft, maker.stocks[0], config))
-        changed += not np.array_equal(clip, make_clip(draft, maker.stocks[0], dataclasses.replace(config, hold_out=())))
+        np.testing.assert_array_equal(clip, make_clip(draft, maker.samplers[0], config))
+        changed += not np.array_equal(
+            clip, make_clip(draft, maker.samplers[0], dataclasses.replace(config, hold_out=()))
+        )
     assert 0 < changed < len(clips), "chains without what is held out stay as they are"
 
 
@@ -204,11 +207,11 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
     corpus = write_corpus(folder / "corpus", 8)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
     config = small_config(recipe="scratch", teacher="none", epochs=1, lr=0.0, distillation=settings)
-    hearing = DistillationInputs(
+    inputs = DistillationInputs(
         Path("speech"), labelled=corpus, labels=corpus, init=Path("teacher.safetensors"), workers=1
     )
     told: list[str] = []
-    results = distill(hearing, Path("run"), config, Watch(lambda *_: None, told.append))
+    results = distill(inputs, Path("run"), config, Watch(lambda *_: None, told.append))
     assert results["val"]["s_mos"]["rmse"] < 0.3
     assert any("2 recordings are left out, such as speech/" in line for line in told)
 
@@ -228,9 +231,9 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
 def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
     """What the teacher says is the label of a clip; a recording of the table keeps its own."""
     rows = [row for row in read_label_table(write_corpus(folder / "corpus", 8)) if row.split == "train"]
-    sources, _ = list_sources(folder / "speech", [], lambda *_: None)
+    sources, _ = list_speech(folder / "speech", [], lambda *_: None)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
-    maker = lessons.ClipMaker(Stock(sources), Stock(sources), settings, seed=1, workers=1)
+    maker = lessons.ClipMaker(StretchSampler(sources), StretchSampler(sources), settings, seed=1, workers=1)
     config = small_config(splice_share=0.0, recolour_db=0.0, batch_size=3)
     try:
         ensemble = open_ensemble(SHORT.teachers, folder, torch.device("cpu"))
