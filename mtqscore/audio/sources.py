@@ -302,6 +302,14 @@ def stamp_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
+def path_stamp(path: str | None) -> tuple[int, int] | None:
+    """`stamp_of` the file of that name; None where there is none."""
+    try:
+        return None if path is None else stamp_of(os.stat(path))  # noqa: PTH116 - the name stays as it was typed
+    except (OSError, ValueError):
+        return None
+
+
 def _open_regular(path: str) -> tuple[int, os.stat_result]:
     """Open a regular file without ever waiting for one that is something else."""
     try:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, NamedTuple
 
 from mtqscore.audio.inputs import Input, is_remote
-from mtqscore.audio.sources import stamp_of
+from mtqscore.audio.sources import path_stamp
 from mtqscore.base.files import Output, write_problem
 from mtqscore.errors import UsageError
 from mtqscore.results.json import JsonLinesWriter, read_line
@@ -159,7 +159,7 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
         first = lines.get((item.path, "1" if each else self._options.channels))
         if first is None:
             return None
-        if first.stamp != (known[item.path] if item.path in known else _stamp(item.path)):
+        if first.stamp != (known[item.path] if item.path in known else path_stamp(item.path)):
             return None
         if not each:
             return [first]
@@ -231,10 +231,3 @@ def _known_stamps(inputs: Sequence[Input], paths: set[str]) -> dict[str, tuple[i
 
         remote |= stamps(unknown)
     return remote
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        return stamp_of(os.stat(path))  # noqa: PTH116 - the name stays as it was typed
-    except (OSError, ValueError):
-        return None

@@ -246,9 +246,9 @@ def _writers(html_files: int, assessor: Scoring) -> dict[str, Callable[[TextIO, 
     """Writers that take more than a stream and the run."""
 
     def html_writer(stream: TextIO, run: Run) -> Writer:
-        from mtqscore.report.html import HtmlOptions, HtmlWriter
+        from mtqscore.report.html import HtmlConfig, HtmlWriter
 
-        return HtmlWriter(stream, run, HtmlOptions(files=html_files), assessor.scorer)
+        return HtmlWriter(stream, run, HtmlConfig(files=html_files), assessor.scorer)
 
     return {"html": html_writer}
 

@@ -1,23 +1,17 @@
-"""Which recordings are heard and seen: the worst, those that fail a gate, and a sample of the rest."""
+"""Choice of the recordings to hear and see: the worst, those that fail a gate, and a sample of the rest."""
 
 from __future__ import annotations
 
 import heapq
-import os
 import random
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING
 
+from mtqscore.analysis.gates import GateReport
+from mtqscore.audio.sources import path_stamp
 from mtqscore.report.html.curves import Excerpt, cut_excerpt
-from mtqscore.scores import named_scores
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from mtqscore.analysis.gates import GateReport
-    from mtqscore.scores import Assessment
+from mtqscore.scores import Assessment, named_scores
 
 SAMPLE_SEED = 0
 """The same rows in the same order give the same report."""
@@ -41,18 +35,13 @@ class Candidate:
 
     @property
     def g_mos(self) -> float:
-        """What candidates are ordered by."""
+        """G-MOS, the order of candidates."""
         return named_scores(self.assessment)["g_mos"]
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A recording that is shown in detail, and why.
-
-    Args:
-        candidate: the recording.
-        why: the reason in words; empty when all are shown.
-    """
+    """A recording that is shown in detail, and the reason in words; empty when all are shown."""
 
     candidate: Candidate
     why: str
@@ -103,17 +92,10 @@ class Choice:
 
     def _candidate(self, index: int, assessment: Assessment) -> Candidate:
         excerpt = cut_excerpt(assessment, self._excerpt_s)
-        return Candidate(index, replace(assessment, frames=None), excerpt, file_stamp(assessment.path))
+        return Candidate(index, replace(assessment, frames=None), excerpt, path_stamp(assessment.path))
 
     def chosen(self, gates: GateReport | None) -> list[Chosen]:
-        """Choose, now that all rows are known.
-
-        Args:
-            gates: what the gates say, when there are any.
-
-        Returns:
-            The recordings to show, worst first.
-        """
+        """Choose, now that all rows are known, and give the recordings to show, worst first."""
         if self._scored <= self._files:
             return _worst_first(Chosen(candidate, "") for candidate in self._sample)
         picks: dict[int, Chosen] = {}
@@ -128,7 +110,7 @@ class Choice:
         return _worst_first(picks.values())
 
     def _failing(self, gates: GateReport | None) -> Iterable[tuple[Candidate, str]]:
-        """What failed gates name, taking turns between the gates."""
+        """Recordings that failed gates name, taking turns between the gates."""
         failed = [verdict for verdict in gates.verdicts if not verdict.passed] if gates is not None else []
         kept = {candidate.index: candidate for heap in self._worst.values() for _, _, candidate in heap}
         for turn in zip_longest(*([(verdict.gate.name, worst) for worst in verdict.worst] for verdict in failed)):
@@ -143,12 +125,3 @@ class Choice:
 
 def _worst_first(chosen: Iterable[Chosen]) -> list[Chosen]:
     return sorted(chosen, key=lambda item: (item.candidate.g_mos, item.candidate.index))
-
-
-def file_stamp(path: str | None) -> tuple[int, int] | None:
-    """Size and time of change of a file, to tell later whether it is still the same; None when there is none."""
-    if path is not None:
-        with suppress(OSError, ValueError):
-            status = os.stat(path)  # noqa: PTH116 - a name with a zero byte must reach the handler
-            return status.st_size, status.st_mtime_ns
-    return None

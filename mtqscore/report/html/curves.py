@@ -1,26 +1,22 @@
 """Scores along time as they are drawn, cut to the stretch that is shown, with the worst second in it.
 
 Frame scores find the worst stretch of a long recording, but with some models barely move within ten seconds. Where the
-model is at hand, it hears every second of the stretch alone, and that is what is drawn.
+model is at hand, it scores every second of the stretch alone, and that is drawn instead.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtqscore.analysis.explain import notable_drop
 from mtqscore.analysis.segments import SecondsScorer
 from mtqscore.audio.sources import Resampler
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mtqscore.scores import Assessment, FrameScores
-    from mtqscore.scoring.session import Scorer
+from mtqscore.scores import Assessment, FrameScores
+from mtqscore.scoring.session import Scorer
 
 SMOOTHING_S = 0.5
 """Width of the smoothing at half its height: a single frame of 32 ms says little."""
@@ -29,22 +25,22 @@ WORST_S = 1.0
 """Length of the stretch that is marked as the worst."""
 
 DRAWN_STEP_S = 0.1
-"""Distance of the points between the middles of seconds that were heard alone."""
+"""Distance of the points between the middles of seconds that were scored alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """The stretch of a recording that is heard and seen.
+    """The stretch of a recording to hear and see.
 
     Args:
-        start_s: where it begins in the recording.
+        start_s: its beginning in the recording.
         length_s: its length.
-        worst_s: where in the recording the worst second begins; None when none stands out or it cannot be told.
+        worst_s: beginning of the worst second in the recording; None when none stands out or it is not known.
         first_s: time of the first point of ``values`` in the recording.
         hop_s: seconds from one point to the next.
         targets: names of the columns.
         values: float32 (points, targets) to draw, NaN in gaps; no points when there are no scores along time.
-        alone: whether they are seconds heard alone; else smoothed frame scores.
+        alone: they are seconds scored alone, not smoothed frame scores.
     """
 
     start_s: float
@@ -83,7 +79,7 @@ def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
     return Excerpt(start_s, length_s, worst_s, first * frames.hop_s, frames.hop_s, frames.targets, values)
 
 
-def hear_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz: int, scorer: Scorer) -> Excerpt:
+def score_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz: int, scorer: Scorer) -> Excerpt:
     """Score every second of a stretch alone.
 
     Args:
@@ -93,7 +89,7 @@ def hear_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz:
         scorer: the model.
 
     Returns:
-        The stretch with these scores to draw; as it was when no second of it can be judged alone.
+        The stretch with these scores to draw; as it was when no second of it can be scored alone.
     """
     pieces = SecondsScorer(scorer)
     pieces.push(Resampler(sample_rate_hz).push(samples, last=True))
@@ -105,10 +101,10 @@ def hear_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz:
     times_s = np.arange(0.0, excerpt.length_s + DRAWN_STEP_S / 2, DRAWN_STEP_S)
     middles_s = starts_s + seconds.length_s / 2
     values = np.stack([np.interp(times_s, middles_s, column) for column in scores.T], axis=1).astype(np.float32)
-    # Pauses are gaps: a point stands only where a second that was judged sounds.
+    # Pauses are gaps: a point stands only where a second that was scored sounds.
     after = np.searchsorted(starts_s, times_s, side="right") - 1
-    heard = (after >= 0) & (times_s <= starts_s[after] + seconds.length_s + DRAWN_STEP_S / 2)
-    values[~heard] = np.nan
+    sounds = (after >= 0) & (times_s <= starts_s[after] + seconds.length_s + DRAWN_STEP_S / 2)
+    values[~sounds] = np.nan
     g_mos = scores[:, seconds.targets.index("g_mos")]
     stands_out = float(np.median(g_mos) - g_mos.min()) >= notable_drop(len(g_mos))
     worst_s = excerpt.start_s + float(starts_s[np.argmin(g_mos)]) if stands_out else None
@@ -151,7 +147,7 @@ def worst_second(frames: FrameScores) -> float | None:
         frames: scores along time.
 
     Returns:
-        Where it begins, in seconds; None when the recording is hardly longer than that, or has no G-MOS.
+        Its beginning in seconds; None when the recording is hardly longer than that, or has no G-MOS.
     """
     width = round(WORST_S / frames.hop_s)
     if "g_mos" not in frames.targets or width < 1 or len(frames.values) < 2 * width:

@@ -1,20 +1,15 @@
-"""How one score is spread over all recordings: counts, mean and median, as the page draws them."""
+"""Histograms of the scores of all recordings, with mean and median, as the page draws them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtqscore.base.text import TITLES
-from mtqscore.targets import MOS_HIGH, MOS_LOW, SUPERVISED
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mtqscore.report.html.rows import RowColumns
+from mtqscore.report.html.rows import RowColumns
+from mtqscore.targets import MOS_HIGH, MOS_LOW, SUPERVISED, Target
 
 BIN_WIDTH = 0.25
 BINS = round((MOS_HIGH - MOS_LOW) / BIN_WIDTH)
@@ -25,17 +20,7 @@ WIDTH, HEIGHT = 320.0, 96.0
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a histogram.
-
-    Args:
-        x: left edge.
-        y: upper edge.
-        width: its width.
-        height: its height.
-        low: lower end of its bin.
-        high: upper end of its bin.
-        count: recordings in it.
-    """
+    """One bar of a histogram: its place in the drawing, the ends of its bin, and the recordings in it."""
 
     x: float
     y: float
@@ -48,19 +33,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One score over all recordings.
-
-    Args:
-        target: the score.
-        title: its name.
-        meaning: how to read it.
-        mean: mean; NaN without any value, as are the following four.
-        median: half of the recordings are below.
-        p05: one recording of twenty is below.
-        lowest: smallest value.
-        highest: largest value.
-        bars: counts by bin.
-    """
+    """One score over all recordings; its statistics are NaN without any value."""
 
     target: str
     title: str
@@ -74,17 +47,17 @@ class Distribution:
 
     @property
     def known(self) -> bool:
-        """Whether any recording has this score."""
+        """True if any recording has this score."""
         return not math.isnan(self.mean)
 
     @property
     def mean_x(self) -> float:
-        """Where the mean stands in the drawing."""
+        """Place of the mean in the drawing."""
         return place(self.mean)
 
     @property
     def median_x(self) -> float:
-        """Where the median stands in the drawing."""
+        """Place of the median in the drawing."""
         return place(self.median)
 
 
@@ -94,18 +67,11 @@ def place(value: float) -> float:
 
 
 def distributions(rows: RowColumns) -> list[Distribution]:
-    """Describe S-MOS, N-MOS and G-MOS.
-
-    Args:
-        rows: all rows.
-
-    Returns:
-        One for each of the three.
-    """
-    return [_describe(target.name, target.meaning, np.array(rows.known(target.name))) for target in SUPERVISED]
+    """Describe S-MOS, N-MOS and G-MOS."""
+    return [_describe(target, np.array(rows.known(target.name))) for target in SUPERVISED]
 
 
-def _describe(target: str, meaning: str, values: NDArray[np.float64]) -> Distribution:
+def _describe(target: Target, values: np.ndarray) -> Distribution:
     counts, edges = np.histogram(values.clip(MOS_LOW, MOS_HIGH), BINS, (MOS_LOW, MOS_HIGH))
     tallest = max(int(counts.max()), 1)
     bars = []
@@ -114,6 +80,7 @@ def _describe(target: str, meaning: str, values: NDArray[np.float64]) -> Distrib
         height = max(count / tallest * HEIGHT, 2.0) if count else 0.0
         bars.append(Bar(place(low) + 1, HEIGHT - height, WIDTH / BINS - 2, round(height, 2), low, high, count))
     mean = float(values.mean()) if len(values) else math.nan
-    shares = (50, 5, 0, 100)
-    median, p05, lowest, highest = np.percentile(values, shares).tolist() if len(values) else [math.nan] * 4
-    return Distribution(target, TITLES[target], meaning, mean, median, p05, lowest, highest, tuple(bars))
+    figures = np.percentile(values, (50, 5, 0, 100)).tolist() if len(values) else [math.nan] * 4
+    median, p05, lowest, highest = figures
+    title = TITLES[target.name]
+    return Distribution(target.name, title, target.meaning, mean, median, p05, lowest, highest, tuple(bars))

@@ -5,24 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mtqscore.base.text import TITLES, clock, display_name, moment, printable
+from mtqscore.report.html.detail import Detail
 from mtqscore.report.html.distribution import distributions
+from mtqscore.report.html.rows import GateFilter, RowColumns
+from mtqscore.report.html.writer import HtmlConfig
+from mtqscore.report.summary import RunSummary
+from mtqscore.results.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jinja2 import Environment
-
-    from mtqscore.report.html.detail import Detail
-    from mtqscore.report.html.options import HtmlOptions
-    from mtqscore.report.html.rows import GateFilter, RowColumns
-    from mtqscore.report.summary import RunSummary
-    from mtqscore.results.run import Run
 
 FOLDER = Path(__file__).parent
 STYLES = ("report.css",)
@@ -34,20 +32,20 @@ STATIC_ROWS = 100
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """All that the page shows.
+    """Content of the page.
 
     Args:
         run: what all rows have in common.
-        options: how much the report holds.
+        config: size of the report.
         summary: counts, means, gates and comparison.
         rows: all rows.
-        details: recordings that are heard and seen, worst first.
+        details: recordings to hear and see, worst first.
         left_out: recordings for whose sound there was no room.
         gates: rows that fail gates.
     """
 
     run: Run
-    options: HtmlOptions
+    config: HtmlConfig
     summary: RunSummary
     rows: RowColumns
     details: Sequence[Detail]
@@ -55,42 +53,27 @@ class Page:
     gates: Sequence[GateFilter]
 
     @property
-    def counted(self) -> str:
-        """How many rows there are, in words."""
+    def title(self) -> str:
+        """Title of the page, with the number of its rows."""
         count = self.summary.rows
         each = self.run.options is not None and self.run.options.channels == "each"
         unit = "channel of a recording" if each else "recording"
         units = "channels of recordings" if each else "recordings"
-        return f"{count:,} {unit if count == 1 else units}"
-
-    @property
-    def title(self) -> str:
-        """Title of the page."""
-        return f"Speech quality of {self.counted}"
+        return f"Speech quality of {count:,} {unit if count == 1 else units}"
 
     @property
     def with_channel(self) -> bool:
-        """Whether rows need their channel to be told apart."""
+        """True if rows need their channel to be told apart."""
         return self.run.options is None or self.run.options.channels != "mean"
 
     @property
-    def heard_alone(self) -> bool:
-        """Whether the curves are seconds that the model heard alone."""
+    def scored_alone(self) -> bool:
+        """True if the curves are seconds that the model scored alone."""
         return any(detail.excerpt.alone for detail in self.details)
-
-    @property
-    def verdict(self) -> tuple[str, str]:
-        """What the run came to, as a kind and in words."""
-        return self.summary.verdict()
 
 
 def write_page(stream: TextIO, page: Page) -> None:
-    """Write the page piece by piece.
-
-    Args:
-        stream: where to.
-        page: all that it shows.
-    """
+    """Write the page piece by piece."""
     from markupsafe import Markup
 
     style = _joined(STYLES)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
+from mtqscore.analysis.gates import GateReport
 from mtqscore.base.text import display_name, printable
-from mtqscore.scores import Flag, Status, named_scores
+from mtqscore.scores import Assessment, Flag, Status, named_scores
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from mtqscore.analysis.gates import GateReport
-    from mtqscore.scores import Assessment
 
 STEPS = 10**DECIMALS
 """Scores are whole numbers of these steps, so that they are compared as they stand in other result files."""
@@ -26,14 +22,8 @@ FLAGS = tuple(Flag)
 STATUSES = tuple(Status)
 
 
-@dataclass(frozen=True)
-class GateFilter:
-    """The rows on the wrong side of a gate that looks at every row by itself.
-
-    Args:
-        text: the gate.
-        rows: positions of the rows.
-    """
+class GateFilter(NamedTuple):
+    """A gate that looks at every row by itself, and the positions of the rows on its wrong side."""
 
     text: str
     rows: list[int]
@@ -41,18 +31,7 @@ class GateFilter:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row as the page shows it without JavaScript.
-
-    Args:
-        index: its position.
-        name: name of the recording, safe to show.
-        channel: as in the row.
-        duration_s: length; None when unknown.
-        sample_rate_hz: rate; None when unknown.
-        scores: one a target, None without.
-        note: flags, or the status and the reason.
-        ok: whether it was scored.
-    """
+    """A row as the page shows it without JavaScript; its note is its flags, or its status and reason."""
 
     index: int
     name: str
@@ -123,7 +102,7 @@ class RowColumns:
             )
 
     def failing(self, report: GateReport | None) -> list[GateFilter]:
-        """Tell which rows are on the wrong side of each gate that looks at rows one by one."""
+        """Find the rows on the wrong side of each gate that looks at rows one by one."""
         found = []
         for gate in (verdict.gate for verdict in report.verdicts) if report is not None else ():
             if gate.each and gate.target in self.scores:

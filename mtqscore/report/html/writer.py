@@ -1,17 +1,42 @@
-"""HTML: one file that shows every row and makes the worst recordings heard and seen."""
+"""HTML: one file with every row, and with sound, spectrogram and curves of the worst recordings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TextIO
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar, TextIO
 
-from mtqscore.report.html.options import HtmlOptions
+from mtqscore.errors import UsageError
+from mtqscore.report.summary import RunSummary
+from mtqscore.results.run import Run
+from mtqscore.scores import Assessment
+from mtqscore.scoring.session import Scorer
 
-if TYPE_CHECKING:
-    from mtqscore.report.html.detail import Detail
-    from mtqscore.report.summary import RunSummary
-    from mtqscore.results.run import Run
-    from mtqscore.scores import Assessment
-    from mtqscore.scoring.session import Scorer
+
+@dataclass(frozen=True)
+class HtmlConfig:
+    """Size of an HTML report.
+
+    Args:
+        files: recordings with sound, spectrogram and curves; 0 for none.
+        excerpt_s: longest stretch of one recording, in seconds.
+        max_bytes: no sound or picture is added that would make the file larger than this.
+        made: date that the report bears.
+
+    Raises:
+        UsageError: a value is outside what is allowed.
+    """
+
+    files: int = 30
+    excerpt_s: float = 30.0
+    max_bytes: int = 50_000_000
+    made: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        if self.files < 0:
+            raise UsageError(f"{self.files} recordings in the HTML report is less than none; 0 leaves all out")
+        if not 2 <= self.excerpt_s <= 3600:
+            raise UsageError(f"an excerpt of {self.excerpt_s:g} s is outside 2 to 3600")
 
 
 class HtmlWriter:
@@ -22,25 +47,25 @@ class HtmlWriter:
     Args:
         stream: where to.
         run: what all rows have in common.
-        options: how much the report holds; None is all defaults.
-        scorer: the model, to hear every second of what is shown alone; None draws the frame scores.
+        config: size of the report; None is all defaults.
+        scorer: the model, to score every second of what is shown alone; None draws the frame scores.
     """
 
     line_by_line: ClassVar[bool] = False
 
     def __init__(
-        self, stream: TextIO, run: Run, options: HtmlOptions | None = None, scorer: Scorer | None = None
+        self, stream: TextIO, run: Run, config: HtmlConfig | None = None, scorer: Scorer | None = None
     ) -> None:
-        # Inside, so that a run without this report does not wait for what only it needs.
+        # A run without this report does not wait for the modules that only it needs.
         from mtqscore.report.html.choice import Choice
         from mtqscore.report.html.rows import RowColumns
 
         self._stream = stream
         self._run = run
         self._scorer = scorer
-        self._options = options or HtmlOptions()
+        self._config = config or HtmlConfig()
         self._rows = RowColumns(run.targets)
-        self._choice = Choice(run.targets, self._options.files, self._options.excerpt_s)
+        self._choice = Choice(run.targets, self._config.files, self._config.excerpt_s)
 
     def begin(self) -> None:
         """Nothing is written before the last row is known."""
@@ -56,8 +81,8 @@ class HtmlWriter:
         from mtqscore.report.html.page import Page, write_page
 
         gates = self._rows.failing(summary.gates)
-        room = self._options.max_bytes - len(self._rows.as_json({}, gates))
-        details: list[Detail] = []
+        room = self._config.max_bytes - len(self._rows.as_json({}, gates))
+        details = []
         chosen = self._choice.chosen(summary.gates)
         for item in chosen:
             detail = make_detail(item, self._scorer)
@@ -65,5 +90,5 @@ class HtmlWriter:
             if room < 0:
                 break
             details.append(detail)
-        page = Page(self._run, self._options, summary, self._rows, details, len(chosen) - len(details), gates)
+        page = Page(self._run, self._config, summary, self._rows, details, len(chosen) - len(details), gates)
         write_page(self._stream, page)

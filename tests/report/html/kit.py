@@ -16,7 +16,7 @@ import soundfile
 from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import judge
 from mtqscore.config import AssessConfig
-from mtqscore.report.html import HtmlOptions, HtmlWriter
+from mtqscore.report.html import HtmlConfig, HtmlWriter
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
@@ -24,7 +24,7 @@ from mtqscore.scores import Assessment, FrameScores, Scores, Status
 TARGETS = ("s_mos", "n_mos", "g_mos")
 OPTIONS = AssessConfig(frames=True)
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", TARGETS, OPTIONS)
-MADE = HtmlOptions(made=datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
+MADE = HtmlConfig(made=datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
 HOP_S = 0.032
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HOSTILE = [
@@ -74,7 +74,7 @@ def unscored(path: str | None, status: Status = Status.SILENT, reason: str = "no
     return scored(path, status=status, reason=reason, scores=None, frames=None)
 
 
-def page(rows: list[Assessment], options: HtmlOptions = MADE, gates: tuple[str, ...] = (), run: Run = RUN) -> str:
+def page(rows: list[Assessment], options: HtmlConfig = MADE, gates: tuple[str, ...] = (), run: Run = RUN) -> str:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
     writer = HtmlWriter(stream, run, options)

@@ -14,7 +14,7 @@ import soundfile
 from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import judge
 from mtqscore.errors import UsageError
-from mtqscore.report.html import HtmlOptions, HtmlWriter
+from mtqscore.report.html import HtmlConfig, HtmlWriter
 from mtqscore.report.html.choice import Choice
 from mtqscore.report.summary import RunSummary
 from mtqscore.scores import Scores
@@ -87,9 +87,9 @@ def test_memory_does_not_grow_with_the_rows() -> None:
 
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="less than none"):
-        HtmlOptions(files=-1)
+        HtmlConfig(files=-1)
     with pytest.raises(UsageError, match="outside 2 to 3600"):
-        HtmlOptions(excerpt_s=float("nan"))
+        HtmlConfig(excerpt_s=float("nan"))
 
 
 def test_a_report_stops_growing_at_its_limit(tmp_path: Path) -> None:
