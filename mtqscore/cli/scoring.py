@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import TypeAlias
 
     from mtqscore.audio.inputs import Input
     from mtqscore.config import AssessConfig
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from mtqscore.scoring.assessor import Assessor
     from mtqscore.scoring.engine import Engine
     from mtqscore.scoring.ray import Cluster
-
-    Scoring: TypeAlias = Assessor | Engine
 
 MOST_WORKERS = 1024
 
@@ -47,7 +44,7 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
     return names
 
 
-def describe_run(assessor: Scoring, *, frames: bool = False, shard: Shard | None = None) -> Run:
+def describe_run(assessor: Engine, *, frames: bool = False, shard: Shard | None = None) -> Run:
     """What all rows of a run have in common.
 
     Args:
@@ -60,10 +57,10 @@ def describe_run(assessor: Scoring, *, frames: bool = False, shard: Shard | None
 
     return Run(
         version=VERSION,
-        model=assessor.model,
-        model_sha256=assessor.model_sha256,
-        provider=assessor.provider,
-        targets=assessor.targets,
+        model=assessor.loaded.model,
+        model_sha256=assessor.loaded.model_sha256,
+        provider=assessor.loaded.provider,
+        targets=assessor.loaded.targets,
         options=assessor.config,
         frames=frames,
         shard=shard,
@@ -102,7 +99,7 @@ def choose_cluster(engine: str, address: str | None, workers: int | None) -> Clu
 @contextmanager
 def open_engine(
     config: AssessConfig, cluster: Cluster | None, workers: int | None, inputs: Sequence[Input], *, quiet: bool = False
-) -> Iterator[Scoring]:
+) -> Iterator[Engine]:
     """Load the model here, in some processes, or on a cluster; what is not here is left in the end.
 
     Args:
@@ -112,8 +109,9 @@ def open_engine(
         inputs: what is to be scored.
         quiet: no messages.
     """
+    from mtqscore.base.machine import usable_cores
     from mtqscore.cli.console import say
-    from mtqscore.scoring.worker_count import worth_processes
+    from mtqscore.scoring.processes import ProcessEngine, worker_count
 
     if cluster is not None:
         from mtqscore.scoring.ray import RayEngine
@@ -121,19 +119,15 @@ def open_engine(
         with RayEngine(config, cluster, None if quiet else say) as on_cluster:
             yield on_cluster
         return
-    processes = workers or worth_processes(config, inputs)
+    processes = min(workers, usable_cores()) if workers else worker_count(config, inputs)
     if processes == 1:
         yield load_assessor(config, quiet=quiet)
         return
-    from mtqscore.scoring.process_worker import keep_one_arena
-    from mtqscore.scoring.processes import ProcessEngine
-
-    keep_one_arena()
     with ProcessEngine(config, processes, None if quiet else say) as here:
         yield here
 
 
-def score(assessor: Scoring, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
+def score(assessor: Engine, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
     """Score recordings and show how far the work is."""
     import time
 

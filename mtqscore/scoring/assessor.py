@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections import deque
@@ -23,6 +22,7 @@ from mtqscore.errors import UsageError
 from mtqscore.models import load_model
 from mtqscore.scores import Assessment, FrameScores, Scores, Status, UnscorableError
 from mtqscore.scoring.batching import Batches
+from mtqscore.scoring.engine import LoadedModel, as_inputs
 from mtqscore.scoring.reading import Recording, read_ahead
 from mtqscore.scoring.session import Scorer
 from mtqscore.targets import SAMPLE_RATE_HZ
@@ -76,7 +76,17 @@ class Assessor:
 
     Args:
         config: the options; None is all defaults.
-        tell: takes messages while a model is fetched from the Hub; None fetches in silence.
+        notify: takes messages while a model is fetched from the Hub; None fetches in silence.
+
+    Attributes:
+        model: name@version of the model.
+        model_sha256: checksum of its file, hexadecimal.
+        provider: the execution provider that really runs it.
+        device_note: why ``auto`` left a GPU idle; empty when it did not.
+        targets: names of the scores.
+        loaded: all these, as every engine has them.
+        scorer: the loaded model, for what scores pieces of its own.
+        threads: that decode, and as many that score on the CPU.
 
     Raises:
         UsageError: the model is unknown or not a model of mtqscore.
@@ -93,61 +103,14 @@ class Assessor:
         True
     """
 
-    def __init__(self, config: AssessConfig | None = None, tell: Callable[[str], None] | None = None) -> None:
-        config = config or AssessConfig()
-        self._begin(Scorer(load_model(config.model, tell), config.device, config.precision), config)
-
-    @classmethod
-    def over(cls, scorer: Scorer, config: AssessConfig) -> Assessor:
-        """Return an assessor over a model that is loaded already, on whatever device; the rest as ``config`` says."""
-        assessor = cls.__new__(cls)
-        assessor._begin(scorer, config)
-        return assessor
-
-    def _begin(self, scorer: Scorer, config: AssessConfig) -> None:
-        self.config = config
-        self._threads = config.threads or usable_cores()
-        self._scorer = scorer
+    def __init__(self, config: AssessConfig | None = None, notify: Callable[[str], None] | None = None) -> None:
+        self.config = config = config or AssessConfig()
+        self.scorer = scorer = Scorer(load_model(config.model, notify), config.device, config.precision)
         info = scorer.info
-        self._decoding = DecodingConfig(
-            self.config.channels, info.window_samples, info.frame_hop_samples, info.min_samples
-        )
-
-    def with_threads(self, threads: int) -> Assessor:
-        """Return an assessor with the same model and options that uses so many threads."""
-        other = copy.copy(self)
-        other._threads = threads
-        return other
-
-    @property
-    def model(self) -> str:
-        """name@version of the model."""
-        return self._scorer.info.label
-
-    @property
-    def model_sha256(self) -> str:
-        """Checksum of the model's file, hexadecimal."""
-        return self._scorer.sha256
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs the model."""
-        return self._scorer.provider
-
-    @property
-    def device_note(self) -> str:
-        """Why ``auto`` left a GPU idle; empty when it did not."""
-        return self._scorer.device_note
-
-    @property
-    def scorer(self) -> Scorer:
-        """The loaded model, for what scores pieces of its own."""
-        return self._scorer
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the scores."""
-        return self._scorer.info.targets
+        self.loaded = LoadedModel(info.label, scorer.sha256, scorer.provider, scorer.device_note, info.targets)
+        self.model, self.model_sha256, self.provider, self.device_note, self.targets = self.loaded
+        self.threads = config.threads or usable_cores()
+        self._decoding = DecodingConfig(config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
 
     def assess_file(self, path: str | os.PathLike[str]) -> Assessment:
         """Score one file.
@@ -199,8 +162,7 @@ class Assessor:
         Raises:
             EnvironmentProblemError: the model failed while it ran.
         """
-        items = (item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths)
-        yield from self._assess(items, progress)
+        yield from self._assess(as_inputs(paths), progress)
 
     def _refuse_each(self) -> None:
         if self.config.channels == "each":
@@ -210,10 +172,10 @@ class Assessor:
         self, items: Iterable[Input | ArraySource], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
         """Sources → windows → batches → session → rows, in order."""
-        workers = self._threads if self._scorer.on_cpu else 1
+        workers = self.threads if self.scorer.on_cpu else 1
         pending: deque[_Pending] = deque()
-        with _pool(self._threads, "decode") as decoding, _pool(workers, "score") as scoring:
-            batches: Batches[_Place] = Batches(self._scorer, self.config.batch_s, workers, scoring)
+        with _pool(self.threads, "decode") as decoding, _pool(workers, "score") as scoring:
+            batches: Batches[_Place] = Batches(self.scorer, self.config.batch_s, workers, scoring)
             with closing(read_ahead(items, self._decoding, decoding)) as recordings:
                 for scored in batches.score(_windows(recordings, pending)):
                     for (place, stream, position), scores, frames in scored:

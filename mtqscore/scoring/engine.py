@@ -1,47 +1,58 @@
-"""What every engine says of itself: what the assessor in this process does."""
+"""The protocol of everything that scores recordings: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from mtqscore.audio.inputs import Input
+from mtqscore.scores import Assessment, Status
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Iterator
-
-    from mtqscore.audio.inputs import Input
     from mtqscore.config import AssessConfig
-    from mtqscore.scores import Assessment
-    from mtqscore.scoring.assessor import Assessor
     from mtqscore.scoring.session import Scorer
 
 LOSSES = 2
-"""Processes that a recording, alone, may end before it becomes a row without scores."""
+"""Processes that a recording may end before it becomes a row without scores."""
 
 
-class Engine(ABC):
-    """Scores as an `Assessor` does, with more than this process; a context that ends the others.
+class LoadedModel(NamedTuple):
+    """A model that is ready to score, as results name it.
 
     Args:
-        config: the options that stand in every row.
-        local: the model in this process.
+        model: name@version.
+        model_sha256: checksum of its file, hexadecimal.
+        provider: the execution provider that really runs it.
+        device_note: why ``auto`` left a GPU idle; empty when it did not.
+        targets: names of the scores.
     """
 
-    def __init__(self, config: AssessConfig, local: Assessor) -> None:
-        self.config = config
-        self._local = local
+    model: str
+    model_sha256: str
+    provider: str
+    device_note: str
+    targets: tuple[str, ...]
 
-    def __enter__(self) -> Self:
-        return self
 
-    @abstractmethod
-    def __exit__(self, *_: object) -> None: ...
+class Engine(Protocol):
+    """Scores recordings with one model."""
 
-    @abstractmethod
+    config: AssessConfig
+    """The options that stand in every row."""
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model as results name it."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model in this process, for what reports score of their own."""
+
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        """Score many files; rows come in the order of the paths, as those of `Assessor.assess_files`.
+        """Score many files; rows come in the order of the paths.
 
         Args:
             paths: files, or what ``find_inputs`` returned for folders and patterns.
@@ -54,60 +65,14 @@ class Engine(ABC):
             EnvironmentProblemError: the model failed while it ran, or what runs it is lost.
         """
 
-    @property
-    def model(self) -> str:
-        """name@version of the model."""
-        return self._local.model
 
-    @property
-    def model_sha256(self) -> str:
-        """Checksum of the model's file, hexadecimal, the same in every process."""
-        return self._local.model_sha256
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs the model."""
-        return self._local.provider
-
-    @property
-    def device_note(self) -> str:
-        """Why a GPU lies idle; empty when none does."""
-        return self._local.device_note
-
-    @property
-    def scorer(self) -> Scorer:
-        """The model in this process, for what reports score of their own."""
-        return self._local.scorer
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the scores."""
-        return self._local.targets
-
-    def _lost(self, item: Input) -> Assessment:
-        """The row of a recording that ends every process that reads it."""
-        from mtqscore.scores import Assessment, Status
-
-        return Assessment(
-            path=item.path,
-            channel="" if self.config.channels == "each" else self.config.channels,
-            duration_s=None,
-            sample_rate_hz=None,
-            status=Status.UNREADABLE,
-            reason=f"{LOSSES} processes ended while they read it",
-            flags=(),
-            scores=None,
-            frames=None,
-            model=self.model,
-            model_sha256=self.model_sha256,
-            provider=self.provider,
-            options=self.config,
-            precision=self.config.precision,
-        )
+def as_inputs(paths: Iterable[str | os.PathLike[str] | Input]) -> Iterator[Input]:
+    """Yield paths as inputs."""
+    return (item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths)
 
 
 def by_recording(rows: Iterator[Assessment]) -> Iterator[list[Assessment]]:
-    """Put the rows of each recording together."""
+    """Yield the rows of each recording together."""
     together: list[Assessment] = []
     for row in rows:
         if together and row.begins_recording:
@@ -116,3 +81,34 @@ def by_recording(rows: Iterator[Assessment]) -> Iterator[list[Assessment]]:
         together.append(row)
     if together:
         yield together
+
+
+def one_by_one(
+    recordings: Iterator[list[Assessment]], progress: Callable[[float], None] | None
+) -> Iterator[Assessment]:
+    """Yield the rows of recordings, and report how much audio they are."""
+    for rows in recordings:
+        for row in rows:
+            if progress is not None and row.ok:
+                progress(row.duration_s or 0.0)
+            yield row
+
+
+def lost_row(engine: Engine, item: Input) -> Assessment:
+    """Return the row of a recording that ends every process that reads it."""
+    return Assessment(
+        path=item.path,
+        channel="" if engine.config.channels == "each" else engine.config.channels,
+        duration_s=None,
+        sample_rate_hz=None,
+        status=Status.UNREADABLE,
+        reason=f"{LOSSES} processes ended while they read it",
+        flags=(),
+        scores=None,
+        frames=None,
+        model=engine.loaded.model,
+        model_sha256=engine.loaded.model_sha256,
+        provider=engine.loaded.provider,
+        options=engine.config,
+        precision=engine.config.precision,
+    )

@@ -1,30 +1,43 @@
-"""Scoring with several processes on this machine: no lock of Python's holds up one core for another."""
+"""Scoring with several processes on this machine, each with a session of its own."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import Counter, deque
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing import Pipe
-from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from mtqscore.audio.inputs import Input
-from mtqscore.base.libraries import load_library
-from mtqscore.base.machine import usable_cores
-from mtqscore.scoring.engine import LOSSES, Engine
-from mtqscore.scoring.process_handle import Worker, start_process
-from mtqscore.scoring.process_worker import Job, serve
-from mtqscore.scoring.remote_session import ScorerFacts, answer_batches
+from mtqscore.audio.inputs import Input, is_remote
+from mtqscore.base.machine import usable_cores, usable_memory_bytes
+from mtqscore.errors import EnvironmentProblemError, MtqscoreError
+from mtqscore.models import load_model
+from mtqscore.scores import Assessment
+from mtqscore.scoring import process_worker
+from mtqscore.scoring.assessor import Assessor
+from mtqscore.scoring.engine import as_inputs, by_recording, lost_row, one_by_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.process import BaseProcess
 
     from mtqscore.config import AssessConfig
-    from mtqscore.scores import Assessment
-    from mtqscore.scoring.process_worker import Answer
+    from mtqscore.scoring.engine import LoadedModel
+    from mtqscore.scoring.session import Scorer
+
+RECORDINGS_A_PROCESS = 400
+"""With fewer a further process does not make up for its start."""
+
+MEMORY_A_PROCESS_BYTES = 2**29
+"""More than a process takes, so that there is room beside them."""
+
+PROCESSES_A_GPU = 4
+"""Sessions that share a GPU unless more are asked for: each takes some hundred megabytes of its memory."""
 
 RECORDINGS_A_CHUNK, LEAST_A_CHUNK = 64, 4
 CHUNKS_LEFT = 6
@@ -40,19 +53,112 @@ BACKLOGS_AHEAD = 2
 """Rows that may wait for those of a long recording before them, as shares of what all have at hand."""
 
 
-class ProcessEngine(Engine):
-    """Scores as an `Assessor` does, in this process and further ones.
+def worker_count(config: AssessConfig, inputs: Sequence[Input]) -> int:
+    """Count the processes that score a list soonest; 1 where threads in this one do as well.
 
-    On the processor each has a session of its own. On any other device they read and judge, and this process, which
-    holds the one session, scores their batches.
+    Args:
+        config: the options; ``threads`` bounds the cores that are used, and a process takes one or more.
+        inputs: the list.
+    """
+    # A program that another embeds or has frozen may start something else than itself.
+    can_start = bool(sys.executable) and not getattr(sys, "frozen", False)
+    if not can_start or is_remote(inputs[0].path if inputs else ""):
+        return 1  # a store is read by threads of one process
+    most = min(config.threads or usable_cores(), usable_memory_bytes() // MEMORY_A_PROCESS_BYTES)
+    if config.device not in ("auto", "cpu") or (config.device == "auto" and Path("/dev/nvidiactl").exists()):
+        most = min(most, PROCESSES_A_GPU)
+    return max(1, min(most, len(inputs) // RECORDINGS_A_PROCESS))
 
-    A process that ends, for whatever reason, costs no row: what it had is scored again by a new one, each recording
-    for itself, and one that ends two processes is ``unreadable``. One list is scored at a time.
+
+@dataclass
+class _Chunk:
+    """Recordings that a process gets at once.
+
+    Args:
+        start: position of the first in the run.
+        inputs: the recordings, one after the other.
+        suspect: whether a process ended that had it before; then it is a single one.
+    """
+
+    start: int
+    inputs: list[Input]
+    suspect: bool = False
+
+
+@dataclass
+class _Run:
+    """State of a list that is being scored."""
+
+    inputs: list[Input]
+    start: int = 0
+    """Position of the first recording that nobody has got yet."""
+    ready: dict[int, list[Assessment]] = field(default_factory=dict)
+    lost: deque[_Chunk] = field(default_factory=deque)
+    running: dict[Future[list[list[Assessment]]], tuple[_Worker, _Chunk]] = field(default_factory=dict)
+
+
+class _Worker:
+    """A process that scores, alone in its executor, so that its end breaks nobody else's work.
+
+    Args:
+        job: the order.
+
+    Raises:
+        OSError: the system has no room for another process.
+    """
+
+    def __init__(self, job: process_worker.Job) -> None:
+        from concurrent.futures import ProcessPoolExecutor  # slow to load, and most runs start no process
+
+        self._context = _context()
+        self._lifeline, far = self._context.Pipe()
+        self.executor = ProcessPoolExecutor(1, self._context, process_worker.begin, (far,))
+        try:
+            with _interrupts_held():
+                self.load = self.executor.submit(process_worker.load, job)
+        except BaseException:
+            self.end()
+            raise
+        self._process: BaseProcess | None = None
+        self.load.add_done_callback(self._find_process)
+
+    def _find_process(self, load: Future[tuple[LoadedModel, int]]) -> None:
+        if not load.cancelled() and load.exception() is None:
+            number = load.result()[1]
+            self._process = next((one for one in self._context.active_children() if one.pid == number), None)
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether it has come so far that it can score."""
+        return self.load.done() and self.load.exception() is None
+
+    def end(self) -> None:
+        """End the process at once, whatever it does."""
+        self._lifeline.close()
+        self.executor.shutdown(cancel_futures=True)
+
+    @property
+    def ending(self) -> str:
+        """Cause of the end of a process that has ended."""
+        code = self._process.exitcode if self._process is not None else None
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"signal {-code}"
+
+
+class ProcessEngine:
+    """Scores as an `Assessor` does, in further processes.
+
+    A process that ends, for whatever reason, costs at most the row of one recording: what it had is scored again by a
+    new one, each recording for itself, and one that ends the second process as well is ``unreadable``. One list is
+    scored at a time.
 
     Args:
         config: the options; its ``threads`` are shared out.
-        processes: how many, with this one.
-        tell: takes messages; None is silence.
+        processes: how many.
+        notify: takes messages; None is silence.
 
     Raises:
         UsageError: the model is unknown or not a model of mtqscore.
@@ -64,197 +170,174 @@ class ProcessEngine(Engine):
                 rows = list(engine.assess_files(find_inputs(["recordings/"])))
     """
 
-    def __init__(self, config: AssessConfig, processes: int, tell: Callable[[str], None] | None = None) -> None:
-        self._workers: list[Worker] = []
-        self._tell = tell
+    def __init__(self, config: AssessConfig, processes: int, notify: Callable[[str], None] | None = None) -> None:
+        self.config = config
+        self._notify = notify
+        self._workers: list[_Worker] = []
+        cores = config.threads or usable_cores()
+        self._job = process_worker.Job(config, max(1, cores // processes))
+        load_model(config.model, notify)  # a model of the Hub is fetched once, and what is none refused here
         try:
-            from mtqscore.scoring.assessor import Assessor
-
-            for library in ("soundfile", "soxr"):
-                load_library(library)  # a forked process has them from the start
-            # They load onnxruntime while this one does.
-            for _ in range(processes - 1):
-                if (worker := start_process()) is None:
-                    break
-                self._workers.append(worker)
-            super().__init__(config, Assessor(config, tell))
-            # Several sessions would not fit into the memory of a GPU, nor keep it busier.
-            self._far = None if self.scorer.on_cpu else ScorerFacts.of(self.scorer)
-            self._turn = threading.Lock()
-            cores = config.threads or usable_cores()
-            threads = max(1, cores // (processes if self._far is None else max(1, len(self._workers))))
-            self._local = self._local.with_threads(threads if self._far is None else cores)
-            own = replace(config, threads=threads, device="cpu" if self._far is None else config.device)
-            self._job = Job(own, config, self.model_sha256, self._far)
-            for worker in self._workers:
-                self._employ(worker)
+            for _ in range(processes):
+                self._start()
+            self._await_models()
         except BaseException:
-            self._end_processes()
+            self.__exit__()
             raise
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         """End the processes, whatever they do."""
-        self._end_processes()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    @cached_property
+    def _here(self) -> Assessor:
+        """The model in this process."""
+        return Assessor(self.config)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model in this process, loaded when a report asks for it."""
+        return self._here.scorer
 
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
         """Score many files, as `Engine.assess_files` does."""
-        inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
-        for worker in [worker for worker in self._workers if worker.chunks]:  # of a list that was left before its end
-            self._replace(worker)
-        here = self._start_here()
+        yield from one_by_one(self._in_order(_Run(list(as_inputs(paths)))), progress)
+
+    # --- a list -------------------------------------------------------------------------------------------------
+
+    def _in_order(self, run: _Run) -> Iterator[list[Assessment]]:
+        """Yield the rows of every recording."""
+        ahead = BACKLOGS_AHEAD * BACKLOG * RECORDINGS_A_CHUNK * max(1, len(self._workers))
         try:
-            for rows in self._in_order(inputs):
-                for row in rows:
-                    if progress is not None and row.ok:
-                        progress(row.duration_s or 0.0)
-                    yield row
+            for wanted in range(len(run.inputs)):
+                while wanted not in run.ready:
+                    self._hand_out(run, wanted + ahead)
+                    for future in wait(run.running, return_when=FIRST_COMPLETED).done:
+                        self._collect(run, future)
+                yield run.ready.pop(wanted)
         finally:
-            if here in self._workers:  # or the engine was left before its rows were
-                self._workers.remove(here)
-                here.end()
+            for future in run.running:
+                future.cancel()
 
-    def _in_order(self, inputs: list[Input]) -> Iterator[list[Assessment]]:
-        """The rows of every recording."""
-        chunks = _Chunks(inputs, len(self._workers))
-        ahead = BACKLOGS_AHEAD * BACKLOG * RECORDINGS_A_CHUNK * len(self._workers)
-        suspects = _Suspects()
-        ready: dict[int, list[Assessment]] = {}
-        for wanted in range(len(inputs)):
-            while wanted not in ready:
-                self._share_out(chunks, suspects, wanted + ahead)
-                for position, rows in self._collect(suspects):
-                    ready[position] = rows
-            yield ready.pop(wanted)
-
-    def _share_out(self, chunks: _Chunks, suspects: _Suspects, end: int) -> None:
-        """Give everyone enough to do, up to a position in the run; a process without work gets a suspect."""
-        for worker in self._workers:
-            if self._far is not None and worker.process is None and len(self._workers) > 1:
-                continue  # who scores for the others has enough to do
-            if suspects.waiting and worker.process is not None:
-                if not worker.chunks:
-                    worker.give([suspects.waiting.popleft()])
+    def _hand_out(self, run: _Run, end: int) -> None:
+        """Give every process enough to do, up to a position in the run; one without work gets a suspect, alone."""
+        if not self._workers:
+            self._score_here(run)
+        for worker in list(self._workers):
+            has = sum(other is worker for other, _ in run.running.values())
+            if run.lost:
+                if not has:
+                    self._submit(run, worker, run.lost.popleft())
                 continue
-            while worker.chunks < BACKLOG and chunks.position < end and (chunk := chunks.take()):
-                worker.give(chunk)
-        if suspects.waiting and not any(worker.process for worker in self._workers):  # no process can be started
-            self._workers[-1].give([suspects.waiting.popleft()])
+            while has < BACKLOG and run.start < min(end, len(run.inputs)):
+                self._submit(run, worker, _cut_chunk(run, len(self._workers)))
+                has += 1
 
-    def _collect(self, suspects: _Suspects) -> Iterator[tuple[int, list[Assessment]]]:
-        """Wait for answers: positions in the run and their rows.
+    def _submit(self, run: _Run, worker: _Worker, chunk: _Chunk) -> None:
+        try:
+            future = worker.executor.submit(process_worker.score, self._job, chunk.inputs)
+        except BrokenExecutor as error:  # it ended when it had nothing to do
+            future = Future()
+            future.set_exception(error)
+        run.running[future] = worker, chunk
+
+    def _collect(self, run: _Run, future: Future[list[list[Assessment]]]) -> None:
+        """Take the rows of a chunk, or put it aside if its process has ended.
 
         Raises:
             MtqscoreError: a process cannot go on, and so none can.
         """
-        for connection in wait([worker.connection for worker in self._workers]):
-            worker = next(worker for worker in self._workers if worker.connection is connection)
-            try:
-                answer: Answer | Exception = worker.connection.recv()
-            except (EOFError, OSError):
-                yield from self._lose(worker, suspects)
-                continue
-            if isinstance(answer, Exception):
-                raise answer
-            found, last = answer
-            worker.loaded = True
-            worker.chunks -= last
-            for rows in found:
-                yield worker.pending.popleft()[0], rows
+        worker, chunk = run.running.pop(future)
+        try:
+            run.ready.update(enumerate(future.result(), start=chunk.start))
+        except BrokenExecutor:
+            if worker in self._workers:
+                self._replace(worker)
+            if chunk.suspect:
+                run.ready[chunk.start] = [lost_row(self, chunk.inputs[0])]
+            else:
+                singles = enumerate(chunk.inputs, start=chunk.start)
+                run.lost += [_Chunk(position, [item], suspect=worker.has_loaded) for position, item in singles]
 
-    def _lose(self, worker: Worker, suspects: _Suspects) -> Iterator[tuple[int, list[Assessment]]]:
-        """Put aside what a process had that has ended, and start another one in its place."""
-        if not worker.loaded:  # it is not the recordings, and another one would not come so far either
-            self._workers.remove(worker)
-            worker.end()
-            self._workers[-1].give(list(worker.pending))
-            return
-        self._replace(worker)
-        if self._tell is not None:
-            self._tell(f"a process that scores has ended ({worker.ending}); what it had is scored again")
-        if suspects.add(worker.pending):
-            position, item = worker.pending[0]
-            yield position, [self._lost(item)]
+    def _score_here(self, run: _Run) -> None:
+        """Score a chunk in this process, where no other can be started; never one that has ended a process."""
+        chunk = run.lost.popleft() if run.lost else _cut_chunk(run, 1)
+        if chunk.suspect:
+            run.ready[chunk.start] = [lost_row(self, chunk.inputs[0])]
+        else:
+            found = by_recording(self._here.assess_files(as_inputs(chunk.inputs)))
+            run.ready.update(enumerate(found, start=chunk.start))
 
-    def _replace(self, worker: Worker) -> None:
-        """End a process, and start another one in its place if there is room for it."""
+    # --- processes ----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        with suppress(OSError):  # without room for another one those that are there go on
+            self._workers.append(_Worker(self._job))
+
+    def _replace(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         worker.end()
-        if (new := start_process()) is not None:
-            self._employ(new)
-            self._workers.insert(0, new)
+        if not worker.has_loaded:  # it is not the recordings, and another one would not come so far either
+            return
+        self._start()
+        if self._notify is not None:
+            self._notify(f"a process that scores has ended ({worker.ending}); what it had is scored again")
 
-    def _employ(self, worker: Worker) -> None:
-        """Tell a new process what to do, and score for it if that is done here."""
-        with suppress(OSError):
-            worker.connection.send(self._job)
-        if self._far is not None and worker.scoring is not None:
-            arguments = (worker.scoring, self.scorer, self._turn)
-            worker.scoring = None  # it is the thread's now, which closes it once the process has ended
-            threading.Thread(target=answer_batches, args=arguments, name="score for others", daemon=True).start()
+    def _await_models(self) -> None:
+        """Wait until all have loaded the model, and keep those that agree.
 
-    def _start_here(self) -> Worker:
-        """Let a thread of this process do its share."""
-        near, far = Pipe()
-        thread = threading.Thread(
-            target=serve, args=(far, lambda: self._local, self.config, lambda: None), name="score here", daemon=True
-        )
-        worker = Worker(near, thread=thread)
-        self._workers.append(worker)
-        thread.start()
-        return worker
-
-    def _end_processes(self) -> None:
-        for worker in self._workers:
+        Raises:
+            MtqscoreError: none can score.
+            EnvironmentProblemError: the file of the model was exchanged meanwhile.
+        """
+        failure: MtqscoreError | None = None
+        agreed: list[_Worker] = []
+        for worker in list(self._workers):
+            try:
+                loaded, _ = worker.load.result()
+            except BrokenExecutor:
+                pass
+            except MtqscoreError as error:  # such as a GPU without room for one more
+                failure = failure or error
+            else:
+                if not agreed:
+                    self.loaded = loaded
+                if loaded.model_sha256 != self.loaded.model_sha256:
+                    raise EnvironmentProblemError(
+                        f"model {loaded.model} was exchanged while the run began (its sha256 was "
+                        f"{self.loaded.model_sha256}, and is {loaded.model_sha256}): start again"
+                    )
+                if loaded.provider == self.loaded.provider:
+                    agreed.append(worker)
+                    continue
+            self._workers.remove(worker)
             worker.end()
-        self._workers.clear()
+        if not agreed:
+            if failure is not None:
+                raise failure
+            self.loaded = self._here.loaded
 
 
-class _Suspects:
-    """Recordings that a process had when it ended, with their positions in the run."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[int, Input]] = deque()
-        self._losses: Counter[int] = Counter()
-
-    def add(self, recordings: deque[tuple[int, Input]]) -> bool:
-        """Take what one process had; say whether it was a single one that has ended enough of them to be left alone."""
-        if len(recordings) == 1:
-            position = recordings[0][0]
-            self._losses[position] += 1
-            if self._losses[position] == LOSSES:
-                return True
-        self.waiting += recordings
-        return False
-
-
-class _Chunks:
-    """A list of recordings, cut into chunks as they are asked for.
-
-    Args:
-        inputs: the list.
-        workers: who share it.
-    """
-
-    def __init__(self, inputs: list[Input], workers: int) -> None:
-        self._inputs = inputs
-        self._workers = workers
-        self.position = 0
-
-    def take(self) -> list[tuple[int, Input]]:
-        """The next recordings with their positions; none at the end."""
-        share = (len(self._inputs) - self.position) // (CHUNKS_LEFT * self._workers)
-        most = min(RECORDINGS_A_CHUNK, max(LEAST_A_CHUNK, share))
-        chunk: list[tuple[int, Input]] = []
-        size_bytes = 0
-        for item in self._inputs[self.position : self.position + most]:
-            size_bytes += _size_bytes(item)
-            if chunk and size_bytes > CHUNK_BYTES:
-                break
-            chunk.append((self.position + len(chunk), item))
-        self.position += len(chunk)
-        return chunk
+def _cut_chunk(run: _Run, workers: int) -> _Chunk:
+    """Take the next recordings of a run."""
+    share = (len(run.inputs) - run.start) // (CHUNKS_LEFT * workers)
+    most = min(RECORDINGS_A_CHUNK, max(LEAST_A_CHUNK, share))
+    chunk = _Chunk(run.start, [])
+    size_bytes = 0
+    for item in run.inputs[run.start : run.start + most]:
+        size_bytes += _size_bytes(item)
+        if chunk.inputs and size_bytes > CHUNK_BYTES:
+            break
+        chunk.inputs.append(item)
+    run.start += len(chunk.inputs)
+    return chunk
 
 
 def _size_bytes(item: Input) -> int:
@@ -264,3 +347,30 @@ def _size_bytes(item: Input) -> int:
         return os.stat(item.path).st_size  # noqa: PTH116 - a name with a zero byte must reach the handler
     except (OSError, ValueError):
         return 0
+
+
+def _context() -> Any:
+    """Start method: a clean server that forks, where there is one; never a fork of this process with its threads."""
+    from multiprocessing import get_all_start_methods, get_context  # slow to load, and most runs start no process
+
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([process_worker.__name__, "soundfile", "soxr"])
+    return context
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let what is started here never get Ctrl-C: it would break off with a traceback while it loads."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which changes the mask as well
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

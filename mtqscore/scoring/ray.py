@@ -11,20 +11,20 @@ import socket
 import threading
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from mtqscore.audio.inputs import Input
 from mtqscore.base.devices import CPU_PROVIDER
 from mtqscore.base.machine import usable_cores
 from mtqscore.config import AssessConfig
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError
 from mtqscore.scoring.assessor import Assessor
-from mtqscore.scoring.engine import LOSSES, Engine
+from mtqscore.scoring.engine import LOSSES, as_inputs, lost_row, one_by_one
 from mtqscore.scoring.ray_worker import Job, Ledger, Rescuer, Worker, try_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from mtqscore.audio.inputs import Input
     from mtqscore.scores import Assessment
 
 RECORDINGS_A_TASK = 64
@@ -72,13 +72,13 @@ class Cluster:
             raise UsageError(f"--workers {self.workers} is not at least 1")
 
 
-class RayEngine(Engine):
+class RayEngine:
     """Scores as an `Assessor` does, with workers on one machine or many.
 
     Args:
         config: the options; ``threads`` are those of each worker, 1 if they are None.
         cluster: where to score.
-        tell: takes messages; None is silence.
+        notify: takes messages; None is silence.
 
     Raises:
         UsageError: the model is unknown, or the device cannot be shared out.
@@ -89,11 +89,13 @@ class RayEngine(Engine):
             rows = list(engine.assess_files(find_inputs(["recordings/"])))
     """
 
-    def __init__(self, config: AssessConfig, cluster: Cluster, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, config: AssessConfig, cluster: Cluster, notify: Callable[[str], None] | None = None) -> None:
         if config.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"--engine ray knows --device auto, cpu and cuda (a GPU a worker), not {config.device}")
+        self.config = config
         # What describes a run needs the model here as well, but no GPU.
-        super().__init__(config, Assessor(AssessConfig(model=config.model, device="cpu"), tell))
+        here = Assessor(AssessConfig(model=config.model, device="cpu"), notify)
+        self.scorer, self.loaded = here.scorer, here.loaded
         self._threads = config.threads or 1
         address = cluster.address or os.environ.get("RAY_ADDRESS") or None
         if address is not None:
@@ -112,9 +114,12 @@ class RayEngine(Engine):
         except BaseException:
             self.__exit__()
             raise
-        if tell is not None:
+        if notify is not None:
             where = "this machine" if self._started else _counted(len(self._nodes()), "machine")
-            tell(f"ray: {_counted(self._workers, 'worker')} on {where}")
+            notify(f"ray: {_counted(self._workers, 'worker')} on {where}")
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the cluster, unless the program had joined it; one of our own ends, whatever is pressed meanwhile."""
@@ -134,11 +139,6 @@ class RayEngine(Engine):
             if type(thread).__module__.startswith("ray.data."):
                 thread.join(PATIENCE_S)
 
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs the model on the workers."""
-        return self._provider
-
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
@@ -147,12 +147,8 @@ class RayEngine(Engine):
         Tasks of a worker that is lost are done by another. The recordings of a task that has lost several are scored
         one by one, and one that ends its worker again is ``unreadable``.
         """
-        inputs = [item if isinstance(item, Input) else Input(os.fspath(item)) for item in paths]
-        for rows in self._in_order(inputs):
-            for row in rows:
-                if progress is not None and row.ok:
-                    progress(row.duration_s or 0.0)
-                yield replace(row, options=self.config)
+        for row in one_by_one(self._in_order(list(as_inputs(paths))), progress):
+            yield replace(row, options=self.config)
 
     def _in_order(self, inputs: list[Input]) -> Iterator[list[Assessment]]:
         """The rows of every recording."""
@@ -216,7 +212,7 @@ class RayEngine(Engine):
                 except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError):
                     rescuer = None
             else:
-                yield [self._lost(item)]
+                yield [lost_row(self, item)]
         if rescuer is not None:
             self._ray.kill(rescuer)
 
@@ -249,16 +245,16 @@ class RayEngine(Engine):
             raise EnvironmentProblemError(
                 f"no machine of the cluster has {self._threads} cores: --threads is {self._most('CPU'):g} at most"
             )
-        self._provider = ""
-        job = Job(replace(self.config, threads=self._threads), self._local.model_sha256, os.getcwd())  # noqa: PTH109
+        job = Job(replace(self.config, threads=self._threads), self.loaded.model_sha256, os.getcwd())  # noqa: PTH109
         try:
             remote = self._ray.remote(num_cpus=self._threads, num_gpus=self._gpus)(try_worker)
-            version, self._provider = self._ray.get(remote.remote(job))
+            version, provider = self._ray.get(remote.remote(job))
         except Exception as error:  # Ray's, which have no base in common
             raise _problem(error) from error
         if version != VERSION:
             raise EnvironmentProblemError(f"the workers have mtqscore {version}, this is {VERSION}: install the same")
-        if self._provider == CPU_PROVIDER:
+        self.loaded = self.loaded._replace(provider=provider)
+        if provider == CPU_PROVIDER:
             self._gpus, job = 0, replace(job, config=replace(job.config, device="cpu"))
         return job
 

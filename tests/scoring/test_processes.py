@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from multiprocessing import Pipe
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,10 @@ import soundfile
 from mtqscore import Assessment, Assessor, Status
 from mtqscore.audio.inputs import Input
 from mtqscore.config import AssessConfig
-from mtqscore.errors import EnvironmentProblemError
-from mtqscore.scoring import process_handle, processes
-from mtqscore.scoring import worker_count as worth
-from mtqscore.scoring.process_worker import Job, serve
-from mtqscore.scoring.processes import ProcessEngine
-from mtqscore.scoring.worker_count import RECORDINGS_A_PROCESS, worth_processes
+from mtqscore.errors import EnvironmentProblemError, MissingExtraError, UsageError
+from mtqscore.scoring import process_worker, processes
+from mtqscore.scoring.process_worker import Job
+from mtqscore.scoring.processes import RECORDINGS_A_PROCESS, ProcessEngine, worker_count
 from tests.signals import RATE_HZ, speechlike, write
 
 if TYPE_CHECKING:
@@ -68,10 +67,10 @@ def same(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("options", [[], ["--channels", "each"], ["--channels", "2"], ["--frames"]])
 def test_rows_are_those_of_one_process(run: Run, options: list[str]) -> None:
     arguments = ("assess", "rec", "--jsonl", "-", *options)
-    one, three = (run(*arguments, "--workers", count, model=None) for count in ("1", "3"))  # with the model of users
-    assert (one.returncode, three.returncode) == (3, 3), three.stderr
-    same(rows_of(one.stdout), rows_of(three.stdout))
-    for row, other in zip(rows_of(one.stdout), rows_of(three.stdout), strict=True):
+    one, two = (run(*arguments, "--workers", count, model=None) for count in ("1", "2"))  # with the model of users
+    assert (one.returncode, two.returncode) == (3, 3), two.stderr
+    same(rows_of(one.stdout), rows_of(two.stdout))
+    for row, other in zip(rows_of(one.stdout), rows_of(two.stdout), strict=True):
         frames, others = row.get("frames"), other.get("frames")
         assert (frames is None) == (others is None)
         if frames:
@@ -97,18 +96,19 @@ def names(count: int) -> list[Input]:
 
 def test_processes_are_for_many_recordings_on_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = names(2 * RECORDINGS_A_PROCESS - 1), names(4 * RECORDINGS_A_PROCESS)
-    monkeypatch.setattr(worth, "usable_cores", lambda: 8)
-    assert worth_processes(AssessConfig(), few) == 1
-    assert worth_processes(AssessConfig(), []) == 1
-    assert worth_processes(AssessConfig(), many) == 4
-    assert worth_processes(AssessConfig(threads=3), many) == 3
-    assert worth_processes(AssessConfig(threads=1), many) == 1
-    assert worth_processes(AssessConfig(device="cuda"), many) == worth_processes(AssessConfig(), many)
-    assert worth_processes(AssessConfig(), [Input("s3://bucket/a.wav"), *many]) == 1
-    monkeypatch.setattr(worth, "usable_memory_bytes", lambda: 2**30)
-    assert worth_processes(AssessConfig(), many) == 2
+    monkeypatch.setattr(processes, "usable_cores", lambda: 8)
+    assert worker_count(AssessConfig(), few) == 1
+    assert worker_count(AssessConfig(), []) == 1
+    assert worker_count(AssessConfig(), many) == 4
+    assert worker_count(AssessConfig(threads=3), many) == 3
+    assert worker_count(AssessConfig(threads=1), many) == 1
+    monkeypatch.setattr(processes, "PROCESSES_A_GPU", 2)
+    assert worker_count(AssessConfig(device="cuda"), many) == 2
+    assert worker_count(AssessConfig(), [Input("s3://bucket/a.wav"), *many]) == 1
+    monkeypatch.setattr(processes, "usable_memory_bytes", lambda: 2**30)
+    assert worker_count(AssessConfig(), many) == 2
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert worth_processes(AssessConfig(), many) == 1
+    assert worker_count(AssessConfig(), many) == 1
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,26 @@ def test_refusals(run: Run, options: list[str], said: str) -> None:
 # --- endings ---------------------------------------------------------------------------------------------------------
 
 
-def children(pid: int) -> list[int]:
-    """Processes that were started by one, and score."""
-    found = []
+def below(pid: int) -> dict[int, list[int]]:
+    """Processes that live below one, each with those that it started itself."""
+    started: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):
             fields = status.read_text().rpartition(")")[2].split()
-            command = (status.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z" and "resource_tracker" not in command:
-            found.append(int(status.parent.name))
+            if fields[0] != "Z":
+                started.setdefault(int(fields[1]), []).append(int(status.parent.name))
+    found, waiting = {}, [pid]
+    while waiting:
+        one = waiting.pop()
+        found[one] = started.get(one, [])
+        waiting += found[one]
     return found
+
+
+def children(pid: int) -> list[int]:
+    """Processes that score for one: those of the server that it started."""
+    processes = below(pid)
+    return [scoring for server in processes.pop(pid) for scoring in processes[server]]
 
 
 def gone(pids: list[int]) -> bool:
@@ -189,13 +197,14 @@ def under_way(process: subprocess.Popen[bytes], folder: Path) -> list[int]:
 @linux_only
 def test_a_process_that_is_killed_costs_no_row(long_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
     helpers = under_way(long_run, tmp_path)
-    assert len(helpers) == 1
+    assert len(helpers) == 2
     os.kill(helpers[0], signal.SIGKILL)
     time.sleep(1)
     replaced = children(long_run.pid)
     assert long_run.wait(120) == 0
-    assert len(replaced) == 1
-    assert replaced != helpers
+    assert len(replaced) == 2
+    assert helpers[1] in replaced
+    assert helpers[0] not in replaced
     rows = rows_of((tmp_path / "out.jsonl").read_bytes())
     assert len(rows) == 20_000
     assert {row["status"] for row in rows} == {"ok"}
@@ -207,7 +216,7 @@ def test_a_process_that_is_killed_costs_no_row(long_run: subprocess.Popen[bytes]
 @linux_only
 def test_ctrl_c_ends_them_all_in_one_line(long_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
     helpers = under_way(long_run, tmp_path)
-    for pid in (long_run.pid, *helpers):  # as a terminal does
+    for pid in below(long_run.pid):  # as a terminal does
         os.kill(pid, signal.SIGINT)
     _, errors = long_run.communicate(timeout=20)
     assert (long_run.returncode, errors) == (130, b"mtqscore: interrupted\n")
@@ -269,15 +278,18 @@ def scored(fake_model: str, folder: Path, count: int) -> list[Assessment]:
 
 
 def test_where_no_process_can_be_started(fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "start_process", lambda: None)
+    def refuse(*_: object) -> None:
+        raise OSError("no room for a process")
+
+    monkeypatch.setattr(processes, "_Worker", refuse)
     assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
 
 
 def test_processes_that_end_before_they_can_score(
     fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_handle, "run_process", os.getppid)  # takes no connection, and so fails at once
-    assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
+    monkeypatch.setattr(process_worker, "begin", os._exit)  # takes no pipe, and so fails at once
+    assert sum(row.ok for row in scored(fake_model, folder, 2)) == 40
 
 
 def test_rows_that_nobody_takes_end_the_work(fake_model: str, folder: Path) -> None:
@@ -296,57 +308,47 @@ def test_rows_that_nobody_takes_end_the_work(fake_model: str, folder: Path) -> N
 # --- the worker ------------------------------------------------------------------------------------------------------
 
 
-class Broken(Assessor):
-    """An assessor that fails in the midst of its work."""
+def test_errors_of_a_process_are_of_a_kind_that_any_can_read(
+    fake_model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(AssessConfig(model=fake_model), 1)
+    inputs = [Input(str(path)) for path in sorted((folder / "rec").iterdir())[:5]]
+    assert [rows[0].path for rows in process_worker.score(job, inputs)] == [item.path for item in inputs]
+    for error, kind in (
+        (MissingExtraError("s3://", "remote", "s3fs"), EnvironmentProblemError),
+        (UsageError("no scores"), UsageError),
+        (ValueError("no such thing"), ValueError),
+    ):
 
-    failure: Exception = ValueError("no such thing")
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
 
-    def assess_files(self, *_: Any) -> Iterator[Assessment]:  # type: ignore[override]
-        raise self.failure
-
-
-def answers(assessor: Assessor, chunk: list[Input]) -> Iterator[Any]:
-    near, far = Pipe()
-    left = threading.Event()
-    thread = threading.Thread(target=serve, args=(far, lambda: assessor, assessor.config, left.set))
-    thread.start()
-    assert near.recv() == ([], False)
-    near.send(chunk)
-    yield near.recv()
-    near.close()
-    thread.join(10)
-    assert left.wait(10)
-    assert not thread.is_alive()
-
-
-def test_what_a_worker_cannot_do_is_told(fake_model: str, folder: Path) -> None:
-    config = AssessConfig(model=fake_model)
-    chunk = [Input(str(path)) for path in sorted((folder / "rec").iterdir())[:5]]
-    (found, last), *_ = answers(Assessor(config), chunk)
-    assert last
-    assert [rows[0].path for rows in found] == [item.path for item in chunk]
-    broken = Broken(config)
-    (said,) = answers(broken, chunk)
-    assert isinstance(said, RuntimeError)
-    assert "ValueError: no such thing" in str(said)
-    broken.failure = OSError("no room")
-    (said,) = answers(broken, chunk)
-    assert "OSError: no room" in str(said)
-    broken.failure = EnvironmentProblemError("the model failed")
-    (said,) = answers(broken, chunk)
-    assert isinstance(said, EnvironmentProblemError)
+        monkeypatch.setattr(Assessor, "assess_files", fail)
+        with pytest.raises(kind) as caught:
+            process_worker.score(job, inputs)
+        assert type(caught.value) is kind
+        assert str(caught.value) == str(error)
+        pickle.loads(pickle.dumps(caught.value))
 
 
-def test_a_model_that_is_exchanged_is_refused(fake_model: str) -> None:
-    config = AssessConfig(model=fake_model)
-    scoring, _ = Pipe()
-    assert Job(config, config, Assessor(config).model_sha256).load(scoring).model
-    with pytest.raises(EnvironmentProblemError, match="was exchanged while the run began"):
-        Job(config, config, "0" * 64).load(scoring)
+def test_a_model_that_is_none_is_refused_as_in_one_process(folder: Path) -> None:
+    (folder / "no.onnx").write_bytes(b"no model")
+    with pytest.raises(UsageError, match=r"no\.onnx: "):
+        ProcessEngine(AssessConfig(model=str(folder / "no.onnx")), 2)
 
 
-def test_a_worker_that_nobody_asks_ends(fake_model: str) -> None:
-    near, far = Pipe()
-    near.close()
-    config = AssessConfig(model=fake_model)
-    serve(far, lambda: Assessor(config), config, lambda: None)
+@linux_only
+def test_this_process_opens_no_session(fake_model: str, folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mtqscore import AssessConfig\n"
+        "from mtqscore.scoring.processes import ProcessEngine\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessEngine(AssessConfig(model=sys.argv[1]), 2) as engine:\n"
+        "        assert sum(row.ok for row in engine.assess_files(sorted(Path('rec').iterdir()))) == 40\n"
+        "    assert 'onnxruntime' not in sys.modules"
+    )
+    (folder / "program.py").write_text(code)
+    command = [sys.executable, "-W", "error", "program.py", fake_model]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -17,9 +17,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
-from mtqscore.base.devices import DEVICE_KINDS
+from mtqscore.base.devices import DEVICE_KINDS, Device
 from mtqscore.models import ModelFile, load_model
-from mtqscore.scoring import devices
 from mtqscore.scoring import session as runtime
 from mtqscore.scoring.devices import Problem
 from mtqscore.scoring.session import Scorer, available_devices
@@ -36,10 +35,9 @@ def simulate_gpu(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     def probe(number: int) -> Problem | None:
         return Problem("there is no such GPU", "name another") if number > 2 else None
 
-    kind = replace(DEVICE_KINDS["cuda"], provider="CPUExecutionProvider", options={}, probe=probe, **changes)
-    kinds = {**DEVICE_KINDS, "cuda": kind}
-    monkeypatch.setattr(devices, "DEVICE_KINDS", kinds)
-    monkeypatch.setattr(runtime, "DEVICE_KINDS", kinds)
+    kind = replace(DEVICE_KINDS["cuda"], provider="CPUExecutionProvider", options={}, **changes)
+    monkeypatch.setattr(runtime, "DEVICE_KINDS", {**DEVICE_KINDS, "cuda": kind})
+    monkeypatch.setattr(runtime, "PROBES", {"cuda": probe})
 
 
 def test_on_a_gpu_scores_are_the_same_and_shapes_are_few(
@@ -88,7 +86,7 @@ def test_the_released_model_scores_the_same_in_padded_batches() -> None:
 def break_gpu_sessions(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     real = runtime._session
 
-    def session(content: bytes, device: devices.Device, precision: str) -> Any:
+    def session(content: bytes, device: Device, precision: str) -> Any:
         if device.kind.name != "cpu":
             raise error
         return real(content, device, precision)
@@ -123,9 +121,7 @@ def test_a_gpu_that_fails_is_told_and_auto_goes_on(fake_model: str, monkeypatch:
 
 def test_auto_is_quiet_where_there_is_no_gpu(fake_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     simulate_gpu(monkeypatch)
-    kinds = dict(devices.DEVICE_KINDS)
-    kinds["cuda"] = replace(kinds["cuda"], probe=lambda _: Problem("no driver", "install one"))
-    monkeypatch.setattr(runtime, "DEVICE_KINDS", kinds)
+    monkeypatch.setattr(runtime, "PROBES", {"cuda": lambda _: Problem("no driver", "install one")})
     assert Scorer(load_model(fake_model), "auto").device_note == ""
 
 

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from mtqscore.analysis.compare import CompareConfig
     from mtqscore.analysis.gates import Gate, GateJudge
     from mtqscore.audio.inputs import Input
-    from mtqscore.cli.scoring import Scoring
     from mtqscore.cli.settings import Settings
     from mtqscore.errors import UsageError
     from mtqscore.report.formats import Writer
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from mtqscore.results.run import Results, Run
     from mtqscore.results.shards import Shard
     from mtqscore.scores import Assessment
+    from mtqscore.scoring.engine import Engine as Scoring
 
 KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
 
@@ -136,7 +136,7 @@ def assess(
         inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
         with open_engine(options, cluster, workers, inputs, quiet=quiet) as assessor:
             run = describe_run(assessor, frames=frames, shard=part)
-            gates = parse_gates(entries, assessor.targets)
+            gates = parse_gates(entries, assessor.loaded.targets)
             if gates:
                 from mtqscore.analysis.gates import check_patterns
 
@@ -305,8 +305,8 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     from mtqscore.report.table import TableWriter, findings
 
     run, targets, quiet = results.run, dict(results.targets), results.quiet
-    if assessor.device_note and not quiet:
-        say(f"running on the CPU: {assessor.device_note}")
+    if assessor.loaded.device_note and not quiet:
+        say(f"running on the CPU: {assessor.loaded.device_note}")
     summary, scored, watch = RunSummary(), RunSummary(), Watch(demands)
     started_s = time.monotonic()
     journal_target = targets.pop("jsonl") if results.resume else None
