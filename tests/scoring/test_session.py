@@ -17,6 +17,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
+from mtqscore.base import devices
 from mtqscore.base.devices import DEVICE_KINDS, Device
 from mtqscore.models import ModelFile, load_model
 from mtqscore.scoring import session as runtime
@@ -36,7 +37,8 @@ def simulate_gpu(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
         return Problem("there is no such GPU", "name another") if number > 2 else None
 
     kind = replace(DEVICE_KINDS["cuda"], provider="CPUExecutionProvider", options={}, **changes)
-    monkeypatch.setattr(runtime, "DEVICE_KINDS", {**DEVICE_KINDS, "cuda": kind})
+    for module in (devices, runtime):
+        monkeypatch.setattr(module, "DEVICE_KINDS", {**DEVICE_KINDS, "cuda": kind})
     monkeypatch.setattr(runtime, "PROBES", {"cuda": probe})
 
 
