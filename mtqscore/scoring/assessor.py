@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections import deque
@@ -104,13 +105,29 @@ class Assessor:
     """
 
     def __init__(self, config: AssessConfig | None = None, notify: Callable[[str], None] | None = None) -> None:
-        self.config = config = config or AssessConfig()
-        self.scorer = scorer = Scorer(load_model(config.model, notify), config.device, config.precision)
+        config = config or AssessConfig()
+        self._begin(Scorer(load_model(config.model, notify), config.device, config.precision), config)
+
+    @classmethod
+    def over(cls, scorer: Scorer, config: AssessConfig) -> Assessor:
+        """Return an assessor over a model that is loaded already, on whatever device; the rest as ``config`` says."""
+        assessor = cls.__new__(cls)
+        assessor._begin(scorer, config)
+        return assessor
+
+    def _begin(self, scorer: Scorer, config: AssessConfig) -> None:
         info = scorer.info
+        self.config, self.scorer = config, scorer
         self.loaded = LoadedModel(info.label, scorer.sha256, scorer.provider, scorer.device_note, info.targets)
         self.model, self.model_sha256, self.provider, self.device_note, self.targets = self.loaded
         self.threads = config.threads or usable_cores()
         self._decoding = DecodingConfig(config.channels, info.window_samples, info.frame_hop_samples, info.min_samples)
+
+    def with_threads(self, threads: int) -> Assessor:
+        """Return an assessor with the same model and options that uses so many threads."""
+        other = copy.copy(self)
+        other.threads = threads
+        return other
 
     def assess_file(self, path: str | os.PathLike[str]) -> Assessment:
         """Score one file.

@@ -76,9 +76,7 @@ def score(job: Job, inputs: list[Input]) -> list[list[Assessment]]:
 
 @cache
 def _loaded(job: Job) -> Assessor:
-    assessor = Assessor(job.config)
-    assessor.threads = job.threads
-    return assessor
+    return Assessor(job.config).with_threads(job.threads)
 
 
 @contextmanager
