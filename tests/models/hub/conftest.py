@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mtqscore.cli import main
-from mtqscore.models import hub
 from tests.fake_model import METADATA, write_fake_model
 from tests.models.hub.kit import Models, Process, describe
 from tests.models.hub.server import HubServer, serve
@@ -68,7 +69,10 @@ def library(surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> No
     """The same surroundings for calls in this process, without the pauses."""
     for name, value in surroundings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(hub, "WAITS_S", (0.01, 0.02))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    quick = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    for module in ("file_download", "utils._http"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", quick)
 
 
 @pytest.fixture
