@@ -7,7 +7,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training import checkpoint as store
-from mtqscore.training.compute.distributed import Ranks, local_processes, processes
+from mtqscore.training.compute.distributed import ProcessGroup, local_processes, process_group
 from mtqscore.training.compute.precision import resolved, training_device
 from mtqscore.training.compute.resources import enough_memory, write_json
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.dataset import Recordings, check_recordings
-from mtqscore.training.loop import Data, Trainer, Watch
+from mtqscore.training.data.dataset import Dataset, check_recordings
+from mtqscore.training.loop import SILENT, RunData, Trainer, Watch
 from mtqscore.training.tracking.environment import describe_call, describe_machine
 from mtqscore.training.tracking.predictions import write_predictions
 from mtqscore.training.validation import AGREEMENT, evaluate_split
@@ -61,34 +60,19 @@ def train_run(
         EnvironmentProblemError: memory, room on the disk or the device is missing.
     """
 
-    def read(config: TrainConfig, watch: Watch, _ranks: Ranks) -> Material:
+    def read(config: TrainConfig, watch: Watch, _group: ProcessGroup) -> RunData:
         found = read_label_table(table) if rows is None else rows
         splits = _splits(found, table, config)
         make_folder(folder)
         train, val = (load_split(splits[name], config, watch) for name in ("train", "val"))
-        judged: dict[str, Callable[[], Recordings]] = {"val": lambda: val}
+        evaluated: dict[str, Callable[[], Dataset]] = {"val": lambda: val}
         if splits["test"]:
             check_recordings(splits["test"], torch.get_num_threads())
-            judged["test"] = lambda: load_split(splits["test"], config, watch)
+            evaluated["test"] = lambda: load_split(splits["test"], config, watch)
         counts = {name: len(of_split) for name, of_split in splits.items()}
-        return Material(Data(train, val, _fingerprint(found)), judged, {"recordings": counts})
+        return RunData(train, val, _fingerprint(found), evaluated, {"recordings": counts})
 
     return carry_out_run(table, folder, config, watch, init, read)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run learns from and is judged on.
-
-    Args:
-        data: for the loop.
-        judged: what the best epoch is judged on, by the name under which results tell it; read when it is wanted.
-        facts: what ``environment.json`` tells of it.
-    """
-
-    data: Data
-    judged: Mapping[str, Callable[[], Recordings]]
-    facts: Mapping[str, Any]
 
 
 def carry_out_run(
@@ -97,7 +81,7 @@ def carry_out_run(
     config: TrainConfig,
     watch: Watch,
     init: Path | store.Checkpoint | None,
-    read: Callable[[TrainConfig, Watch, Ranks], Material],
+    read: Callable[[TrainConfig, Watch, ProcessGroup], RunData],
 ) -> dict[str, Any]:
     """Train in a folder, or go on there, and judge the best epoch: what every kind of run has in common.
 
@@ -117,8 +101,8 @@ def carry_out_run(
         UsageError: the folder holds a run with other settings or other data.
         EnvironmentProblemError: memory, room on the disk or the device is missing.
     """
-    with processes(config.device) as ranks:
-        watch = watch if ranks.first else Watch(lambda *_: None, lambda _: None)
+    with process_group(config.device) as group:
+        watch = watch if group.is_first else SILENT
         device = training_device(config.device)
         config = resolved(config, device)
         with enough_memory(config, device, folder):
@@ -126,15 +110,15 @@ def carry_out_run(
             if initial is not None:
                 config = dataclasses.replace(config, network=initial.config.network)
             torch.set_num_threads(config.threads or max(1, usable_cores() // local_processes()))
-            material = read(config, watch, ranks)
-            trainer = Trainer(folder, material.data, config, watch, initial, ranks)
-            if ranks.first:
+            data = read(config, watch, group)
+            trainer = Trainer(folder, data, config, watch, initial, group)
+            if group.is_first:
                 environment = describe_call(where, initial.path if initial is not None else None)
-                environment |= {**material.facts} | store.describe_front_end(trainer.network)
+                environment |= {**data.facts} | store.describe_front_end(trainer.network)
                 write_json(folder / "config.json", to_plain(config))
-                write_json(folder / "environment.json", environment | describe_machine(device, ranks.count))
+                write_json(folder / "environment.json", environment | describe_machine(device, group.count))
             results = trainer.run()
-            _judge(folder, material.judged, config, watch, ranks, results)
+            _evaluate(folder, data.evaluated, config, watch, group, results)
         return results
 
 
@@ -150,10 +134,10 @@ def make_folder(folder: Path) -> None:
         raise EnvironmentProblemError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
 
 
-def load_split(rows: Sequence[LabelledRecording], config: TrainConfig, watch: Watch) -> Recordings:
+def load_split(rows: Sequence[LabelledRecording], config: TrainConfig, watch: Watch) -> Dataset:
     """Read the recordings of one split, and tell how many they are and where they are held."""
     start = time.perf_counter()
-    data = Recordings(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), targets_of(config))
+    data = Dataset(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), targets_of(config))
     size = data.memory_bytes / GIGABYTE
     over = f"over the limit of {config.memory_limit_gb:g} GB, so decoded at each use"
     how = "held in memory" if data.held is not None else over
@@ -162,26 +146,26 @@ def load_split(rows: Sequence[LabelledRecording], config: TrainConfig, watch: Wa
     return data
 
 
-def _judge(
+def _evaluate(
     folder: Path,
-    judged: Mapping[str, Callable[[], Recordings]],
+    evaluated: Mapping[str, Callable[[], Dataset]],
     config: TrainConfig,
     watch: Watch,
-    ranks: Ranks,
+    group: ProcessGroup,
     results: dict[str, Any],
 ) -> None:
     """Score what is held out with the best epoch; adds its agreement with the labels to the results."""
-    ranks.wait()  # the first writes the best epoch
+    group.wait()  # the first writes the best epoch
     network = store.load_network(store.read_checkpoint(folder)).to(training_device(config.device))
-    for name, recordings in judged.items():
+    for name, recordings in evaluated.items():
         held = recordings()
-        evaluation = evaluate_split(network, held, config, ranks)
+        evaluation = evaluate_split(network, held, config, group)
         results[name] = evaluation.agreement(AGREEMENT)
-        if ranks.first:
+        if group.is_first:
             table = folder / f"predictions_{name}.csv"
             write_predictions(table, folder, held.rows, evaluation.scores, evaluation.targets)
         watch.message(f"{name}: {', '.join(_in_words(target, found) for target, found in results[name].items())}")
-    if ranks.first:
+    if group.is_first:
         write_json(folder / "results.json", results)
     watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
 

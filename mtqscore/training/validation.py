@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mtqscore.analysis import statistics as stats
 from mtqscore.targets import SAMPLE_RATE_HZ, Target
-from mtqscore.training.compute.distributed import ALONE, Ranks
+from mtqscore.training.compute.distributed import ALONE, ProcessGroup
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.dataset import plain_batches
 from mtqscore.training.losses import MplLoss
 
 if TYPE_CHECKING:
-    from mtqscore.training.data.dataset import Recordings
+    from mtqscore.training.data.dataset import Dataset
     from mtqscore.training.networks import Network
 
 MEASURES = ("lcc", "srcc", "rmse")
@@ -56,14 +56,14 @@ class Evaluation:
         }
 
 
-def evaluate_split(network: Network, data: Recordings, config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation:
+def evaluate_split(network: Network, data: Dataset, config: TrainConfig, group: ProcessGroup = ALONE) -> Evaluation:
     """Score a split in float32, without augmentation.
 
     Args:
         network: the network; it is left in evaluation mode.
         data: the split, with labels of the network's targets at least.
         config: for the loss and the longest clip.
-        ranks: the processes that share the work; each gets the whole result.
+        group: the processes that share the work; each gets the whole result.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -75,7 +75,7 @@ def evaluate_split(network: Network, data: Recordings, config: TrainConfig, rank
     sums = torch.zeros(3, len(targets), dtype=torch.float64)
     longest = int(config.max_clip_s * SAMPLE_RATE_HZ)
     with torch.inference_mode():
-        for batch in plain_batches(data, VALIDATION_BATCH, longest, ranks):
+        for batch in plain_batches(data, VALIDATION_BATCH, longest, group):
             here = batch.on(device)
             estimates = network(here.waveform, here.lengths)
             frame_labels = batch.frame_labels(network.frame_positions(batch.waveform.shape[1]))
@@ -87,8 +87,8 @@ def evaluate_split(network: Network, data: Recordings, config: TrainConfig, rank
             # Tasks without labels count nothing; any other loss that is not a number must stay one to be noticed.
             sums += torch.cat((torch.where(present > 0, means * present, 0.0), present[None]))
             scores[batch.rows] = estimates.scores.cpu().float()
-    ranks.total(sums)
-    ranks.total(scores)
+    group.total(sums)
+    group.total(scores)
     means = sums[:2] / sums[2].clamp(min=1.0)
     weighted = loss.total(*means.float().to(device))
     alpha = torch.tensor([config.alpha_of(target.name) for target in targets], dtype=torch.float64)

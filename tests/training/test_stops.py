@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError
 from mtqscore.training import checkpoint as store
 from mtqscore.training import loop
 from mtqscore.training.checkpoint import read_checkpoint
-from mtqscore.training.compute.precision import Arithmetic
 from mtqscore.training.compute.resources import enough_memory, run_file
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
@@ -217,18 +215,9 @@ def test_nothing_that_is_not_finite_is_kept(corpus, tmp_path, monkeypatch):
     assert not [*tmp_path.glob("*.safetensors")]
 
 
-class Scaled(Arithmetic):
-    """Scales the loss as on a GPU; its scale starts where tests want it."""
-
-    start = 2.0**16
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.scaler = torch.amp.GradScaler("cpu", self.start, growth_interval=4)
-
-
 def test_a_scaled_loss_gives_the_same_to_the_bit_and_its_scale_goes_on(corpus, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "Arithmetic", Scaled)
+    scale = 2.0**16
+    monkeypatch.setattr(loop, "gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", scale, growth_interval=4))
     with pytest.raises(StopError):
         train_run(corpus, tmp_path / "run", config(), stopping(5))
     train_run(corpus, tmp_path / "run", config(), QUIET)
@@ -236,7 +225,7 @@ def test_a_scaled_loss_gives_the_same_to_the_bit_and_its_scale_goes_on(corpus, f
     scaler = read_checkpoint(tmp_path / "run" / LAST_FILE).state["scaler"]
     assert (scaler["scale"], scaler["_growth_tracker"]) == (2.0**18, 1), "nine steps: twice doubled, and one more"
     # Far too large a scale is halved, and until then no step is taken.
-    monkeypatch.setattr(Scaled, "start", 2.0**127)
+    scale = 2.0**127
     train_run(corpus, tmp_path / "large", config(epochs=1, lr=1e-4, semi_weight=16.0), QUIET)
     large = read_checkpoint(tmp_path / "large" / LAST_FILE)
     assert large.state["scaler"]["scale"] < 2.0**127

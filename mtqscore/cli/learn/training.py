@@ -23,9 +23,9 @@ def one_voice() -> Iterator[None]:
     except MtqscoreError as error:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             raise
-        from mtqscore.training.compute.distributed import first_to_tell
+        from mtqscore.training.compute.distributed import reports_errors
 
-        if first_to_tell():
+        if reports_errors():
             raise
         raise typer.Exit(error.exit_code) from None
 

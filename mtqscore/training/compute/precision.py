@@ -1,13 +1,11 @@
-"""Where a run computes, and in which arithmetic."""
+"""Device and arithmetic precision of a run; weights, losses and gradients are float32 in each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.compute.distributed import local_rank
@@ -31,8 +29,8 @@ def training_device(name: str) -> torch.device:
     number = int(digits) if colon else local_rank()
     if torch.version.cuda is None:
         raise EnvironmentProblemError(f"device {name}: this torch is built for the CPU alone; install one with CUDA")
-    if number >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
+    found = torch.cuda.device_count()
+    if number >= found:
         raise EnvironmentProblemError(f"device {name}: torch sees {found} GPU(s); check nvidia-smi, or use device cpu")
     return torch.device("cuda", number)
 
@@ -59,33 +57,12 @@ def resolved(config: TrainConfig, device: torch.device | None = None) -> TrainCo
     return replace(config, precision="bfloat16" if capable else "float32")
 
 
-class Arithmetic:
-    """Computes steps in the precision of a run; weights, losses and gradients stay float32.
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Give the context of a forward pass."""
+    kind = _TYPES.get(config.precision)
+    return torch.autocast(device.type, kind or torch.bfloat16, enabled=kind is not None)
 
-    Args:
-        config: a resolved configuration.
-        device: where the network lies.
-    """
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        self.device = device
-        self._type = _TYPES.get(config.precision)
-        # The smallest gradients vanish in float16, whose exponents are short: the loss is scaled up, these down again.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Give the context of a forward pass."""
-        return torch.autocast(self.device.type, self._type or torch.bfloat16, enabled=self._type is not None)
-
-    def random_state(self) -> dict[str, Tensor]:
-        """State of the generators behind dropout, uint8 by device."""
-        states = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states
-
-    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
-        """Put back what `random_state` gave; a run that moved to another kind of device draws anew."""
-        torch.set_rng_state(states["cpu"])
-        if self.device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], self.device)
+def gradient_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Make what scales the loss up and gradients down: the smallest ones would vanish in float16."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")

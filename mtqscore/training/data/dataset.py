@@ -20,7 +20,7 @@ from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError
 from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
-from mtqscore.training.compute.distributed import ALONE, Ranks, Shard
+from mtqscore.training.compute.distributed import ALONE, BatchShare, ProcessGroup
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, plan_epoch
 from mtqscore.training.data.frame_labels import Curve, labels_along
@@ -46,7 +46,7 @@ class Batch:
         unspliced: labels before splicing of the whole batch, float32 (whole, targets).
         recolour: power gain a bin for augmentation, float32 (batch, bins), or None.
         rows: index of each item in the data set, int64 (batch,).
-        shard: which items of the whole batch these are.
+        share: which items of the whole batch these are.
         present: labelled items of the whole batch a target, (targets,).
         plan: how the whole batch was made.
         curves: labels of the whole batch along time; None where they have none.
@@ -58,7 +58,7 @@ class Batch:
     unspliced: Tensor
     recolour: Tensor | None
     rows: NDArray[np.int64]
-    shard: Shard
+    share: BatchShare
     present: Tensor
     plan: BatchPlan
     curves: Sequence[Curve | None] | None = None
@@ -72,7 +72,7 @@ class Batch:
         Returns:
             float32 (batch, frames, targets); None where every frame has the label of its recording.
         """
-        items = range(self.shard.first, self.shard.stop)
+        items = range(self.share.first, self.share.stop)
         if self.curves is None and not any(splice.item in items for splice in self.plan.splices):
             return None
         curves = self.curves if self.curves is not None else [None] * len(self.plan.rows)
@@ -122,12 +122,12 @@ class TrainingSet(Protocol):
         """Recordings an epoch."""
         ...
 
-    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+    def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch; see `training_batches`."""
         ...
 
 
-class Recordings:
+class Dataset:
     """The recordings of one split with their labels.
 
     Audio is decoded once into memory as int16 when that needs no more than the limit, else at every use.
@@ -182,9 +182,9 @@ class Recordings:
         """Labels of some recordings along time."""
         return None if self.curves is None else [self.curves[row] for row in rows]
 
-    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+    def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch; see `training_batches`."""
-        return training_batches(self, config, epoch, ranks, skip)
+        return training_batches(self, config, epoch, group, skip)
 
 
 def check_recordings(rows: Sequence[LabelledRecording], workers: int) -> None:
@@ -224,7 +224,7 @@ def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Seque
 
 
 def training_batches(
-    data: Recordings, config: TrainConfig, epoch: int, ranks: Ranks = ALONE, skip: int = 0
+    data: Dataset, config: TrainConfig, epoch: int, group: ProcessGroup = ALONE, skip: int = 0
 ) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
 
@@ -232,41 +232,41 @@ def training_batches(
         data: the training split.
         config: batch size, seed and augmentation.
         epoch: number of the epoch.
-        ranks: the processes that share each batch.
+        group: the processes that share each batch.
         skip: batches to leave out at the front; the others stay the same.
     """
 
     def sources(plan: BatchPlan) -> list[int]:
-        shard = ranks.share(len(plan.rows))
-        return [int(plan.rows[item]) for item in plan.sources(shard.first, shard.stop)]
+        share = group.share(len(plan.rows))
+        return [int(plan.rows[item]) for item in plan.sources(share.first, share.stop)]
 
     plans = islice(plan_epoch(data.lengths, config, epoch), skip, None)
     for plan, audio in _with_audio(plans, sources, data):
-        share, curves = ranks.share(len(plan.rows)), data.curves_of(plan.rows)
+        share, curves = group.share(len(plan.rows)), data.curves_of(plan.rows)
         yield collate(plan, audio, data.labels[plan.rows], share, curves)
 
 
-def plain_batches(data: Recordings, batch_size: int, longest_samples: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+def plain_batches(data: Dataset, batch_size: int, longest_samples: int, group: ProcessGroup = ALONE) -> Iterator[Batch]:
     """Yield every recording once, unaltered but for a cut at the longest length, similar lengths together.
 
     Args:
         data: the recordings.
         batch_size: recordings a batch.
         longest_samples: what is longer is cut at its end.
-        ranks: the processes, which take whole batches in turn.
+        group: the processes, which take whole batches in turn.
     """
     order = np.argsort(data.lengths, kind="stable")
-    starts = range(ranks.rank * batch_size, len(order), batch_size * ranks.count)
+    starts = range(group.rank * batch_size, len(order), batch_size * group.count)
     longest = np.minimum(data.lengths, longest_samples)
     batches = (order[start : start + batch_size] for start in starts)
     plans = (BatchPlan(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
     for plan, audio in _with_audio(plans, lambda plan: [int(row) for row in plan.rows], data):
-        whole = Shard(0, len(plan.rows), len(plan.rows))
+        whole = BatchShare(0, len(plan.rows), len(plan.rows))
         yield collate(plan, audio, data.labels[plan.rows], whole, data.curves_of(plan.rows))
 
 
 def _with_audio(
-    plans: Iterable[Planned], rows_of: Callable[[Planned], list[int]], data: Recordings
+    plans: Iterable[Planned], rows_of: Callable[[Planned], list[int]], data: Dataset
 ) -> Iterator[tuple[Planned, dict[int, Samples]]]:
     """Read what plans need: from memory, or decoded in threads ahead of its use, a few batches at most."""
     if data.held is not None:
@@ -292,7 +292,7 @@ def collate(
     plan: BatchPlan,
     audio: Mapping[int, Samples],
     own: NDArray[np.float32],
-    shard: Shard,
+    share: BatchShare,
     curves: Sequence[Curve | None] | None = None,
 ) -> Batch:
     """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
@@ -301,28 +301,28 @@ def collate(
         plan: the batch.
         audio: what it needs, by row.
         own: labels of the recordings, float32 (whole, targets).
-        shard: the share.
+        share: the share.
         curves: labels of the whole batch along time, or None.
     """
     lengths = plan.lengths
-    items = range(shard.first, shard.stop)
+    items = range(share.first, share.stop)
     waveform = np.zeros((len(items), max(lengths)), dtype=np.float32)
     for place, item in zip(waveform, items, strict=True):
         clip = plan.clip(item, audio)
         np.multiply(clip, 1.0 / 32768.0, out=place[: len(clip)], casting="unsafe")
     labels = own.copy()
     for splice in plan.splices:
-        share = (splice.stop - splice.start) / lengths[splice.item]
-        labels[splice.item] = (1 - share) * own[splice.item] + share * own[splice.other]
-    mine = slice(shard.first, shard.stop)
+        other = (splice.stop - splice.start) / lengths[splice.item]
+        labels[splice.item] = (1 - other) * own[splice.item] + other * own[splice.other]
+    mine = slice(share.first, share.stop)
     return Batch(
         waveform=torch.from_numpy(waveform),
         lengths=torch.tensor(lengths[mine]),
-        labels=torch.from_numpy(np.full_like(labels[mine], np.nan) if shard.idle else labels[mine]),
+        labels=torch.from_numpy(np.full_like(labels[mine], np.nan) if share.is_idle else labels[mine]),
         unspliced=torch.from_numpy(own),
         recolour=None if plan.recolour is None else plan.recolour[mine],
         rows=plan.rows[mine],
-        shard=shard,
+        share=share,
         present=torch.from_numpy(np.isfinite(labels).sum(axis=0)),
         plan=plan,
         curves=curves,

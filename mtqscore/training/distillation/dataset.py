@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from mtqscore.base.files import replacing
 from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, UsageError
-from mtqscore.training.compute.distributed import Ranks, Shard
+from mtqscore.training.compute.distributed import BatchShare, ProcessGroup
 from mtqscore.training.config import DistillConfig, TrainConfig
 from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
-from mtqscore.training.data.dataset import BATCHES_AHEAD, Batch, Recordings, collate
+from mtqscore.training.data.dataset import BATCHES_AHEAD, Batch, Dataset, collate
 from mtqscore.training.data.frame_labels import Curve
 from mtqscore.training.distillation.ensemble import TeacherEnsemble
 from mtqscore.training.distillation.unlabelled import CLIPS_NOTE, ClipDraft, StretchSampler, make_clip
@@ -172,7 +172,7 @@ class DistillationDataset:
         maker: ClipMaker,
         ensemble: TeacherEnsemble,
         cache: ClipCache | None = None,
-        labelled: Recordings | None = None,
+        labelled: Dataset | None = None,
     ) -> None:
         self.maker, self.ensemble, self.cache, self.labelled = maker, ensemble, cache, labelled
         self.clips = maker.config.clips
@@ -182,7 +182,7 @@ class DistillationDataset:
     def __len__(self) -> int:
         return self.clips + self.labelled_clips
 
-    def batches(self, config: TrainConfig, epoch: int, ranks: Ranks, skip: int) -> Generator[Batch, None, None]:
+    def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch, augmented as those of any training; see ``dataset.training_batches``."""
         drafts = self.maker.drafts(LEARNED, 0 if self.cache is not None else epoch)
         chosen = self._labelled_rows(epoch)
@@ -190,19 +190,19 @@ class DistillationDataset:
         if self.labelled is not None:
             lengths += self.labelled.lengths[chosen].tolist()
         plans = islice(plan_epoch(np.array(lengths, dtype=np.int64), config, epoch), skip, None)
-        for plan, begun in self._ahead(plans, drafts, ranks):
-            yield self._batch(plan, begun, chosen, ranks.share(len(plan.rows)))
+        for plan, begun in self._ahead(plans, drafts, group):
+            yield self._batch(plan, begun, chosen, group.share(len(plan.rows)))
 
     def _ahead(
-        self, plans: Iterator[BatchPlan], drafts: Sequence[ClipDraft], ranks: Ranks
+        self, plans: Iterator[BatchPlan], drafts: Sequence[ClipDraft], group: ProcessGroup
     ) -> Iterator[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]]:
         """Begin the clips of a few batches before they are asked for: those that this process needs, by item."""
         waiting: deque[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]] = deque()
         try:
             while True:
                 for plan in islice(plans, BATCHES_AHEAD + 1 - len(waiting)):
-                    shard = ranks.share(len(plan.rows))
-                    items = plan.sources(shard.first, shard.stop)
+                    share = group.share(len(plan.rows))
+                    items = plan.sources(share.first, share.stop)
                     rows = {item: int(plan.rows[item]) for item in items if plan.rows[item] < self.clips}
                     waiting.append((plan, {item: self._begun(drafts[row], row) for item, row in rows.items()}))
                 if not waiting:
@@ -219,7 +219,11 @@ class DistillationDataset:
         return self.maker.submit(draft) if kept is None else kept
 
     def _batch(
-        self, plan: BatchPlan, begun: Mapping[int, Future[Samples] | _Kept], chosen: NDArray[np.int64], shard: Shard
+        self,
+        plan: BatchPlan,
+        begun: Mapping[int, Future[Samples] | _Kept],
+        chosen: NDArray[np.int64],
+        share: BatchShare,
     ) -> Batch:
         """Score the new clips of a batch with the teachers, and put all together."""
         # Zero stands for estimates in another process: labels are counted over the whole batch.
@@ -227,7 +231,7 @@ class DistillationDataset:
         curves: list[Curve | None] = [None] * len(plan.rows)
         audio: dict[int, Samples] = {}
         if self.labelled is not None:
-            needed = plan.sources(shard.first, shard.stop)
+            needed = plan.sources(share.first, share.stop)
             for item, row in enumerate(plan.rows):
                 if row >= self.clips:
                     index = int(chosen[row - self.clips])
@@ -243,7 +247,7 @@ class DistillationDataset:
                 self.cache.write(int(plan.rows[item]), clip, estimate)
         for item, (clip, estimate) in ready.items():
             audio[int(plan.rows[item])], own[item], curves[item] = clip, estimate.scores, estimate.curve
-        return collate(plan, audio, own, shard, curves)
+        return collate(plan, audio, own, share, curves)
 
     def _labelled_rows(self, epoch: int) -> NDArray[np.int64]:
         """Draw the recordings with labels of an epoch: all of them before any comes again."""

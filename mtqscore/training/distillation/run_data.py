@@ -22,16 +22,16 @@ from mtqscore.simulation.recipe import check_hold_out
 from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import DECIMALS, SAMPLE_RATE_HZ, Target
 from mtqscore.training import checkpoint as store
-from mtqscore.training.compute.distributed import Ranks, local_processes
+from mtqscore.training.compute.distributed import ProcessGroup, local_processes
 from mtqscore.training.compute.resources import run_file
 from mtqscore.training.config import DistillConfig, TrainConfig
-from mtqscore.training.data.dataset import Recordings, decode
+from mtqscore.training.data.dataset import Dataset, decode
 from mtqscore.training.data.frame_labels import Curve
 from mtqscore.training.distillation.dataset import HELD_OUT, ClipCache, ClipMaker, DistillationDataset, made
 from mtqscore.training.distillation.ensemble import TeacherEnsemble
 from mtqscore.training.distillation.unlabelled import CLIPS_NOTE, SpeechFile, StretchSampler, divide, list_speech
-from mtqscore.training.loop import FREE_SETTINGS, Data, Watch
-from mtqscore.training.run import GIGABYTE, Material, load_split, make_folder
+from mtqscore.training.loop import FREE_SETTINGS, RunData, Watch
+from mtqscore.training.run import GIGABYTE, load_split, make_folder
 from mtqscore.training.teachers.teacher import TeacherEstimate, full_scale
 from mtqscore.training.weights import LAST_FILE
 
@@ -40,7 +40,7 @@ CURVES_FILE = "curves.npz"
 CLIPS_AT_ONCE = 32
 """Recordings that the teachers get at once."""
 
-Read = Callable[[TrainConfig, Watch, Ranks], Material]
+Read = Callable[[TrainConfig, Watch, ProcessGroup], RunData]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def made_clips(
     samplers = StretchSampler(learned, noise_learned), StretchSampler(held, noise_held)
     workers = inputs.workers or max(1, usable_cores() // local_processes())
 
-    def read(config: TrainConfig, watch: Watch, ranks: Ranks) -> Material:
+    def read(config: TrainConfig, watch: Watch, group: ProcessGroup) -> RunData:
         make_folder(folder)
         begun = folder / LAST_FILE
         if begun.is_file():  # before anything of it is made anew
@@ -99,12 +99,13 @@ def made_clips(
             decides = to_plain(settings) | {"teachers": [], "val_clips": 0, "label_share": 0}
             cache = ClipCache(inputs.cache, _sha256([decides, clips_of]))
         identity = _sha256([to_plain(settings), clips_of])
-        rows, curves = _validation(folder, maker, ensemble, identity, ranks, watch)
+        rows, curves = _validation(folder, maker, ensemble, identity, group, watch)
         val = _dataset(rows, curves, ensemble, config)
         fingerprint = _sha256([clips_of, cache is not None, _labels_digest(labelled)])
-        data = Data(DistillationDataset(maker, ensemble, cache, labelled), val, fingerprint)
+        train = DistillationDataset(maker, ensemble, cache, labelled)
         counts = {"train": len(learned), "val": len(held), "noise": len(noise)}
-        return Material(data, _evaluated(val, inputs.labels, config, watch), {"recordings": counts})
+        evaluated = _evaluated(val, inputs.labels, config, watch)
+        return RunData(train, val, fingerprint, evaluated, {"recordings": counts})
 
     with closing(ClipMaker(*samplers, settings, config.seed, workers)) as maker:
         yield read
@@ -113,7 +114,7 @@ def made_clips(
 def scored_recordings(inputs: DistillationInputs, folder: Path, ensemble: TeacherEnsemble) -> Read:
     """Give the reader of a run on recordings whose scores stand in tables."""
 
-    def read(config: TrainConfig, watch: Watch, _ranks: Ranks) -> Material:
+    def read(config: TrainConfig, watch: Watch, _group: ProcessGroup) -> RunData:
         settings = config.distillation or DistillConfig()
         make_folder(folder)
         if missing := sum(table.missing for _, table in ensemble.tables):
@@ -124,7 +125,7 @@ def scored_recordings(inputs: DistillationInputs, folder: Path, ensemble: Teache
             for path in sorted({path for _, table in ensemble.tables for path in table.scores})
             if splits.get(path) != "test"
         ]
-        parts: list[Recordings] = []
+        parts: list[Dataset] = []
         for split, part in zip(("train", "val"), divide(files, settings.val_share, config.seed), strict=True):
             estimates = estimate_files(ensemble, [file.path for file in part], watch)
             rows = [
@@ -135,9 +136,10 @@ def scored_recordings(inputs: DistillationInputs, folder: Path, ensemble: Teache
         train, val = parts
         watch.message(f"{inputs.data}: {len(train):,} recordings to learn from, {len(val):,} held out")
         content = [(str(row.path), row.split, row.labels) for part in parts for row in part.rows]
-        data = Data(train, val, _sha256([ensemble.fingerprint, content]))
+        fingerprint = _sha256([ensemble.fingerprint, content])
         counts = {"train": len(train), "val": len(val)}
-        return Material(data, _evaluated(val, inputs.labels, config, watch), {"recordings": counts})
+        evaluated = _evaluated(val, inputs.labels, config, watch)
+        return RunData(train, val, fingerprint, evaluated, {"recordings": counts})
 
     return read
 
@@ -167,21 +169,21 @@ def _listed(where: Path, own: Sequence[Path], watch: Watch) -> list[SpeechFile]:
 
 def _dataset(
     rows: Sequence[LabelledRecording], curves: Sequence[Curve | None], ensemble: TeacherEnsemble, config: TrainConfig
-) -> Recordings:
-    return Recordings(rows, config.memory_limit_gb * GIGABYTE, usable_cores(), ensemble.targets, curves)
+) -> Dataset:
+    return Dataset(rows, config.memory_limit_gb * GIGABYTE, usable_cores(), ensemble.targets, curves)
 
 
 def _evaluated(
-    val: Recordings, labels: Path | None, config: TrainConfig, watch: Watch
-) -> Mapping[str, Callable[[], Recordings]]:
+    val: Dataset, labels: Path | None, config: TrainConfig, watch: Watch
+) -> Mapping[str, Callable[[], Dataset]]:
     """Datasets that the best epoch is evaluated on, by name."""
-    found: dict[str, Callable[[], Recordings]] = {"val": lambda: val}
+    found: dict[str, Callable[[], Dataset]] = {"val": lambda: val}
     if labels is not None:
         found["labels"] = lambda: load_split(held_out_rows(labels), config, watch)
     return found
 
 
-def _labelled(table: Path | None, targets: Sequence[Target], config: TrainConfig, watch: Watch) -> Recordings | None:
+def _labelled(table: Path | None, targets: Sequence[Target], config: TrainConfig, watch: Watch) -> Dataset | None:
     """Recordings with labels that are learned beside the clips: those of the split train."""
     if table is None:
         return None
@@ -193,7 +195,7 @@ def _labelled(table: Path | None, targets: Sequence[Target], config: TrainConfig
 
 
 def _validation(
-    folder: Path, maker: ClipMaker, ensemble: TeacherEnsemble, identity: str, ranks: Ranks, watch: Watch
+    folder: Path, maker: ClipMaker, ensemble: TeacherEnsemble, identity: str, group: ProcessGroup, watch: Watch
 ) -> tuple[list[LabelledRecording], list[Any]]:
     """Make and score the clips of the validation, or read those of an earlier call.
 
@@ -201,7 +203,7 @@ def _validation(
     """
     place = folder / VALIDATION_FOLDER
     table, note = place / "manifest.csv", place / CLIPS_NOTE
-    if ranks.first and not (table.is_file() and note.is_file() and note.read_text(encoding="ascii") == identity):
+    if group.is_first and not (table.is_file() and note.is_file() and note.read_text(encoding="ascii") == identity):
         if (folder / LAST_FILE).is_file():
             raise UsageError(f"{folder}: holds a run on other recordings or teachers; choose another --out")
         make_folder(place)
@@ -209,7 +211,7 @@ def _validation(
         _make_validation(place, table, maker, ensemble, watch)
         with run_file(note) as partial:
             partial.write_text(identity, encoding="ascii")
-    ranks.wait()
+    group.wait()
     rows = read_label_table(table)
     with np.load(place / CURVES_FILE, allow_pickle=False) as kept:
         return rows, [kept.get(row.path.name) for row in rows]
@@ -253,7 +255,7 @@ def _digest(files: Sequence[SpeechFile], base: Path) -> str:
     return _sha256([(str(path.relative_to(root) if path.is_relative_to(root) else path), size) for path, size in paths])
 
 
-def _labels_digest(labelled: Recordings | None) -> str:
+def _labels_digest(labelled: Dataset | None) -> str:
     if labelled is None:
         return ""
     names = [(row.path.name, int(length)) for row, length in zip(labelled.rows, labelled.lengths, strict=True)]

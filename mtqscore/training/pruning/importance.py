@@ -10,7 +10,7 @@ from torch import Tensor
 from mtqscore.errors import MtqscoreError
 from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.dataset import Recordings, plain_batches
+from mtqscore.training.data.dataset import Dataset, plain_batches
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.pruning.cutting import Layer, UnitWeights, prunable_groups
@@ -20,7 +20,7 @@ BATCH = 4
 
 
 def by_taylor(
-    network: CompactNet, data: Recordings, config: TrainConfig, advance: Callable[[int, int, str], None]
+    network: CompactNet, data: Dataset, config: TrainConfig, advance: Callable[[int, int, str], None]
 ) -> dict[str, Tensor]:
     """Estimate from data by how much the loss changes without a unit, to the first order.
 

@@ -18,7 +18,7 @@ from mtqscore.labels.table import LabelledRecording
 from mtqscore.training.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.compute.resources import write_json
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.dataset import Recordings
+from mtqscore.training.data.dataset import Dataset
 from mtqscore.training.export.inference_cost import Cost, count_parameters, measure
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig
@@ -139,7 +139,7 @@ def prune_run(
 
 
 def prune(
-    network: CompactNet, train: Recordings | None, training: TrainConfig, config: PruneConfig, watch: Watch
+    network: CompactNet, train: Dataset | None, training: TrainConfig, config: PruneConfig, watch: Watch
 ) -> CompactNet:
     """Cut a network down to the share that is asked for.
 
@@ -189,7 +189,7 @@ def _load(
     training: TrainConfig,
     network: CompactNet,
     watch: Watch,
-) -> Recordings | None:
+) -> Dataset | None:
     """Draw and load some recordings of a split; None without any."""
     found = [row for row in rows if row.split == split]
     if not found:
@@ -197,7 +197,7 @@ def _load(
     chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.recordings]
     watch.message(f"{split}: {len(chosen)} recordings")
     drawn = [found[index] for index in sorted(chosen)]
-    return Recordings(drawn, training.memory_limit_gb * GIGABYTE, torch.get_num_threads(), network.targets)
+    return Dataset(drawn, training.memory_limit_gb * GIGABYTE, torch.get_num_threads(), network.targets)
 
 
 def _in_words(report: dict[str, Any], before: Cost, after: Cost) -> list[str]:

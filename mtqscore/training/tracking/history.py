@@ -14,7 +14,7 @@ from mtqscore.training.validation import MEASURES, Evaluation
 Record = dict[str, float]
 
 
-class Sums:
+class LossMeans:
     """Means of the losses along an epoch, which may be interrupted.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from mtqscore.errors import InputError
 from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table
 from mtqscore.training.data.augmentation import draw_splices
-from mtqscore.training.data.dataset import Recordings, decode, duration_samples, plain_batches, training_batches
+from mtqscore.training.data.dataset import Dataset, decode, duration_samples, plain_batches, training_batches
 from mtqscore.training.run import train_run
 from tests.training_kit import QUIET, paused_tone, small_config, write_corpus
 
@@ -23,7 +23,7 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(rows):
-    return Recordings(rows, 1e9, 2)
+    return Dataset(rows, 1e9, 2)
 
 
 def test_every_recording_is_drawn_once_an_epoch(data):
@@ -136,7 +136,7 @@ def test_splices_lie_inside_both_recordings():
 
 
 def test_decoding_at_every_use_gives_the_same_as_holding_all(rows, data):
-    lean = Recordings(rows, 0, 1)
+    lean = Dataset(rows, 0, 1)
     assert lean.held is None
     assert lean.memory_bytes == data.memory_bytes == 2 * data.lengths.sum()
     np.testing.assert_array_equal(lean.audio(3), data.audio(3))
@@ -161,13 +161,13 @@ def test_missing_labels_are_nan(data):
 def test_unreadable_recording_is_named(tmp_path, content):
     (tmp_path / "bad.wav").write_bytes(content)
     with pytest.raises(InputError, match=r"bad\.wav"):
-        Recordings([LabelledRecording(tmp_path / "bad.wav")], 1e9, 1)
+        Dataset([LabelledRecording(tmp_path / "bad.wav")], 1e9, 1)
 
 
 def test_too_short_recording_is_named(tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
     with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
-        Recordings([LabelledRecording(tmp_path / "short.wav")], 1e9, 1)
+        Dataset([LabelledRecording(tmp_path / "short.wav")], 1e9, 1)
 
 
 def test_every_recording_that_cannot_be_read_is_named(tmp_path):
@@ -178,7 +178,7 @@ def test_every_recording_that_cannot_be_read_is_named(tmp_path):
     soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
     rows = read_label_table(corpus)
     with pytest.raises(FaultyTableError) as caught:
-        Recordings(rows, 1e9, 2)
+        Dataset(rows, 1e9, 2)
     named = [str(fault) for fault in caught.value.faults]
     assert len(named) == 1  # what has no header is told before anything is decoded
     assert named[0].startswith("line 3:")
@@ -186,7 +186,7 @@ def test_every_recording_that_cannot_be_read_is_named(tmp_path):
     (corpus / "1.wav").write_bytes((corpus / "0.wav").read_bytes())
     for limit_bytes in (1e9, 0):
         with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
-            Recordings(rows, limit_bytes, 2)
+            Dataset(rows, limit_bytes, 2)
 
 
 def test_recordings_of_the_test_are_decoded_before_training(tmp_path):

@@ -19,7 +19,7 @@ from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.compute.distributed import ALONE
 from mtqscore.training.config import DistillConfig, TeacherChoice
-from mtqscore.training.data.dataset import Recordings
+from mtqscore.training.data.dataset import Dataset
 from mtqscore.training.distillation import dataset as lessons
 from mtqscore.training.distillation.ensemble import open_ensemble
 from mtqscore.training.distillation.run import distill
@@ -219,10 +219,10 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
     rows = read_label_table(Path("run/validation"))
     with np.load("run/validation/curves.npz") as kept:
         curves = [kept[row.path.name] for row in rows]
-    agreed = evaluate_split(network, Recordings(rows, 1e9, 1, network.targets, curves), config)
-    flat = evaluate_split(network, Recordings(rows, 1e9, 1, network.targets), config)
+    agreed = evaluate_split(network, Dataset(rows, 1e9, 1, network.targets, curves), config)
+    flat = evaluate_split(network, Dataset(rows, 1e9, 1, network.targets), config)
     assert agreed.loss < 1e-5 < 0.1 * flat.loss
-    labelled = evaluate_split(network, Recordings(read_label_table(corpus), 1e9, 1), config).agreement()
+    labelled = evaluate_split(network, Dataset(read_label_table(corpus), 1e9, 1), config).agreement()
     for target, found in results["teacher_labels"].items():
         assert found["rmse"] == pytest.approx(labelled[target]["rmse"], abs=1e-3, nan_ok=True)
         assert np.isnan(results["labels"][target]["rmse"]) == np.isnan(found["rmse"])
@@ -237,7 +237,7 @@ def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
     config = small_config(splice_share=0.0, recolour_db=0.0, batch_size=3)
     try:
         ensemble = open_ensemble(SHORT.teachers, folder, torch.device("cpu"))
-        taught = lessons.DistillationDataset(maker, ensemble, labelled=Recordings(rows, 1e9, 1))
+        taught = lessons.DistillationDataset(maker, ensemble, labelled=Dataset(rows, 1e9, 1))
         batches = [*taught.batches(config, 0, ALONE, 0)]
         (last,) = taught.batches(config, 0, ALONE, 2)
     finally:

@@ -32,7 +32,7 @@ CORNERS = {"s_mos": [(1.5, 1.0), (2.5, 2.0), (4.0, 4.9)], "g_mos": [(2.0, 1.2), 
 
 
 def clips() -> list[np.ndarray]:
-    """Recordings with pauses, of awkward lengths and of levels 100 dB apart, and some that are not speech at all."""
+    """Dataset with pauses, of awkward lengths and of levels 100 dB apart, and some that are not speech at all."""
     sounds = [paused_tone(length, 0.03 * index, index) for index, length in enumerate((48_000, 8_000, 24_576, 24_575))]
     sounds += [sounds[0][:20_000] * 1e-5, np.zeros(9_000, np.float32), np.ones(9_001, np.float32)]
     noise = np.random.default_rng(0).standard_normal(16_384).astype(np.float32)

@@ -15,7 +15,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import read_label_table
 from mtqscore.targets import TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
-from mtqscore.training.data.dataset import Recordings
+from mtqscore.training.data.dataset import Dataset
 from mtqscore.training.export.calibration import from_points
 from mtqscore.training.export.exporter import compare, synthetic_clips
 from mtqscore.training.export.graph import build_graph
@@ -47,8 +47,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recordings(corpus: Path) -> Recordings:
-    return Recordings([row for row in read_label_table(corpus) if row.split == "train"], 1e9, 1)
+def recordings(corpus: Path) -> Dataset:
+    return Dataset([row for row in read_label_table(corpus) if row.split == "train"], 1e9, 1)
 
 
 def with_dead_units() -> CompactNet:
@@ -93,7 +93,7 @@ def test_without_its_dead_units_a_network_says_the_same_in_torch_and_as_onnx() -
     assert len(content) < len(build_graph(network, from_points({}, TARGETS), "larger").SerializeToString())
 
 
-def test_data_find_the_dead_units_and_they_go_first(recordings: Recordings) -> None:
+def test_data_find_the_dead_units_and_they_go_first(recordings: Dataset) -> None:
     network = with_dead_units()
     found = by_taylor(network, recordings, small_config(), lambda *_: None)
     for name, worth in found.items():
@@ -108,10 +108,10 @@ def test_data_find_the_dead_units_and_they_go_first(recordings: Recordings) -> N
 
 @pytest.mark.parametrize(("name", "module", "axis"), [("channels 2", "blocks.1", 1), ("dense", "dropout", 2)])
 def test_importance_is_the_squared_slope_of_the_loss_in_a_gate(
-    recordings: Recordings, name: str, module: str, axis: int
+    recordings: Dataset, name: str, module: str, axis: int
 ) -> None:
     network = small_network(1)
-    one = Recordings(recordings.rows[:1], 1e9, 1)
+    one = Dataset(recordings.rows[:1], 1e9, 1)
     worth = by_taylor(network, one, small_config(), lambda *_: None)[name]
     loss = MplLoss(small_config())
     waveform = torch.from_numpy(one.audio(0) / np.float32(32768))[None]
@@ -131,7 +131,7 @@ def test_importance_is_the_squared_slope_of_the_loss_in_a_gate(
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_only_what_is_named_is_cut(recordings: Recordings, part: str) -> None:
+def test_only_what_is_named_is_cut(recordings: Dataset, part: str) -> None:
     network = small_network()
     before = vars(network.config)
     pruned = prune(network, recordings, small_config(), PruneConfig(keep=0.9, parts=(part,)), QUIET)  # type: ignore[arg-type]

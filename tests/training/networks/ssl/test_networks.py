@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mtqscore.base.schema import from_plain, to_plain
 from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
-from mtqscore.training.compute.distributed import Ranks
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
 from tests.training.networks.ssl.kit import LENGTHS, TINY, network, waveforms
@@ -89,22 +88,14 @@ def test_xls_r_sqa_keeps_its_statistics_free_of_padding() -> None:
     assert all(((scores[:, i] >= t.low) & (scores[:, i] <= t.high)).all() for i, t in enumerate(TARGETS))
 
 
-def test_xls_r_sqa_learns_from_a_single_frame_in_one_process_or_several() -> None:
+def test_xls_r_sqa_learns_from_a_single_frame() -> None:
     made = network(NETWORKS["xls-r-sqa"], ("s_mos",)).train()
     for module in made.modules():
         if isinstance(module, nn.Dropout | nn.MultiheadAttention):
             module.p = module.dropout = 0.0
-    found = []
-    for ranks in (Ranks(), Ranks(0, 2)):
-        ranks.adapt(made)
-        ranks.count = 1
-        made.zero_grad()
-        scores = made(waveforms()[:1, :600], torch.tensor([600])).scores
-        scores.sum().backward()
-        found += [scores.detach(), made.project.weight.grad.clone()]
-        assert (made.input_norm.norm.running_mean == 0).all() and (made.input_norm.norm.running_var == 1).all()
-    torch.testing.assert_close(found[:2], found[2:])
-    assert found[1].abs().max() > 0
+    made(waveforms()[:1, :600], torch.tensor([600])).scores.sum().backward()
+    assert (made.input_norm.norm.running_mean == 0).all() and (made.input_norm.norm.running_var == 1).all()
+    assert made.project.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("kind", [MosSslConfig, XlsRSqaConfig])
