@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtqscore.base.option import option
 from mtqscore.errors import UsageError
 from mtqscore.labels.table import Fault, LabelledRecording
 
 LABEL_SOURCES = ("references", "quality", "given")
+DATA = "Data"
+"""Group of the help page."""
+
 VALIDATION_UNITS = ("sentence", "file")
 
 Advance = Callable[[int, int], None]
@@ -18,30 +22,47 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """How a named corpus is found, labelled and split; the draw also divides tables without splits.
+    """Options of corpora that are known by name; the draw also divides tables without splits.
 
-    Args:
-        data_root: its unpacked folder, or the one above.
-        three_quest_scores: the owner's CSV of 3QUEST scores; S, N and G then come from it alone.
-        pesq_stoi_list: the published list of PESQ and STOI; these two then come from it alone.
-        clean_folder: further clean references, searched through.
-        labels: ``references`` judges against clean twins; ``quality`` takes listeners' overall quality as G;
-            ``given`` computes nothing.
-        validation_share: share of the training recordings that validate.
-        validation_by: ``sentence`` keeps all recordings of a sentence together; ``file`` draws files.
-        seed: of that draw.
-        workers: processes that judge; 0 for one a core.
+    Every field says its meaning.
     """
 
-    data_root: Path | None = None
-    three_quest_scores: Path | None = None
-    pesq_stoi_list: Path | None = None
-    clean_folder: Path | None = None
-    labels: str = "references"
-    validation_share: float = 0.1
-    validation_by: str = "sentence"
-    seed: int = 1
-    workers: int = 0
+    data_root: Path | None = option(
+        None, "Unpacked folder of a named corpus, or the one above.", "--data-root DIR", DATA, parse=Path
+    )
+    three_quest_scores: Path | None = option(
+        None,
+        "3QUEST scores of a named corpus, as CSV; S, N and G then come from it alone.",
+        "--three-quest-scores FILE",
+        DATA,
+        parse=Path,
+    )
+    pesq_stoi_list: Path | None = option(
+        None,
+        "Published PESQ and STOI of a named corpus; these two then come from it alone.",
+        "--pesq-stoi-list FILE",
+        DATA,
+        parse=Path,
+    )
+    clean_folder: Path | None = option(
+        None, "More clean references of a named corpus, searched through.", "--clean-folder DIR", DATA, parse=Path
+    )
+    labels: str = option(
+        "references",
+        "Of a named corpus: score against clean references, take listeners' quality as G, or compute nothing.",
+        "--labels",
+        DATA,
+        choices=LABEL_SOURCES,
+    )
+    validation_share: float = option(0.1, "Share of the training recordings that validate.")
+    validation_by: str = option("sentence", "Keep all recordings of a sentence together, or draw files.")
+    seed: int = option(
+        1,
+        "Draws the validation recordings of a named corpus, or of a table without the column split.",
+        "--split-seed N",
+        DATA,
+    )
+    workers: int = option(0, "Processes; 0 for one a core.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.

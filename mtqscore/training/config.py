@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mtqscore.base.option import check_limits, option
 from mtqscore.config import MAX_THREADS
 from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
@@ -14,6 +17,60 @@ from mtqscore.training.network_config import CompactConfig, NetworkConfig
 
 PerTarget = float | dict[str, float]
 """One number for every target, or numbers by target name with the others' under ``default``."""
+
+
+# Panels of help pages.
+RECIPE, LEARNING, MACHINE, SPEECH = "Recipe and network", "Learning", "Machine", "Speech and noise"
+
+
+def names_of(text: str) -> list[str]:
+    """Split names at commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def alpha_of(texts: Sequence[str]) -> PerTarget:
+    """Read every ``NUMBER`` or ``TARGET=NUMBER`` of ``--alpha``; one number if it is for all targets."""
+    values = _numbers("--alpha", texts)
+    return values["default"] if [*values] == ["default"] else values
+
+
+def delta_of(texts: Sequence[str]) -> dict[str, float]:
+    """Read every ``NUMBER`` or ``TARGET=NUMBER`` of ``--delta``."""
+    return _numbers("--delta", texts)
+
+
+def teachers_of(texts: Sequence[str]) -> list[dict[str, object]]:
+    """Read ``TEACHER`` or ``TEACHER=WEIGHT``; a name that is a file or folder as it stands has no weight.
+
+    Example:
+        >>> teachers_of(["runs/a=0.7", "b.onnx"])
+        [{'source': 'runs/a', 'weight': 0.7}, {'source': 'b.onnx', 'weight': 1.0}]
+    """
+    return [_teacher(text) for text in texts]
+
+
+def _teacher(text: str) -> dict[str, object]:
+    source, equals, number = text.rpartition("=")
+    if not equals or os.path.lexists(text):
+        return {"source": text, "weight": 1.0}
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight) or weight < 0 or not source:
+        raise UsageError(f"--teacher {text}: give TEACHER, or TEACHER=WEIGHT with a number from 0")
+    return {"source": source, "weight": weight}
+
+
+def _numbers(flag: str, texts: Sequence[str]) -> dict[str, float]:
+    values = {"default": 1.0}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        try:
+            values[name if equals else "default"] = float(number)
+        except ValueError as error:
+            raise UsageError(f"{flag} {text}: give a number, or TARGET=NUMBER") from error
+    return values
 
 
 @dataclass(frozen=True)
@@ -24,7 +81,7 @@ class TeacherChoice:
         source: a run folder, a checkpoint, an ONNX file or a model by name; a TOML file that describes any other ONNX
             file; or a table of scores.
         weight: how much it counts beside the other teachers; one number, or by target name with the others' under
-            ``default``. 0 where it shall not be heard.
+            ``default``. 0 where it shall not count.
 
     Raises:
         UsageError: a weight is negative, or of no known target.
@@ -49,156 +106,177 @@ class TeacherChoice:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """What a student hears, and whose judgement it learns.
-
-    Args:
-        teachers: one or more.
-        clips: an epoch; with a table of scores an epoch is all its recordings.
-        val_clips: clips of the validation.
-        val_share: share of the talkers (subfolders, or recordings where there are few of these) that the validation
-            alone hears.
-        plain_share: share of the clips that are used as they are; all others are degraded.
-        narrow_share: share of the degraded clips that are narrowband.
-        voice_share: share of the degraded clips whose talker is made another one.
-        min_s: shortest stretch of a longer recording.
-        max_s: longest stretch; pauses come to that.
-        enhancers: external enhancement commands with ``{in}`` and ``{out}``.
-        hold_out: enhancers, distortions and codecs, by name, that are not used.
-        label_share: share of recordings with labels in an epoch, where there are any.
+    """What a student learns from: speech, its degradation, and teachers; every field says its meaning.
 
     Raises:
         UsageError: a value is outside what is allowed.
     """
 
-    teachers: tuple[TeacherChoice, ...] = ()
-    clips: int = 4000
-    val_clips: int = 400
-    val_share: float = 0.1
-    plain_share: float = 0.2
-    narrow_share: float = 0.4
-    voice_share: float = 0.5
-    min_s: float = 3.0
-    max_s: float = 7.0
-    enhancers: tuple[str, ...] = ()
-    hold_out: tuple[str, ...] = ()
-    label_share: float = 0.3
+    teachers: tuple[TeacherChoice, ...] = option(
+        (),
+        "Run folder, checkpoint, ONNX file, model by name, TOML file that describes any other ONNX file, or a table "
+        "of scores.",
+        "--teacher TEACHER[=WEIGHT]",
+        parse=teachers_of,
+        repeated=True,
+    )
+    clips: int = option(
+        4000, "Clips an epoch; with a table of scores all its recordings.", "--clips N", SPEECH, within=(1, 100_000_000)
+    )
+    val_clips: int = option(400, "Clips of the validation.", "--val-clips N", SPEECH, within=(2, 1_000_000))
+    val_share: float = option(
+        0.1,
+        "Share of the talkers (subfolders, or recordings where there are few of these) that only the validation uses.",
+        within=(0.001, 0.9),
+    )
+    plain_share: float = option(
+        0.2, "Share of the clips that are not degraded.", "--plain-share SHARE", SPEECH, within=(0, 1)
+    )
+    narrow_share: float = option(
+        0.4, "Share of the others that are narrowband.", "--narrow-share SHARE", SPEECH, within=(0, 1)
+    )
+    voice_share: float = option(0.5, "Share of the degraded clips whose talker is made another one.", within=(0, 1))
+    min_s: float = option(3.0, "Shortest stretch of a longer recording.", within=(0.5, 600))
+    max_s: float = option(7.0, "Longest stretch; pauses come to that.", within=(0.5, 600))
+    enhancers: tuple[str, ...] = option(
+        (), "External enhancer, for example 'cmd {in} {out}'.", "--enhancer COMMAND", SPEECH, repeated=True
+    )
+    hold_out: tuple[str, ...] = option(
+        (),
+        "Enhancer, distortion or codec, such as klt or vorbis, that is not used.",
+        "--hold-out NAME",
+        SPEECH,
+        repeated=True,
+    )
+    label_share: float = option(
+        0.3,
+        "Share of an epoch that the recordings of --labelled are.",
+        "--label-share SHARE",
+        SPEECH,
+        within=(0.001, 0.999),
+    )
 
     def __post_init__(self) -> None:
-        limits = {
-            "clips": (1, 100_000_000), "val_clips": (2, 1_000_000), "val_share": (0.001, 0.9), "plain_share": (0, 1),
-            "narrow_share": (0, 1), "voice_share": (0, 1), "min_s": (0.5, 600), "max_s": (0.5, 600),
-            "label_share": (0.001, 0.999),
-        }  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} {getattr(self, name):g} is outside {low:g} to {high:g}")
+        check_limits(self)
         if self.min_s > self.max_s:
             raise UsageError(f"min_s {self.min_s:g} is above max_s {self.max_s:g}")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides the result of a training run, besides the data.
-
-    Args:
-        epochs: passes over the training split.
-        batch_size: recordings a step, over all processes.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        momentum: of ``sgd``.
-        lr: highest learning rate; it warms up to this.
-        schedule: what follows the warm-up: ``cosine``, half a cosine down to zero, or ``constant``.
-        warmup_epochs: epochs of linear warm-up, fractions allowed.
-        weight_decay: the optimiser's weight decay, for matrices and kernels only.
-        grad_clip: largest norm of the gradient; 0 for any.
-        ema: decay a step of the averaged weights, which are validated and kept; 0 for none.
-        patience: stop after so many epochs without a better validation; 0 for never.
-        seed: source of the initial weights, the order and the augmentation.
-        loss: of an error e: ``huber`` (e²/2 up to delta, then a line), ``mse`` (e²) or ``mae`` (absolute).
-        alpha: weight of the frame loss against the utterance loss; one number, or by target name with the others' under
-            ``default``.
-        delta: error where the Huber loss turns from square to line, on the scale that ``target_scale`` names; numbers
-            as for ``alpha``.
-        target_scale: ``span`` brings every target to a scale of length 4 before the loss, ``raw`` takes errors in the
-            targets' own units, as published.
-        task_weights: weight by target name; 1 where absent.
-        semi_weight: weight of the pseudo-label tasks (PESQ, STOI, SDI) against the supervised ones.
-        monitor: targets that choose the best epoch: those of them that the network has, all of its own if it has none.
-        monitor_metric: what is averaged over them: validation ``lcc``, ``srcc``, ``rmse`` or ``loss``.
-        best_per_target: also keep the best epoch of every target by itself, as ``best_<target>.safetensors``.
-        max_offset_samples: up to so many samples are cut from the front, drawn anew each time.
-        random_polarity: turn the sign of half of the recordings.
-        silence_share: share of batches whose recordings get silence before, after or around them.
-        max_silence_s: longest such silence.
-        splice_share: share of the recordings that get a stretch of another one, with its label for those frames.
-        recolour_db: largest gain of the random smooth equaliser on the spectrum; 0 for none.
-        max_clip_s: longer recordings are cut to a random stretch of this length in training.
-        precision: of convolutions and matrix products: ``float32``, ``bfloat16``, ``float16`` (CUDA, with a scaled
-            loss), or ``auto``: bfloat16 where the device computes in it.
-        bfloat16: earlier name of ``precision``; becomes it.
-        device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto``: CUDA where it works.
-        threads: processor threads; 0 for all.
-        memory_limit_gb: decode a split once into memory when it needs no more than this; else at every use.
-        checkpoint_minutes: also save within an epoch, so often; 0 for never.
-        tensorboard: also write the curves for TensorBoard.
-        recipe: an arm of the paper: ``scratch`` (fresh weights), ``kt`` (initial weights of a teacher) or ``mpl``
-            (pseudo-labels of a teacher as further tasks).
-        teacher: what gives the pseudo-labels or the weights: ``table`` (the exact values of the label table),
-            ``references``, a run folder, a checkpoint or an ONNX file; ``none`` for ``scratch``.
-        targets: what the network estimates, by name.
-        network: which network, its sizes and constants.
-        distillation: of ``mtqscore distill``, what is heard and whose judgement is learned; None for all other runs.
+    """Everything that decides the result of a training run, besides the data; every field says its meaning.
 
     Raises:
         UsageError: a value is outside what is allowed.
     """
 
-    epochs: int = 40
-    batch_size: int = 32
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    momentum: float = 0.9
-    lr: float = 2e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: float = 1.0
-    weight_decay: float = 1e-2
-    grad_clip: float = 1.0
-    ema: float = 0.999
-    patience: int = 0
-    seed: int = 0
-    loss: Literal["huber", "mse", "mae"] = "huber"
-    alpha: PerTarget = 1.0
-    delta: PerTarget = field(default_factory=lambda: {"default": 1.0})
-    target_scale: Literal["span", "raw"] = "span"
-    task_weights: dict[str, float] = field(default_factory=dict)
-    semi_weight: float = 1.0
-    monitor: tuple[str, ...] = ("s_mos", "n_mos", "g_mos")
-    monitor_metric: Literal["lcc", "srcc", "rmse", "loss"] = "lcc"
-    best_per_target: bool = False
-    max_offset_samples: int = 400
-    random_polarity: bool = True
-    silence_share: float = 0.3
-    max_silence_s: float = 3.0
-    splice_share: float = 0.5
-    recolour_db: float = 4.0
-    max_clip_s: float = 10.0
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    bfloat16: bool | None = None
-    device: str = "auto"
-    threads: int = 0
-    memory_limit_gb: float = 6.0
-    checkpoint_minutes: float = 10.0
-    tensorboard: bool = False
-    recipe: Literal["scratch", "kt", "mpl"] = "mpl"
-    teacher: str = "table"
-    targets: tuple[str, ...] = tuple(target.name for target in TARGETS)
+    epochs: int = option(40, "Passes over the training split.", "--epochs N", LEARNING, within=(1, 1_000_000))
+    batch_size: int = option(
+        32, "Recordings a step, over all processes.", "--batch-size N", LEARNING, within=(1, 1_000_000)
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = option("adamw", "Optimiser.")
+    momentum: float = option(0.9, "Of sgd.", within=(0, 1))
+    lr: float = option(2e-3, "Highest learning rate.", "--lr RATE", LEARNING, within=(0, math.inf))
+    schedule: Literal["cosine", "constant"] = option("cosine", "After the warm-up: half a cosine to zero, or constant.")
+    warmup_epochs: float = option(1.0, "Epochs of linear warm-up, fractions allowed.", within=(0, 1_000_000))
+    weight_decay: float = option(1e-2, "For matrices and kernels only.", within=(0, math.inf))
+    grad_clip: float = option(1.0, "Largest norm of the gradient; 0 for any.", within=(0, math.inf))
+    ema: float = option(
+        0.999, "Decay a step of the averaged weights, which are validated and kept; 0: none.", within=(0, 1)
+    )
+    patience: int = option(
+        0, "Stop after so many epochs without progress; 0: never.", "--patience N", LEARNING, within=(0, 1_000_000)
+    )
+    seed: int = option(
+        0, "Source of the initial weights, the order and the augmentation.", "--seed N", LEARNING, within=(0, 2**63 - 1)
+    )
+    loss: Literal["huber", "mse", "mae"] = option("huber", "Loss of an error.", "--loss", LEARNING)
+    alpha: PerTarget = option(
+        1.0,
+        "Weight of the frame loss against the utterance loss.",
+        "--alpha [TARGET=]NUMBER",
+        LEARNING,
+        within=(0, math.inf),
+        parse=alpha_of,
+        repeated=True,
+    )
+    delta: PerTarget = option(
+        {"default": 1.0},
+        "Error where the Huber loss turns from square to line, on a scale of 0 to 4.",
+        "--delta [TARGET=]NUMBER",
+        LEARNING,
+        within=(1e-6, math.inf),
+        parse=delta_of,
+        repeated=True,
+        shown="1",
+    )
+    target_scale: Literal["span", "raw"] = option("span", "Scale of errors: of length 4 for every target, or its own.")
+    task_weights: dict[str, float] = option(
+        {}, "Weight of the loss by target name; 1 where absent.", within=(0, math.inf)
+    )
+    semi_weight: float = option(
+        1.0, "Weight of PESQ, STOI and SDI against the supervised targets.", within=(0, math.inf)
+    )
+    monitor: tuple[str, ...] = option(
+        ("s_mos", "n_mos", "g_mos"),
+        "Targets that choose the best epoch: those of them that the network has, all of its own if it has none.",
+    )
+    monitor_metric: Literal["lcc", "srcc", "rmse", "loss"] = option("lcc", "What is averaged over them.")
+    best_per_target: bool = option(False, "Also keep the best epoch of every target, as best_<target>.safetensors.")
+    max_offset_samples: int = option(
+        400, "Cut up to so many samples from the front, drawn anew each time.", within=(0, 160_000)
+    )
+    random_polarity: bool = option(True, "Turn the sign of half of the recordings.")
+    silence_share: float = option(
+        0.3, "Share of batches that get silence before, after or around their recordings.", within=(0, 1)
+    )
+    max_silence_s: float = option(3.0, "Longest such silence.", within=(0, 600))
+    splice_share: float = option(
+        0.5, "Share of the recordings that get a stretch of another one, with its label.", within=(0, 1)
+    )
+    recolour_db: float = option(
+        4.0, "Largest gain of the random smooth equaliser; 0: none.", "--recolour-db DB", LEARNING, within=(0, 60)
+    )
+    max_clip_s: float = option(10.0, "Longer recordings are cut to a random stretch in training.", within=(0.1, 3600))
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto", "Arithmetic; auto is bfloat16 where the device has it, float16 is for CUDA.", "--precision", MACHINE
+    )
+    bfloat16: bool | None = option(None, "Short for --precision.", "--bfloat16/--float32", MACHINE)
+    device: str = option("auto", "auto takes CUDA where it works.", "--device auto|cpu|cuda[:N]", MACHINE)
+    threads: int = option(0, "Processor threads; 0 for all.", "--threads N", MACHINE, within=(0, MAX_THREADS))
+    memory_limit_gb: float = option(
+        6.0, "Decode a split once when it needs no more than this, else at every use.", within=(0, math.inf)
+    )
+    checkpoint_minutes: float = option(10.0, "Also save within an epoch, so often; 0: never.", within=(0, math.inf))
+    tensorboard: bool = option(False, "Also write the curves for TensorBoard.", "--tensorboard", MACHINE)
+    recipe: Literal["mpl", "kt", "scratch"] = option(
+        "mpl",
+        "mpl learns pseudo-labels too, kt begins with a teacher's weights, scratch with none.",
+        "--recipe",
+        RECIPE,
+    )
+    teacher: str = option(
+        "table",
+        "For mpl: the values in the table, exact ones from clean references, or what a run folder, checkpoint "
+        "or ONNX file estimates. For kt: the run folder or checkpoint.",
+        "--teacher table|references|RUN|FILE",
+        RECIPE,
+        shown="table for mpl",
+    )
+    targets: tuple[str, ...] = option(
+        tuple(target.name for target in TARGETS),
+        "What the network estimates.",
+        "--targets NAMES",
+        RECIPE,
+        parse=names_of,
+        shown=",".join(target.name for target in TARGETS)
+        + " for mpl, those of the teachers for distill, else the first three",
+    )
     network: NetworkConfig = field(default_factory=CompactConfig)
     distillation: DistillConfig | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in _TRAIN_LIMITS:
-            numbers = getattr(self, name)
-            for number in numbers.values() if isinstance(numbers, dict) else (numbers,):
-                if not low <= number <= high:
-                    raise UsageError(f"{name} {number:g} is outside {low:g} to {high:g}")
+        check_limits(self)
         known = [target.name for target in TARGETS]
         for name in ("alpha", "delta", "task_weights", "monitor"):
             named = getattr(self, name)
@@ -222,34 +300,6 @@ class TrainConfig:
     def delta_of(self, target: str) -> float:
         """Huber threshold of one target."""
         return _of(self.delta, target)
-
-
-_TRAIN_LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("epochs", 1, 1_000_000),
-    ("batch_size", 1, 1_000_000),
-    ("momentum", 0, 1),
-    ("lr", 0, math.inf),
-    ("warmup_epochs", 0, 1_000_000),
-    ("weight_decay", 0, math.inf),
-    ("grad_clip", 0, math.inf),
-    ("ema", 0, 1),
-    ("patience", 0, 1_000_000),
-    ("seed", 0, 2**63 - 1),
-    ("alpha", 0, math.inf),
-    ("delta", 1e-6, math.inf),
-    ("task_weights", 0, math.inf),
-    ("semi_weight", 0, math.inf),
-    ("max_offset_samples", 0, 160_000),
-    ("silence_share", 0, 1),
-    ("max_silence_s", 0, 600),
-    ("splice_share", 0, 1),
-    ("recolour_db", 0, 60),
-    ("max_clip_s", 0.1, 3600),
-    ("threads", 0, MAX_THREADS),
-    ("memory_limit_gb", 0, math.inf),
-    ("checkpoint_minutes", 0, math.inf),
-)
-"""Smallest and largest value of each setting."""
 
 
 def _of(values: PerTarget, target: str) -> float:

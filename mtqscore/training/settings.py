@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtqscore.base.option import option
 from mtqscore.base.schema import from_plain, read_settings, to_plain
 from mtqscore.errors import InputError, UsageError
 from mtqscore.models import find_model, is_path
 from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
-from mtqscore.training.config import TrainConfig
+from mtqscore.training.config import RECIPE, TrainConfig
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
-from mtqscore.training.sizes import network_of_size
+from mtqscore.training.sizes import SIZES, network_of_size
 from mtqscore.training.weights import has_begun
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
@@ -24,19 +25,18 @@ TABLE, REFERENCES, NO_TEACHER = "table", "references", "none"
 
 @dataclass(frozen=True)
 class NetworkFlags:
-    """What the command line says of the network; None where it says nothing.
+    """Options for the network; None where the user gave none."""
 
-    Args:
-        kind: a name of `NETWORKS`.
-        ssl: self-supervised front end, or ``none``.
-        tune_ssl: whether the front end is trained too.
-        size: a name of `sizes.SIZES`.
-    """
-
-    kind: str | None = None
-    ssl: str | None = None
-    tune_ssl: bool | None = None
-    size: str | None = None
+    kind: str | None = option(
+        None,
+        "Which network; that of the weights to begin with, or compact.",
+        "--network",
+        RECIPE,
+        choices=NETWORKS,
+    )
+    size: str | None = option(None, "Size of the network compact; base if not given.", "--size", RECIPE, choices=SIZES)
+    ssl: str | None = option(None, "Self-supervised front end: wavlm-large …, or none.", "--ssl NAME", RECIPE)
+    tune_ssl: bool | None = option(None, "Train the front end too, or keep it.", "--tune-ssl/--freeze-ssl", RECIPE)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _check(config: TrainConfig) -> None:
 
 
 def _network(table: object, flags: NetworkFlags) -> dict[str, object]:
-    """Put options into the network's table, and the defaults of its kind under both; empty if nobody says anything."""
+    """Put options into the network's table, and the defaults of its kind under both; empty if neither says anything."""
     if not isinstance(table, Mapping):
         raise UsageError("network is not a table; write [network] above its settings")
     kind = flags.kind or table.get("kind", CompactConfig.kind)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mtqscore.base.option import options_of
 from mtqscore.labels.table import write_table
+from mtqscore.training.config import DistillConfig, TrainConfig
 from tests.tmhint_miniature import write_tmhint_qi
 from tests.training_kit import write_corpus
 
@@ -62,14 +64,14 @@ def test_teacher_then_mpl_then_kt(run, folder):
     ("arguments", "code", "message"),
     [
         (["--recipe", "kt"], 2, "--recipe kt needs --teacher"),
-        (["--recipe", "magic"], 2, "'magic' is none of scratch, kt, mpl"),
+        (["--recipe", "magic"], 2, "'magic' is none of mpl, kt, scratch"),
         (["--recipe", "scratch", "--teacher", "t"], 2, "the recipe scratch has no teacher"),
         (["--network", "resnet"], 2, "network resnet: choose one of compact, mosa-net, mos-ssl, xls-r-sqa"),
         (["--ssl", "wavlm-large"], 2, "the network compact has no self-supervised front end"),
         (["--targets", "pesq,csig"], 2, "targets csig"),
         (["--loss", "l1"], 2, "'l1' is none of huber, mse, mae"),
         (["--epochs", "0"], 2, "epochs 0"),
-        (["--epochs", "x"], 2, "'x' is not an integer"),
+        (["--epochs", "x"], 2, "Input should be a valid integer"),
         (["--alpha", "s_mos="], 2, "--alpha s_mos=: give a number"),
         (["--delta", "csig=1"], 2, "no target is called csig"),
         (["--labels", "mine"], 2, "--labels mine: choose one of"),
@@ -192,3 +194,15 @@ def test_help_groups_options(run):
     held = {text.split(" ─")[0]: text for text in page.split("╭─ ")[1:]}
     assert list(held) == ["Options", "Data", "Recipe and network", "Learning", "Machine"]
     assert "mpl|kt|scratch" in held["Recipe and network"]
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_help_shows_every_default(run, command):
+    page = " ".join(run(command, "--help", env={"COLUMNS": "300"}).stdout.decode().split())
+    settings = {**options_of(TrainConfig), **(options_of(DistillConfig) if command == "distill" else {})}
+    for name, (option, default) in settings.items():
+        if not option.flags or (command == "distill" and name in ("recipe", "teacher")):
+            continue
+        described = page.split(f"│ {option.flags[0].split('/')[0]} ", 1)[1].split("│", 1)[0]
+        if default not in (None, (), False):
+            assert f"[default: {option.shown or default}]" in described, name

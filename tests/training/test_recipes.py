@@ -99,7 +99,7 @@ def test_without_a_word_all_is_as_in_the_configuration():
         ({"targets": ["s_mos", "n_mos"]}, "none of pesq, stoi, sdi is among the targets"),
         ({"targets": ["s_mos", "csig"]}, "targets csig: choose from s_mos"),
         ({"targets": []}, r"targets \(none\)"),
-        ({"recipe": "magic"}, "the options: recipe: 'magic' is none of scratch, kt, mpl"),
+        ({"recipe": "magic"}, "the options: recipe: 'magic' is none of mpl, kt, scratch"),
     ],
 )
 def test_what_does_not_go_together_is_refused(flags, message):

@@ -3,188 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from mtqscore.base.option import options_of
 from mtqscore.cli.console import progress_bar, say
-from mtqscore.cli.learn.training import check_extra, faults_in, interruptible, is_first, one_voice, say_nothing
-from mtqscore.cli.learn.training_options import (
-    LEARNING,
-    MACHINE,
-    BatchSize,
-    Config,
-    Device,
-    Epochs,
-    LearningRate,
-    Patience,
-    Precision,
-    Seed,
-    Tensorboard,
-    Threads,
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.learn.training import (
+    ConfigFile,
+    check_extra,
+    faults_in,
+    in_one_process,
+    interruptible,
+    is_first,
+    say_nothing,
 )
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.training.config import MACHINE, RECIPE, SPEECH, DistillConfig, TrainConfig
+from mtqscore.training.distillation.settings import distill_settings
+from mtqscore.training.settings import NetworkFlags
 
-HEARD, STUDENT = "What is heard", "Student"
+
+def _place(metavar: str, text: str, panel: str = SPEECH) -> Any:
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=panel)
 
 
 def distill(
     data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="Folder of speech, to any depth, or a table with a column path; no labels are needed.",
-            rich_help_panel=HEARD,
-        ),
+        str, _place("DIR", "Folder of speech, to any depth, or a table with a column path; no labels are needed.")
     ],
-    teacher: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEACHER[=WEIGHT]",
-            help="Run folder, checkpoint, ONNX file, model by name, TOML file that describes any other ONNX file, or a "
-            "table of scores. Can be given again.",
-        ),
-    ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Run folder; runs/NAME-OF-DATA-student if not given.")
     ] = None,
-    config: Config = None,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", help="Folder or table of noise; made noises only if not given.", rich_help_panel=HEARD
-        ),
-    ] = None,
-    clips: Annotated[int | None, typer.Option(metavar="N", help="Clips an epoch.", rich_help_panel=HEARD)] = None,
-    val_clips: Annotated[
-        int | None, typer.Option(metavar="N", help="Clips of the validation.", rich_help_panel=HEARD)
-    ] = None,
-    plain_share: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Share of the clips that are not degraded.", rich_help_panel=HEARD),
-    ] = None,
-    narrow_share: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Share of the others that are narrowband.", rich_help_panel=HEARD),
-    ] = None,
-    enhancer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COMMAND",
-            help="External enhancer, for example 'cmd {in} {out}'. Can be given again.",
-            rich_help_panel=HEARD,
-        ),
-    ] = None,
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Enhancer, distortion or codec, such as klt or vorbis, that is not used. Can be given again.",
-            rich_help_panel=HEARD,
-        ),
-    ] = None,
+    config: ConfigFile = None,
+    student: Given = NOTHING,
+    noise: Annotated[str | None, _place("DIR", "Folder or table of noise; made noises only if not given.")] = None,
     cache: Annotated[
         str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Keep the clips of the first epoch and the teachers' answers there, and use them in all epochs.",
-            rich_help_panel=HEARD,
-        ),
+        _place("DIR", "Keep the clips of the first epoch and the teachers' answers there; use them in all epochs."),
     ] = None,
-    labelled: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TABLE", help="Label table whose training recordings are mixed in.", rich_help_panel=HEARD
-        ),
-    ] = None,
-    label_share: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Their share of an epoch.", rich_help_panel=HEARD)
-    ] = None,
+    labelled: Annotated[str | None, _place("TABLE", "Label table whose training recordings are mixed in.")] = None,
     labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TABLE",
-            help="Label table that student and teachers are compared with in the end.",
-            rich_help_panel=HEARD,
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="What the student estimates; all that the teachers judge if not given.",
-            rich_help_panel=STUDENT,
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="tiny|small|fast|base|large|huge", help="Size of the compact network.", rich_help_panel=STUDENT
-        ),
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            metavar="compact|mosa-net|mos-ssl|xls-r-sqa",
-            help="Which network; that of the weights to begin with, or compact.",
-            rich_help_panel=STUDENT,
-        ),
+        str | None, _place("TABLE", "Label table that student and teachers are compared with in the end.")
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(
-            metavar="RUN|MODEL",
-            help="Run folder, checkpoint or released model whose network and weights to begin with.",
-            rich_help_panel=STUDENT,
-        ),
+        _place("RUN|MODEL", "Run folder, checkpoint or released model whose weights to begin with.", RECIPE),
     ] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: LearningRate = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(metavar="NUMBER", help="Weight of the scores along time.", rich_help_panel=LEARNING),
-    ] = None,
-    patience: Patience = None,
-    seed: Seed = None,
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
+    network: Given = NOTHING,
+    settings: Given = NOTHING,
     workers: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Processes that make clips; 0: one a core.", rich_help_panel=MACHINE),
+        int, typer.Option(metavar="N", min=0, help="Processes that make clips; 0: one a core.", rich_help_panel=MACHINE)
     ] = 0,
-    tensorboard: Tensorboard = None,
 ) -> None:
-    """Train a small network to judge as teachers do, on unlabelled speech; the same command again goes on."""
-    from mtqscore.training.distillation.settings import distill_settings, parse_teachers
-    from mtqscore.training.settings import NetworkFlags
-
-    flags: dict[str, object] = {
-        "targets": [name.strip() for name in targets.split(",")] if targets is not None else None,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "alpha": alpha,
-        "patience": patience,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "threads": threads,
-        "tensorboard": tensorboard,
-    }
-    own: dict[str, object] = {
-        "teachers": parse_teachers(teacher) if teacher else None,
-        "clips": clips,
-        "val_clips": val_clips,
-        "plain_share": plain_share,
-        "narrow_share": narrow_share,
-        "enhancers": enhancer or None,
-        "hold_out": hold_out or None,
-        "label_share": label_share,
-    }
-    settings, named = distill_settings(_path(config), flags, own, NetworkFlags(network, size=size))
+    """Train a small network to score as teachers do, on unlabelled speech; the same command again goes on."""
+    chosen, named = distill_settings(_path(config), settings, student, NetworkFlags(**network))
     folder = Path(out) if out is not None else Path("runs") / f"{Path(data).resolve().stem or 'speech'}-student"
     with interruptible(folder):
         check_extra("mtqscore distill")
@@ -196,12 +69,14 @@ def distill(
         inputs = DistillationInputs(Path(data), **{name: _path(text) for name, text in paths.items()}, workers=workers)
         tell = say if is_first() else say_nothing
         with faults_in(folder), progress_bar("distilling", "steps", quiet=not is_first()) as step:
-            carry_out(inputs, folder, settings, Watch(step, tell), named)
+            carry_out(inputs, folder, chosen, Watch(step, tell), named)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("distill", cls=PlainCommand)(one_voice()(distill))
+    settings = [name for name in options_of(TrainConfig) if name not in ("recipe", "teacher")]
+    made = takes(student=DistillConfig, network=NetworkFlags, settings=(TrainConfig, settings))(distill)
+    app.command("distill")(in_one_process()(made))
 
 
 def _path(text: str | None) -> Path | None:

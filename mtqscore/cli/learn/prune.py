@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mtqscore.cli.console import clean_endings, progress_bar, say
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.errors import MissingExtraError, UsageError
+from mtqscore.training.pruning.config import PruneConfig
 
 
 def prune(
@@ -23,26 +24,7 @@ def prune(
             metavar="DATA", help="Folder with manifest.csv, or a label table: what importance is measured on."
         ),
     ] = None,
-    keep: Annotated[float, typer.Option(metavar="SHARE", help="What is left, between 0 and 1.")] = 0.5,
-    of: Annotated[
-        str, typer.Option(metavar="parameters|time", help="Of what: the size, or the time to score on this machine.")
-    ] = "parameters",
-    criterion: Annotated[
-        str,
-        typer.Option(
-            metavar="taylor|magnitude",
-            help="What a unit is worth: by the loss on recordings, or by the size of its weights, without recordings.",
-        ),
-    ] = "taylor",
-    part: Annotated[
-        str, typer.Option(metavar="NAMES", help="What may be cut, of channels,recurrent,dense.")
-    ] = "channels,recurrent,dense",
-    rounds: Annotated[
-        int, typer.Option(metavar="N", help="Cut in so many steps, and measure importance before each.")
-    ] = 3,
-    recordings: Annotated[int, typer.Option(metavar="N", help="How many to measure on.")] = 256,
-    seed: Annotated[int, typer.Option(metavar="N", help="Chooses them.")] = 0,
-    threads: Annotated[int, typer.Option(metavar="N", help="Processor threads; 0 for all.")] = 0,
+    pruning: Given = NOTHING,
 ) -> None:
     """Cut channels and units from a trained compact network, those that are worth least.
 
@@ -57,17 +39,15 @@ def prune(
     """
     try:
         from mtqscore.training.loop import Watch
-        from mtqscore.training.pruning.run import PruneConfig, open_compact, prune_run
+        from mtqscore.training.pruning.run import open_compact, prune_run
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore prune", "train", error.name or "?") from error
     from mtqscore.base.schema import from_plain
     from mtqscore.base.text import printable
     from mtqscore.corpora.reading import read_corpus
 
-    values = {"keep": keep, "of": of, "criterion": criterion, "rounds": rounds, "recordings": recordings}
-    parts = [name.strip() for name in part.split(",") if name.strip()]
-    options = from_plain(PruneConfig, {**values, "parts": parts, "seed": seed, "threads": threads}, "the options")
-    if data is None and criterion == "taylor":
+    config = from_plain(PruneConfig, pruning, "the options")
+    if data is None and config.criterion == "taylor":
         raise UsageError("--criterion taylor measures on recordings; name some with --data")
     open_compact(Path(source))  # a fault of it is told before a corpus is read
     rows = []
@@ -80,10 +60,10 @@ def prune(
             rows = corpus.recordings
         with progress_bar("importance", "recordings") as advance:
             where = Path(data) if data is not None else None
-            prune_run(Path(source), where, rows, Path(out), options, Watch(advance, say))
+            prune_run(Path(source), where, rows, Path(out), config, Watch(advance, say))
     say(f"{printable(out)}: train it on with `mtqscore train --init`, or export it as it is")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("prune", cls=PlainCommand)(prune)
+    app.command("prune")(takes(pruning=PruneConfig)(prune))

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: one voice of several processes, interruptions, faults of a corpus."""
+"""Shared parts of the commands that train: one process that reports, interruptions, faults of a corpus."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import typer
 
 from mtqscore.cli.console import INTERRUPTED_EXIT, say
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError
 
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting; options win over it.")
+]
+
 
 @contextmanager
-def one_voice() -> Iterator[None]:
-    """Let one of the processes of ``torchrun`` tell an error: the first that meets it."""
+def in_one_process() -> Iterator[None]:
+    """Report an error from one of the processes of ``torchrun``: the first that meets it."""
     try:
         yield
     except MtqscoreError as error:
@@ -50,7 +55,7 @@ def interruptible(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def faults_in(folder: Path) -> Iterator[None]:
-    """Let more faults than a line can tell go into a file of the run folder."""
+    """Write more faults than fit a line into a file of the run folder."""
     from mtqscore.base.text import printable
     from mtqscore.labels.table import MAX_REPORTED_FAULTS, FaultyTableError
 
@@ -83,12 +88,12 @@ def check_extra(command: str) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one of ``torchrun`` that speaks."""
+    """Return true in the one process of ``torchrun`` that reports."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say_nothing(_text: str) -> None:
-    """Another process speaks."""
+    """Leave a message to the process that reports."""
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mtqscore.base.schema import read_settings
@@ -42,26 +40,3 @@ def distill_settings(
     config, _ = train_settings(file, settled, network)
     named = flags.get("targets") is not None or "targets" in values
     return config, config.targets if named else None
-
-
-def parse_teachers(texts: Sequence[str]) -> list[dict[str, object]]:
-    """Read ``TEACHER`` or ``TEACHER=WEIGHT``; a name that is a file or folder as it stands has no weight.
-
-    Example:
-        >>> parse_teachers(["runs/a=0.7", "b.onnx"])
-        [{'source': 'runs/a', 'weight': 0.7}, {'source': 'b.onnx', 'weight': 1.0}]
-    """
-    return [_parsed(text) for text in texts]
-
-
-def _parsed(text: str) -> dict[str, object]:
-    source, equals, number = text.rpartition("=")
-    if equals and not os.path.lexists(text):
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if not math.isfinite(weight) or weight < 0 or not source:
-            raise UsageError(f"--teacher {text}: give TEACHER, or TEACHER=WEIGHT with a number from 0")
-        return {"source": source, "weight": weight}
-    return {"source": text, "weight": 1.0}

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,11 +20,7 @@ from mtqscore.errors import UsageError
 from mtqscore.targets import BINS
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
-
-Part = Literal["channels", "recurrent", "dense"]
-PARTS: tuple[Part, ...] = ("channels", "recurrent", "dense")
-
-Budget = Literal["parameters", "time"]
+from mtqscore.training.pruning.config import Budget, Part
 
 LEAST_SHARE = 0.1
 """Share of every layer that stays at least, at each call: a layer of nothing ends the network."""

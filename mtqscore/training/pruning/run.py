@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from mtqscore.training.export.inference_cost import Cost, count_parameters, meas
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning.cutting import PARTS, Budget, Part, choose, cut
+from mtqscore.training.pruning.config import Budget, PruneConfig
+from mtqscore.training.pruning.cutting import choose, cut
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
 from mtqscore.training.run import GIGABYTE, make_folder
 from mtqscore.training.tracking.environment import describe_call, describe_machine
@@ -34,42 +35,6 @@ REPORT_FILE = "pruning.json"
 
 FIT_ROUNDS, REPORT_ROUNDS = 5, 9
 """Runs of each network to compare their times: while the sizes are sought, and for the report."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PruneConfig:
-    """Options of a pruning.
-
-    Args:
-        keep: share that is left.
-        of: of what: ``parameters``, or the ``time`` of onnxruntime on this machine.
-        criterion: ``taylor``, measured on recordings, or ``magnitude`` of the weights.
-        parts: what may be cut.
-        rounds: the importance is measured so often anew, with a part of the cut after each; for ``taylor``.
-        recordings: how many of the training split it is measured on, and how many of val show the loss.
-        seed: chooses them.
-        threads: processor threads; 0 for all.
-
-    Raises:
-        UsageError: a value is outside what is allowed.
-    """
-
-    keep: float = 0.5
-    of: Budget = "parameters"
-    criterion: Literal["taylor", "magnitude"] = "taylor"
-    parts: tuple[Part, ...] = PARTS
-    rounds: int = 3
-    recordings: int = 256
-    seed: int = 0
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep < 1:
-            raise UsageError(f"keep {self.keep:g} is not between 0 and 1")
-        if not self.parts:
-            raise UsageError(f"no part is named; choose of {', '.join(PARTS)}")
-        if min(self.rounds, self.recordings) < 1 or min(self.seed, self.threads) < 0:
-            raise UsageError("rounds and recordings are 1 or more, seed and threads 0 or more")
 
 
 def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:

@@ -11,12 +11,11 @@ import pytest
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import write_table
 from mtqscore.targets import G_MOS, N_MOS, S_MOS, SAMPLE_RATE_HZ
-from mtqscore.training.config import TeacherChoice
+from mtqscore.training.config import TeacherChoice, teachers_of
 from mtqscore.training.data.augmentation import BatchPlan, Cut, Silence, Splice
 from mtqscore.training.data.frame_labels import CURVE_HOP_SAMPLES as HOP
 from mtqscore.training.data.frame_labels import labels_along, on_grid
 from mtqscore.training.distillation.ensemble import ScoreTable, check_teachers, combine
-from mtqscore.training.distillation.settings import parse_teachers
 from mtqscore.training.teachers.teacher import TeacherEstimate
 from tests.signals import speechlike, write
 
@@ -71,14 +70,14 @@ def test_teachers_are_weighed_target_by_target():
 def test_weights_of_teachers_and_names_with_equals_signs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x=1").mkdir()
-    assert parse_teachers(["x=1", "a=b=0.5", "c"]) == [
+    assert teachers_of(["x=1", "a=b=0.5", "c"]) == [
         {"source": "x=1", "weight": 1.0},
         {"source": "a=b", "weight": 0.5},
         {"source": "c", "weight": 1.0},
     ]
     for text in ("a=", "a=-1", "a=nan", "=1", "a=b"):
         with pytest.raises(UsageError, match="give TEACHER, or TEACHER=WEIGHT"):
-            parse_teachers([text])
+            teachers_of([text])
     with pytest.raises(UsageError, match="no target is called mos"):
         TeacherChoice("a", {"mos": 1.0})
     with pytest.raises(UsageError, match="neither labels nor references"):

@@ -24,9 +24,10 @@ from mtqscore.training.losses import MplLoss
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig
 from mtqscore.training.networks import build
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.pruning.cutting import PARTS, choose, cut, prunable_groups
+from mtqscore.training.pruning.config import PARTS, PruneConfig
+from mtqscore.training.pruning.cutting import choose, cut, prunable_groups
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
-from mtqscore.training.pruning.run import PruneConfig, prune, prune_run
+from mtqscore.training.pruning.run import prune, prune_run
 from mtqscore.training.validation import evaluate_split
 from tests.conftest import Run
 from tests.training_kit import QUIET, small_config, small_network, write_corpus
@@ -223,8 +224,8 @@ def test_prune_train_and_export(run: Run, tmp_path: Path, corpus: Path) -> None:
         ({"keep": 1.0}, "keep 1 is not between 0 and 1"),
         ({"keep": float("nan")}, "keep nan is not between 0 and 1"),
         ({"keep": 0.01}, "even with a tenth of channels 1, channels 2, squeeze, recurrent, dense"),
-        ({"part": "heads"}, "'heads' is none of channels, recurrent, dense"),
-        ({"part": ","}, "no part is named"),
+        ({"parts": ["heads"]}, "'heads' is none of channels, recurrent, dense"),
+        ({"parts": []}, "no part is named"),
         ({"of": "bytes"}, "of: 'bytes' is none of parameters, time"),
         ({"criterion": "taylor"}, "name some with --data"),
         ({"recordings": 0}, "rounds and recordings are 1 or more"),
@@ -233,7 +234,7 @@ def test_prune_train_and_export(run: Run, tmp_path: Path, corpus: Path) -> None:
 def test_wrong_use_is_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     source = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match=words):
-        command(str(source), str(tmp_path / "out"), **{"criterion": "magnitude", **options})
+        command(str(source), str(tmp_path / "out"), pruning={"criterion": "magnitude", **options})
     assert not (tmp_path / "out/best.safetensors").exists()
 
 
