@@ -63,8 +63,8 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     configs = [member for member in (*members, hint) if dataclasses.is_dataclass(member)]
     if configs and isinstance(value, Mapping):
         return from_plain(_chosen(configs, value, where), value, where)
-    if configs and isinstance(value, list | tuple) and typing.get_origin(hint) is tuple:
-        return tuple(_convert(configs[0], item, where) for item in value)
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(members[0], item, where) for item in value)
     if configs and value is None and type(None) in members:
         return None
     if typing.get_origin(hint) is typing.Literal and value not in members:
