@@ -1,22 +1,17 @@
-"""What an evaluation says: for a terminal, as CSV and as JSON."""
+"""Tables of an evaluation: for a terminal, as CSV and as JSON."""
 
 from __future__ import annotations
 
 import csv
 import math
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TextIO
 
-from mtqscore.analysis.evaluate import Level, Verdict
-from mtqscore.analysis.statistics import METRICS
+from mtqscore.analysis.evaluate import Agreement, Contrast, Level, Miss, Verdict
+from mtqscore.analysis.statistics import METRICS, Interval
 from mtqscore.base.names import as_text
 from mtqscore.base.text import TITLES, printable, text_table
 from mtqscore.results.csv import guarded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from mtqscore.analysis.evaluate import Agreement, Contrast, Miss
-    from mtqscore.analysis.statistics import Interval
 
 LEVEL = "95 %"
 UNKNOWN = "–"
@@ -44,14 +39,7 @@ def title_of(target: str) -> str:
 
 
 def agreement_lines(found: Sequence[Agreement]) -> list[str]:
-    """Tables of all files and of means of groups, with intervals, and then of every group.
-
-    Args:
-        found: what `evaluation.evaluate` returns.
-
-    Returns:
-        Lines without line ends; names are safe for a terminal.
-    """
+    """Lay out all files and means of groups, with intervals, and then every group, safe for a terminal."""
     wide = [item for item in found if item.over.level is not Level.GROUP]
     targets = list(dict.fromkeys(item.target for item in wide))
     columns = list(dict.fromkeys(str(item.over) for item in wide))
@@ -116,7 +104,7 @@ def group_name(value: str) -> str:
 def contrast_lines(found: Sequence[Contrast]) -> list[str]:
     """Table of the differences between two sets of estimates; empty without any.
 
-    Means of groups that are too few to tell are left out.
+    Means of too few groups are left out.
     """
     table = [["score", "over", "n", "measure", "these", "others", "difference", LEVEL, "result"]]
     before = ("", "")

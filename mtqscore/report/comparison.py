@@ -1,30 +1,21 @@
-"""What a comparison says: for a terminal, in Markdown, and as it stands in JSON."""
+"""Comparisons as text for a terminal, in Markdown, and as they stand in JSON."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
-from mtqscore.analysis.compare import SHOWN, Change
+from mtqscore.analysis.compare import SHOWN, Change, Comparison, Difference
 from mtqscore.base.text import TITLES, printable, text_table
+from mtqscore.report.markup import code, plain, table
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from mtqscore.analysis.compare import Comparison, Difference, Pair
 
 LEVEL = "95 %"
 FEWEST_DECIMALS = 2
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """The table of differences, one sentence a score, the largest losses, and what was compared.
-
-    Args:
-        comparison: what was found.
-
-    Returns:
-        Lines without line ends; names are safe for a terminal.
-    """
+    """Lay out differences, one sentence a score, the largest losses, and the circumstances, safe for a terminal."""
     lines = text_table(_difference_table(comparison), left={"result"})
     lines += ["", *sentences(comparison)]
     if comparison.losses:
@@ -52,8 +43,6 @@ def limits_line(comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as `comparison_lines`, as Markdown; names neither break a table, nor become HTML, nor ping anyone."""
-    from mtqscore.report.markup import code, plain, table
-
     titles, *rows = _difference_table(comparison)
     parts = [table(titles, [[plain(cell) for cell in row] for row in rows])]
     parts.append("\n".join(f"- {plain(line)}" for line in sentences(comparison)))
@@ -65,41 +54,24 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_as_dict(comparison: Comparison) -> dict[str, object]:
-    """The comparison as it stands in JSON, without its pairs; null is what cannot be told."""
+    """The comparison as it stands in JSON, without its pairs; null is what is not known."""
+
+    def side(name: str) -> dict[str, object]:
+        fields = {"source": "source", "model": "model", "scored": "rows", "unscored": "unscored"}
+        found = {key: getattr(comparison, f"{name}_{field}") for key, field in fields.items()}
+        return {**found, "unpaired": getattr(comparison, f"only_{name}")}
+
     return {
-        "base": {
-            "source": comparison.base_source,
-            "model": comparison.base_model,
-            "scored": comparison.base_rows,
-            "unscored": comparison.base_unscored,
-            "unpaired": comparison.only_base,
-        },
-        "new": {
-            "source": comparison.new_source,
-            "model": comparison.new_model,
-            "scored": comparison.new_rows,
-            "unscored": comparison.new_unscored,
-            "unpaired": comparison.only_new,
-        },
+        "base": side("base"),
+        "new": side("new"),
         "paired": comparison.paired,
         "matched_by": comparison.matched_by,
         "pairs": len(comparison.pairs),
         "passed": comparison.passed,
         "differences": [_difference_as_dict(difference) for difference in comparison.differences],
-        "losses": [pair_as_dict(pair) for pair in comparison.losses],
+        "losses": [asdict(pair) for pair in comparison.losses],
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
-    }
-
-
-def pair_as_dict(pair: Pair) -> dict[str, object]:
-    """One pair as it stands in JSON."""
-    return {
-        "base_path": pair.base_path,
-        "new_path": pair.new_path,
-        "channel": pair.channel,
-        "base": dict(pair.base),
-        "new": dict(pair.new),
     }
 
 
@@ -124,10 +96,10 @@ def _difference_as_dict(difference: Difference) -> dict[str, object]:
 
 def _decimals(comparison: Comparison) -> int:
     """So few that figures are legible, so many that they show why each score is called what it is called."""
-    return next((count for count in range(FEWEST_DECIMALS, DECIMALS) if _tell(comparison, count)), DECIMALS)
+    return next((count for count in range(FEWEST_DECIMALS, DECIMALS) if _shows_enough(comparison, count)), DECIMALS)
 
 
-def _tell(comparison: Comparison, decimals: int) -> bool:
+def _shows_enough(comparison: Comparison, decimals: int) -> bool:
     for item in comparison.differences:
         low, high = round(item.interval.low, decimals), round(item.interval.high, decimals)
         if item.change in (Change.BETTER, Change.WORSE) and low * high <= 0:
@@ -155,7 +127,7 @@ def _difference_table(comparison: Comparison) -> list[list[str]]:
 
 
 def _loss_table(comparison: Comparison) -> list[list[str]]:
-    """What each of the largest losses was, its name last and as it is."""
+    """Table of the largest losses, the name last and unchanged."""
     targets = [item.target for item in comparison.differences]
     table = [[*map(_title, targets), "largest losses"]]
     for pair in comparison.losses:
@@ -186,7 +158,7 @@ def _sentence(item: Difference, decimals: int) -> str:
 
 
 def _circumstances(comparison: Comparison) -> list[str]:
-    """What was compared, how, and what was left out."""
+    """Lines on the results that were compared, the way, and the rows that were left out."""
     base, new = comparison.base_source, comparison.new_source
     count = len(comparison.pairs)
     models = " and ".join(dict.fromkeys((comparison.base_model, comparison.new_model)))

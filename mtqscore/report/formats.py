@@ -16,7 +16,12 @@ from mtqscore.scores import Assessment
 
 
 class Writer(Protocol):
-    """Writes one format to one stream, row by row."""
+    """Writes one format to one stream, row by row.
+
+    Args:
+        stream: where to, opened without newline translation.
+        run: what all rows have in common.
+    """
 
     line_by_line: ClassVar[bool]
     """True if what is written so far is useful at any moment; else a file appears when it is complete."""

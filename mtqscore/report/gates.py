@@ -1,18 +1,13 @@
-"""What gates say, as text for a terminal."""
+"""Verdicts of gates as text for a terminal."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from mtqscore.analysis.gates import WORST_SHOWN, Level
+from mtqscore.analysis.gates import WORST_SHOWN, Gate, GateReport, Level, Verdict, Worst
 from mtqscore.base.text import TITLES, display_name, printable, text_table
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mtqscore.analysis.gates import Gate, GateReport, Verdict, Worst
 
 GATE_TITLES = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
 
@@ -21,14 +16,7 @@ NAMED_IN_LINE = 5
 
 
 def gate_lines(report: GateReport) -> list[str]:
-    """A table of the gates, and below it the worst recordings of those that failed.
-
-    Args:
-        report: what the gates say.
-
-    Returns:
-        Lines without line ends; names are safe for a terminal.
-    """
+    """Lay out the gates, and below them the worst recordings of those that failed, safe for a terminal."""
     table = [GATE_TITLES, *(gate_cells(verdict) for verdict in report.verdicts)]
     if all(verdict.gate.paths is None for verdict in report.verdicts):
         table = [[cell for title, cell in zip(GATE_TITLES, row, strict=True) if title != "where"] for row in table]
@@ -66,7 +54,7 @@ def gate_cells(verdict: Verdict) -> list[str]:
 
 
 def observed_text(verdict: Verdict) -> str:
-    """What a gate observed, with as many decimals as tell it from the limit."""
+    """Observed value of a gate, with enough decimals to differ from the limit."""
     return "no scores" if verdict.observed is None else f"{verdict.observed:.{_decimals(verdict)}f}"
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TextIO
+from typing import ClassVar, TextIO
 
 from mtqscore.analysis.gates import Level
 from mtqscore.base.text import TITLES, printable
+from mtqscore.report.comparison import sentences
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
+from mtqscore.scores import Assessment
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from mtqscore.scores import Assessment
 
 ANNOTATIONS = 10
 """GitHub shows so many of a kind a step."""
@@ -27,7 +26,7 @@ CUT_NOTE = "\n\nThe rest is left out: the summary of a step ends at 1 MiB.\n"
 
 
 class GithubWriter:
-    """Tells GitHub Actions what gates, a comparison and recordings without scores say; nothing where there are none.
+    """Reports gates, a comparison and recordings without scores to GitHub Actions; nothing where there are none.
 
     Args:
         stream: where workflow commands go: stderr, which the runner reads as well as stdout.
@@ -90,8 +89,6 @@ def _on_the_run(summary: RunSummary) -> list[str]:
             kind = "error" if gate.level is Level.ERROR else "warning"
             lines.append(command(kind, f"{gate.name}: observed {observed_text(verdict)}, {verdict.rows} recordings"))
     if summary.comparison is not None:
-        from mtqscore.report.comparison import sentences
-
         texts = zip(summary.comparison.differences, sentences(summary.comparison), strict=True)
         lines += [command("error", text) for difference, text in texts if difference.failed]
     return lines

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
-from mtqscore.analysis.gates import Gate, Level
+from mtqscore.analysis.compare import Comparison
+from mtqscore.analysis.gates import Gate, GateReport, Level, Verdict
 from mtqscore.base.text import TITLES, display_name, printable
+from mtqscore.report.comparison import sentences
 from mtqscore.report.gates import observed_text
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.columns import table_record
 from mtqscore.results.run import Run
+from mtqscore.scores import Assessment
 from mtqscore.targets import DECIMALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from io import TextIOBase
     from xml.sax.saxutils import XMLGenerator
-
-    from mtqscore.analysis.compare import Comparison
-    from mtqscore.analysis.gates import GateReport, Verdict
-    from mtqscore.scores import Assessment
 
 MEMORY_BYTES = 16_000_000
 """Rows wait for the gates, which are judged after the last one; more of them than this wait on disk."""
@@ -34,17 +33,7 @@ TOP_FOLDER = "recordings"
 
 @dataclass(frozen=True)
 class _Case:
-    """One test case.
-
-    Args:
-        group: its class.
-        name: its name.
-        fault: ``failure``, ``error``, or empty when it passed.
-        kind: what kind of fault.
-        message: the fault in one line.
-        details: the fault at length.
-        output: what is to be known all the same.
-    """
+    """One test case; its fault is ``failure``, ``error``, or empty when it passed."""
 
     group: str
     name: str
@@ -59,10 +48,6 @@ class JunitWriter:
     """Writes JUnit XML that keeps to the schema of Jenkins; rows, gates and changes are test cases.
 
     Characters that XML cannot hold stand as backslash escapes.
-
-    Args:
-        stream: where to.
-        run: what all rows have in common.
     """
 
     line_by_line: ClassVar[bool] = False
@@ -162,11 +147,9 @@ def _gate_case(verdict: Verdict) -> _Case:
 
 
 def _difference_cases(comparison: Comparison | None) -> list[_Case]:
-    """How scores changed against the base: a failure where one fell by more than is allowed, with confidence."""
+    """Changes against the base: a failure where a score fell by more than is allowed, with confidence."""
     if comparison is None:
         return []
-    from mtqscore.report.comparison import sentences
-
     cases = []
     for difference, text in zip(comparison.differences, sentences(comparison), strict=True):
         name = TITLES.get(difference.target, difference.target)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from heapq import heappush, heapreplace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, ClassVar, TextIO
+from typing import ClassVar, TextIO
 
-from mtqscore.analysis.gates import WORST_SHOWN
+from mtqscore.analysis.gates import WORST_SHOWN, GateReport, Verdict
+from mtqscore.report.comparison import comparison_markdown
 from mtqscore.report.gates import GATE_TITLES, gate_cells
 from mtqscore.report.markup import code, name, plain, table, title
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.scores import FLAG_MEANING, Flag, named_scores
+from mtqscore.scores import FLAG_MEANING, Assessment, Flag, named_scores
 from mtqscore.targets import DECIMALS, SUPERVISED
-
-if TYPE_CHECKING:
-    from mtqscore.analysis.gates import GateReport, Verdict
-    from mtqscore.scores import Assessment
 
 UNSCORED_SHOWN = 10
 
@@ -25,10 +22,6 @@ class MarkdownWriter:
     """Writes one page: verdict, means, gates, comparison, the worst recordings, those without scores, flags, model.
 
     Its size does not grow with the number of recordings. No name can break a table, become HTML or call anyone.
-
-    Args:
-        stream: where to.
-        run: what all rows have in common.
 
     Attributes:
         unscored: the first rows without scores.
@@ -70,8 +63,6 @@ class MarkdownWriter:
         if summary.gates is not None:
             parts += ["## Gates", table(GATE_TITLES, map(_gate_row, summary.gates.verdicts))]
         if summary.comparison is not None:
-            from mtqscore.report.comparison import comparison_markdown
-
             parts += ["## Comparison", comparison_markdown(summary.comparison).strip()]
         parts += self._worst(summary.gates) + self._without_scores(summary) + _flags(summary)
         sha256 = f", sha256 {plain(self._run.model_sha256)}" if self._run.model_sha256 else ""
@@ -118,6 +109,3 @@ def _gate_row(item: Verdict) -> list[str]:
 def _flags(summary: RunSummary) -> list[str]:
     lines = [f"- {flag} ({count}): {FLAG_MEANING[Flag(flag)]}" for flag, count in sorted(summary.flags.items())]
     return ["## Flags", "\n".join(lines)] if lines else []
-
-
-# --- text that stays what it is -------------------------------------------------------------------------------

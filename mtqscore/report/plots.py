@@ -59,7 +59,7 @@ SERIES = (
     ("#6a3d9a", "X"),
     ("#1b2126", "*"),
 )
-"""Colours that colour-blind people tell apart (Okabe and Ito, mostly), each with a shape of its own."""
+"""Colours that colour-blind people distinguish (Okabe and Ito, mostly), each with a shape of its own."""
 
 OTHER = ("#9aa3aa", ".")
 LEADER = {"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
@@ -79,7 +79,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Scatter:
-    """What a plot tells besides its points.
+    """Names, measures and colours of a plot.
 
     Args:
         name: the model or table whose estimates they are.
@@ -130,7 +130,7 @@ def draw_scatter(
     import matplotlib as mpl
 
     kind = picture.suffix[1:].lower()
-    # It tells of building its cache of fonts, and of letters that a font lacks: neither is the user's concern.
+    # It logs that it builds its cache of fonts, and which letters a font lacks: neither is the user's concern.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     content = io.BytesIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
@@ -177,8 +177,8 @@ def _figure(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimate
             span = _draw_means(axes, target, scatter.found, column)
             means = _agreement(scatter.found, target, Over(Level.MEANS, column))
             _finish(axes, span, means, f"means by {printable(column)}")
-    _tell_counts(figure, grid, cells)
-    _tell_colours(figure, palette)
+    _add_count_scale(figure, grid, cells)
+    _add_legend(figure, palette)
     name = _short(scatter.name, 25 * abreast)
     _plain(figure.suptitle(f"Estimates of {name} against labels", x=0.01, ha="left", fontsize=11))
     return figure
@@ -247,13 +247,13 @@ def _draw_means(axes: Axes, target: Target, found: Sequence[Agreement], column: 
         if item.target == target.name and item.over.level is Level.GROUP and item.over.column == column
     ]
     points = np.array([[item.mean_label, item.mean_estimate] for item in groups]).T
-    # What differs by little shall look so.
+    # Small differences shall look small.
     lacking = max(0.0, LEAST_SPAN * (target.high - target.low) - np.ptp(points)) / 2
     low, high = _span(points.min() - lacking, points.max() + lacking, room=0.1)
     axes.scatter(points[0], points[1], s=24, c=DOT, alpha=0.9, linewidths=0, zorder=5)
     if len(groups) > NAMED_GROUPS:
         return low, high
-    # Names stand in two columns off the diagonal: at the upper left what is judged too well, the others at the lower
+    # Names stand in two columns off the diagonal: at the upper left what is scored too high, the others at the lower
     # right.
     for is_left in (True, False):
         side = [item for item in groups if (item.mean_estimate > item.mean_label) is is_left]
@@ -307,7 +307,7 @@ def _finish(axes: Axes, span: tuple[float, float], item: Agreement, what: str) -
     axes.text(0, 1.02, " · ".join(figures), transform=axes.transAxes, fontsize=7.5, color=SOFT)
 
 
-def _tell_counts(figure: Figure, grid: Any, cells: Sequence[Any]) -> None:
+def _add_count_scale(figure: Figure, grid: Any, cells: Sequence[Any]) -> None:
     """One scale of counts for all panels that count in cells."""
     if not cells:
         return
@@ -320,7 +320,7 @@ def _tell_counts(figure: Figure, grid: Any, cells: Sequence[Any]) -> None:
     bar.outline.set_visible(False)
 
 
-def _tell_colours(figure: Figure, palette: _Palette) -> None:
+def _add_legend(figure: Figure, palette: _Palette) -> None:
     if not palette:
         return
     from matplotlib.lines import Line2D

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
+from typing import ClassVar, NamedTuple, TextIO
 
 from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, table_line
+from mtqscore.report.comparison import comparison_lines
+from mtqscore.report.gates import gate_lines
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
-from mtqscore.scores import FLAG_MEANING, Flag, named_scores
+from mtqscore.scores import FLAG_MEANING, Assessment, Flag, named_scores
 from mtqscore.targets import SUPERVISED
-
-if TYPE_CHECKING:
-    from mtqscore.scores import Assessment
 
 WIDEST_NAME = 80
 """One name longer than this does not push the figures of all others aside; it is never cut."""
@@ -42,7 +41,7 @@ class TableWriter:
     Args:
         stream: where to; on a terminal the table is drawn to its width, else in plain columns of any width.
         run: what all rows have in common.
-        legend: whether to explain the columns below.
+        legend: explain the columns below.
     """
 
     line_by_line: ClassVar[bool] = False
@@ -107,13 +106,7 @@ class TableWriter:
         titles = self._titles()
         for index, title in enumerate(titles):
             is_text = index in (0, len(titles) - 1)
-            table.add_column(
-                title,
-                justify="left" if is_text else "right",
-                overflow="fold",
-                no_wrap=not is_text,
-                ratio=None,
-            )
+            table.add_column(title, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
         for row in self._rows:
             table.add_row(*(Text(cell) for cell in row.cells), style=None if row.ok else "yellow")
         Console(file=self._stream, highlight=False).print(table)
@@ -137,21 +130,17 @@ def _notable(rows: list[_Row]) -> list[_Row]:
 
 
 def findings(summary: RunSummary) -> list[str]:
-    """What gates and a comparison say, each below an empty line; nothing where there are none."""
+    """Lines of gates and a comparison, each below an empty line; none without them."""
     lines: list[str] = []
     if summary.gates is not None:
-        from mtqscore.report.gates import gate_lines
-
         lines += ["", *gate_lines(summary.gates)]
     if summary.comparison is not None:
-        from mtqscore.report.comparison import comparison_lines
-
         lines += ["", *comparison_lines(summary.comparison)]
     return lines
 
 
 def legend(run: Run, summary: RunSummary) -> list[str]:
-    """Say what the columns and the flags that occur mean."""
+    """Explain the columns, and the flags that occur."""
     meanings = {target.name: target.meaning for target in SUPERVISED}
     lines = [f"{TITLES[name]}  {meaning}" for name, meaning in meanings.items() if name in run.targets]
     return lines + [f"{flag}: {FLAG_MEANING[Flag(flag)]}" for flag in sorted(summary.flags)] + [""]

@@ -62,7 +62,7 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers."""
+        """True if its values are numbers."""
         return self.arrow not in ("string", "list")
 
     def value_of(self, assessment: Assessment) -> object:

@@ -40,10 +40,6 @@ class CsvWriter:
     A name with line breaks or quotes is quoted. Text in the columns ``path``, ``model`` and ``reason`` goes through
     `as_text` (bytes that are no UTF-8 stand as ``\udcNN``) and then through `guarded`, so that no spreadsheet runs it;
     ``from_text(unguarded(cell))`` is the very text.
-
-    Args:
-        stream: where to, opened without newline translation.
-        run: what all rows have in common.
     """
 
     line_by_line: ClassVar[bool] = False

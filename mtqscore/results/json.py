@@ -31,10 +31,6 @@ class JsonLinesWriter:
     r"""Writes JSON Lines: one self-contained object a row, written and flushed as it comes.
 
     Bytes of a name that are no UTF-8 stand as lone surrogates ``\udcNN``; Python reads the very name back.
-
-    Args:
-        stream: where to.
-        run: what all rows have in common.
     """
 
     line_by_line: ClassVar[bool] = True
@@ -121,12 +117,7 @@ def _refuse_constant(text: str) -> None:
 
 
 class JsonWriter:
-    """Writes one JSON document, row by row, so that the rows need not be held in memory.
-
-    Args:
-        stream: where to.
-        run: what all rows have in common.
-    """
+    """Writes one JSON document, row by row, so that the rows need not be held in memory."""
 
     line_by_line: ClassVar[bool] = False
 
@@ -153,7 +144,7 @@ class JsonWriter:
 
 @dataclass(frozen=True)
 class Head:
-    """What a file holds before its rows; None or empty if it holds nothing."""
+    """The part of a file before its rows; None or empty where it holds nothing."""
 
     version: str = ""
     targets: tuple[str, ...] | None = None

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
 from mtqscore.results.run import Results
 from mtqscore.results.shards import shard_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from mtqscore.scores import Assessment
+from mtqscore.scores import Assessment
 
 MOST_SHOWN = 3
 """Names that a message shows before it counts the rest."""
@@ -22,7 +18,7 @@ MOST_SHOWN = 3
 
 @dataclass(frozen=True)
 class Merged:
-    """What parts are together.
+    """Several results as one.
 
     Args:
         results: every row once, in order.
@@ -40,15 +36,15 @@ def merge_results(parts: Sequence[Results], paths: Sequence[str] | None = None) 
 
     Args:
         parts: results, some of which may have no rows.
-        paths: the recordings that all parts together should hold, in the order of the result. None: what shards tell
-            of the whole list is all that is known of it, and rows are put in the order in which a folder is searched:
+        paths: the recordings that all parts together should hold, in the order of the result. None: no more is
+            known of the whole list than shards hold, and rows are put in the order in which a folder is searched:
             by the names of its folders and files, as text.
 
     Returns:
         All rows, how many were there twice, and what is missing.
 
     Raises:
-        UsageError: the parts do not belong together, or say different things of one recording.
+        UsageError: the parts do not belong together, or differ on one recording.
     """
     filled = [part for part in parts if part.rows]
     if not filled:
@@ -78,8 +74,8 @@ def merge_results(parts: Sequence[Results], paths: Sequence[str] | None = None) 
 
 
 def _check_alike(parts: Sequence[Results]) -> None:
-    """Refuse parts that were made in different ways; what a format does not tell is not held against it."""
-    tells: dict[str, Callable[[Assessment], str]] = {
+    """Refuse parts that were made in different ways; what a format does not hold is not held against it."""
+    facts: dict[str, Callable[[Assessment], str]] = {
         "by different models": lambda row: row.model,
         "by different files of one model": lambda row: row.model_sha256[:8],
         "with different precision": lambda row: row.precision or "",
@@ -87,10 +83,10 @@ def _check_alike(parts: Sequence[Results]) -> None:
             "" if not row.ok else "mean" if row.channel == "mean" else "channels"
         ),
     }
-    for fault, tell in tells.items():
+    for fault, fact in facts.items():
         seen: dict[str, str] = {}
         for part in parts:
-            for value in {tell(row) for row in part.rows} - {""}:
+            for value in {fact(row) for row in part.rows} - {""}:
                 seen.setdefault(value, part.source)
         if len(seen) > 1:
             (one, here), (other, there) = list(seen.items())[:2]
@@ -121,7 +117,7 @@ def _gather(parts: Iterable[Results]) -> tuple[dict[str, dict[str, Assessment]],
                 continue
             if _content(row) != _content(known[row.channel]):
                 raise UsageError(
-                    f"{sources[row.path]!r} and {part.source!r} say different things of {row.path!r}: leave one out, "
+                    f"{sources[row.path]!r} and {part.source!r} hold different rows of {row.path!r}: leave one out, "
                     "or finish what was interrupted with --resume"
                 )
             repeated += 1
@@ -129,7 +125,7 @@ def _gather(parts: Iterable[Results]) -> tuple[dict[str, dict[str, Assessment]],
 
 
 def _content(row: Assessment) -> Assessment:
-    """What two rows of one recording must have in common; the same scores may come from different processors."""
+    """Common part of two rows of one recording; the same scores may come from different processors."""
     return replace(row, provider="", options=None, frames=None)
 
 
@@ -148,7 +144,7 @@ def _missing_channels(rows: dict[str, dict[str, Assessment]]) -> Iterator[str]:
 
 
 def _missing_shards(parts: Sequence[Results], rows: Iterable[str]) -> Iterator[str]:
-    """What the shards that are there tell of those that are not."""
+    """Gaps that the shards at hand show in the whole list."""
     shards = [shard for part in parts for shard in part.shards]
     if not shards:
         return
@@ -164,7 +160,7 @@ def _missing_shards(parts: Sequence[Results], rows: Iterable[str]) -> Iterator[s
     lacking = [number for number in range(1, count + 1) if number not in known]
     missing = shards[0].all_recordings - sum(shard.recordings for shard in known.values())
     missing -= sum(found[number] for number in lacking)
-    # A shard without recordings leaves a file without lines, which cannot tell its number.
+    # A shard without recordings leaves a file without lines, which cannot hold its number.
     empty = sum(not part.rows and not part.shards for part in parts)
     if missing > 0:
         names = ", ".join(f"{number}/{count}" for number in lacking[:MOST_SHOWN])

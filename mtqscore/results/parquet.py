@@ -20,7 +20,7 @@ VALUES_A_GROUP = 1_000_000
 
 DAMAGED = "the Parquet file is damaged or ends early"
 METADATA_KEY, SUMMARY_KEY = b"mtqscore", b"mtqscore.summary"
-"""Where the file's metadata hold the parts of a JSON document before and after its rows, as JSON."""
+"""Metadata of the file that hold, as JSON, the parts of a JSON document before and after its rows."""
 
 
 class ParquetWriter:

@@ -1,4 +1,4 @@
-"""Results that an earlier run left unfinished: its JSON Lines file says which recordings are done."""
+"""Results that an earlier run left unfinished: its JSON Lines file shows which recordings are done."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from mtqscore.scores import Assessment
 
 @dataclass(frozen=True)
 class Run:
-    """What all rows of a result have in common.
+    """Common facts of all rows of a result.
 
     Args:
         version: of mtqscore.

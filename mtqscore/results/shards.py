@@ -1,19 +1,15 @@
-"""One list of recordings shared out among machines that know nothing of each other."""
+"""One list of recordings shared out among machines that do not communicate."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from mtqscore.audio.inputs import Input
 from mtqscore.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from mtqscore.audio.inputs import Input
 
 AUTO = "auto"
 MOST_SHARDS = 1_000_000
@@ -21,7 +17,7 @@ MOST_SHARDS = 1_000_000
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of a list that one process scored; every row of its JSON Lines file tells it.
+    """The part of a list that one process scored; every row of its JSON Lines file names it.
 
     Args:
         number: of this part, from 1.
@@ -40,7 +36,7 @@ class Shard:
 
 
 def shard_number(path: str, count: int) -> int:
-    """Which of so many shards a recording is in, from 1.
+    """Number of the shard that a recording is in, from 1 to ``count``.
 
     The first 8 bytes of the SHA-256 of the name's bytes, as it was named, are a number, most significant byte first;
     its remainder by ``count`` is the shard. Neither the other recordings nor their order matter.
@@ -64,7 +60,7 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
         The number of the shard, from 1, and how many there are.
 
     Raises:
-        UsageError: it is neither, or the environment does not tell.
+        UsageError: it is neither, or the environment does not hold it.
     """
     if text == AUTO:
         return _slurm_shard(environment)
@@ -103,7 +99,7 @@ def take_shard(inputs: Sequence[Input], number: int, count: int) -> tuple[list[I
         count: how many there are.
 
     Returns:
-        Its recordings in the order of the list, maybe none, and what tells them from the rest.
+        Its recordings in the order of the list, maybe none, and the shard.
     """
     chosen = [item for item in inputs if shard_number(item.path, count) == number]
     paths = {item.path for item in inputs}

@@ -1,4 +1,4 @@
-"""Merging: the parts of many machines are the whole again, or one line says what is not."""
+"""Merging: the parts of many machines are the whole again, or one line names what is not."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_equal_rows_are_dropped_and_different_ones_refused() -> None:
     merged = merge_results([part(other, one), part(replace(one, provider="CUDAExecutionProvider"))])
     assert (merged.repeated, [item.path for item in merged.results.rows]) == (1, ["a.wav", "b.wav"])
     for changed in (row("a.wav", 3.1), row("a.wav", None), replace(one, size_bytes=9), replace(one, flags=())):
-        with pytest.raises(UsageError, match=r"'one' and 'two' say different things of 'a.wav'"):
+        with pytest.raises(UsageError, match=r"'one' and 'two' hold different rows of 'a.wav'"):
             merge_results([part(one, source="one"), part(other), part(changed, source="two")])
 
 

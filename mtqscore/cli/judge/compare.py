@@ -192,16 +192,17 @@ def _make_assessor(
 def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
     """Write what was asked for; stdout shows the comparison, unless a report goes there."""
     import json
+    from dataclasses import asdict
 
     from mtqscore.base.files import STDOUT, write_problem
     from mtqscore.base.schema_versions import COMPARE, document
     from mtqscore.cli.console import print_result
-    from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown, pair_as_dict
+    from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown
 
     content = {
         "seed": seed,
         **comparison_as_dict(comparison),
-        "recordings": [pair_as_dict(pair) for pair in comparison.pairs],
+        "recordings": [asdict(pair) for pair in comparison.pairs],
     }
     texts = {
         "json": lambda: json.dumps(document(COMPARE, content), ensure_ascii=False, allow_nan=False) + "\n",

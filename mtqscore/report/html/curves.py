@@ -19,7 +19,7 @@ from mtqscore.scores import Assessment, FrameScores
 from mtqscore.scoring.session import Scorer
 
 SMOOTHING_S = 0.5
-"""Width of the smoothing at half its height: a single frame of 32 ms says little."""
+"""Width of the smoothing at half its height: a single frame of 32 ms is noise."""
 
 WORST_S = 1.0
 """Length of the stretch that is marked as the worst."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 WINDOW_S = 0.032
 """The nearest power of two in samples: pitch harmonics and syllables both show."""
@@ -21,10 +18,10 @@ HIGHEST_HZ = 16_000.0
 """Speech has next to nothing above, and its own band would become too small to read."""
 
 RANGE_DB = 80.0
-"""What is quieter than this below the loudest spot is the darkest colour."""
+"""Distance from the loudest spot to the darkest colour."""
 
 SHADES = 64
-"""Steps of 1.25 dB, finer than the eye tells apart; more would only make the file larger."""
+"""Steps of 1.25 dB, finer than the eye resolves; more would only make the file larger."""
 
 _ANCHORS = ("000004", "1d1147", "51127c", "832681", "b73779", "e75263", "fc8961", "fec488", "fcfdbf")
 """The palette magma of matplotlib (CC0): lightness rises evenly, so that it also reads without colour."""

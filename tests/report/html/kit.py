@@ -1,4 +1,4 @@
-"""Results by hand, the page that they make, and what a browser would find in it."""
+"""Results by hand, the page that they make, and its elements as a browser would find them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def page(rows: list[Assessment], options: HtmlConfig = MADE, gates: tuple[str, .
 
 
 class Reader(HTMLParser):
-    """What a browser would find: elements, attributes, text."""
+    """Elements, attributes and text that a browser would find."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)

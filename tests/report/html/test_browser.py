@@ -39,8 +39,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Ch
 
 
 @dataclass
-class Heard:
-    """What a page said, asked for, or tried."""
+class Events:
+    """Console, requests and dialogs of a page."""
 
     console: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -86,16 +86,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def opened(browser: Browser, report: Path, **options: Any) -> Iterator[tuple[Page, Heard]]:
+def opened(browser: Browser, report: Path, **options: Any) -> Iterator[tuple[Page, Events]]:
     context = browser.new_context(**{"viewport": DESK, **options})
-    tab, heard = context.new_page(), Heard()
+    tab, events = context.new_page(), Events()
     tab.set_default_timeout(5_000)
-    tab.on("console", lambda message: heard.console.append(message.text))
-    tab.on("pageerror", lambda error: heard.console.append(str(error)))
-    tab.on("request", lambda request: heard.requests.append(request.url))
-    tab.on("dialog", lambda dialog: (heard.dialogs.append(dialog.message), dialog.dismiss()))
+    tab.on("console", lambda message: events.console.append(message.text))
+    tab.on("pageerror", lambda error: events.console.append(str(error)))
+    tab.on("request", lambda request: events.requests.append(request.url))
+    tab.on("dialog", lambda dialog: (events.dialogs.append(dialog.message), dialog.dismiss()))
     tab.goto(report.as_uri())
-    yield tab, heard
+    yield tab, events
     context.close()
 
 
@@ -124,18 +124,18 @@ def column(tab: Page, number: int) -> list[str]:
 
 
 def test_it_opens_quietly_whatever_the_names(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         for which in range(tab.locator("details.recording").count()):
             open_player(tab, which)
         assert tab.locator("img").count() == 2, "the two spectrograms, and nothing that a name brought"
         assert all(tab.evaluate("[...document.images].map(image => image.naturalWidth)"))
         tab.get_by_role("searchbox").fill("<img")
         assert column(tab, 2) == [str(report.parent / '"><img src=x onerror=alert(1)>.wav'), HOSTILE[0], HOSTILE[0]]
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_sound_seeks_from_the_picture_and_the_curves(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         player = open_player(tab)
         audio = player.locator("audio")
         assert audio.evaluate("audio => audio.duration") == pytest.approx(6.0, abs=0.01)
@@ -153,21 +153,21 @@ def test_sound_seeks_from_the_picture_and_the_curves(browser: Browser, report: P
         assert player.locator(".readout").inner_text().split() == ["0:03.5", "S", "1.20", "N", "1.20", "G", "1.20"]
         tab.mouse.move(box["x"] + box["width"] * 0.8 / 6, box["y"] + 20)
         assert "G –" in player.locator(".readout").inner_text(), "a gap has no score"
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_every_place_can_be_reached(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         audio = open_player(tab).locator("audio")
         for time_s in (5.95, 0, 5.6, 0.01, 5.2, 3):
             audio.evaluate("(audio, time) => { audio.currentTime = time; }", time_s)
             wait_until(tab, "!document.querySelector('audio').seeking")
             assert audio.evaluate("audio => audio.currentTime") == pytest.approx(time_s, abs=0.01)
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_it_plays_and_the_worst_second_is_one_click_away(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         player = open_player(tab)
         player.get_by_role("button", name="Worst second, 0:03.0").click()
         wait_until(tab, "document.querySelector('audio').currentTime > 2.6")
@@ -182,7 +182,7 @@ def test_it_plays_and_the_worst_second_is_one_click_away(browser: Browser, repor
         wait_until(tab, "!window.other.paused")
         other.locator("summary").click()
         wait_until(tab, "window.other.paused")
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_an_excerpt_keeps_the_time_of_its_recording(browser: Browser, report: Path) -> None:
@@ -197,7 +197,7 @@ def test_an_excerpt_keeps_the_time_of_its_recording(browser: Browser, report: Pa
 
 
 def test_everything_works_from_the_keyboard(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         tab.locator("details.recording summary").first.focus()
         tab.keyboard.press("Enter")
         tab.locator(".slider").wait_for()
@@ -215,11 +215,11 @@ def test_everything_works_from_the_keyboard(browser: Browser, report: Path) -> N
         tab.keyboard.press("Home")
         tab.keyboard.press(" ")
         wait_until(tab, f"{at} > 0.1")
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_every_column_sorts_both_ways(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         assert tab.locator("#table tbody tr").count() == 100
         head = tab.locator("#table th", has_text="G-MOS")
         head.get_by_role("button").click()
@@ -241,11 +241,11 @@ def test_every_column_sorts_both_ways(browser: Browser, report: Path) -> None:
                 first.append(tab.locator("#table tbody tr").first.inner_text())
             assert first[0] != first[1] or name == "rate", name
         assert tab.locator("[aria-sort]").count() == 1
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_filters_narrow_and_clear(browser: Browser, report: Path) -> None:
-    with opened(browser, report) as (tab, heard):
+    with opened(browser, report) as (tab, events):
         count = tab.get_by_role("status")
         assert count.inner_text() == "150 rows"
         tab.get_by_label("Show").select_option("failed")
@@ -263,7 +263,7 @@ def test_filters_narrow_and_clear(browser: Browser, report: Path) -> None:
         wait_until(tab, "document.getElementById('count').textContent === '150 rows'")
         tab.get_by_role("button", name="Next").click()
         assert column(tab, 1)[0] == "101"
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_a_row_leads_to_its_sound(browser: Browser, report: Path) -> None:
@@ -279,19 +279,19 @@ def test_a_row_leads_to_its_sound(browser: Browser, report: Path) -> None:
 def test_it_fits_and_is_accessible(browser: Browser, report: Path, viewport: Any, scheme: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    with opened(browser, report, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as (tab, heard):
+    with opened(browser, report, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as (tab, events):
         open_player(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         found = Axe().run(tab).response["violations"]
         assert [(item["id"], item["impact"], item["nodes"][0]["html"]) for item in found] == []
-        heard.assert_quiet()
+        events.assert_quiet()
 
 
 def test_it_can_be_read_without_scripts(browser: Browser, report: Path) -> None:
-    with opened(browser, report, java_script_enabled=False) as (tab, heard):
+    with opened(browser, report, java_script_enabled=False) as (tab, events):
         assert tab.get_by_text("these are the first 100 of 150 rows").is_visible()
         assert tab.locator("#table tbody tr").count() == 100
         assert not tab.locator("#filters").is_visible()
         tab.locator("details.recording summary").nth(1).click()
         assert tab.get_by_text("30.0 s of 1:30").is_visible()
-        heard.assert_quiet()
+        events.assert_quiet()

@@ -1,4 +1,4 @@
-"""Which recordings a report shows with sound, curves and spectrogram, and what is heard there."""
+"""Choice of the recordings with sound, curves and spectrogram in a report, and their sound."""
 
 from __future__ import annotations
 
@@ -103,37 +103,37 @@ def test_a_report_stops_growing_at_its_limit(tmp_path: Path) -> None:
     assert f"{8 - len(found.details)} more would have made this file larger than" in found.text
 
 
-def test_what_is_heard_is_what_was_recorded(tmp_path: Path) -> None:
+def test_the_sound_is_what_was_recorded(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-(2**15), 2**15, 16_000).astype(np.int16)
     file = tmp_path / "a.wav"
     soundfile.write(file, samples, 16_000, subtype="PCM_16")
-    heard, rate_hz = flac(detail_of(file))
+    played, rate_hz = flac(detail_of(file))
     assert rate_hz == 16_000
-    np.testing.assert_array_equal(heard, samples)
+    np.testing.assert_array_equal(played, samples)
 
 
 def test_twenty_four_bits_and_a_mixdown_stay_exact(tmp_path: Path) -> None:
     left, right = np.random.default_rng(0).integers(-(2**23), 2**23, (2, 44_100)).astype(np.int32)
     soundfile.write(tmp_path / "deep.wav", left << 8, 44_100, subtype="PCM_24")
-    heard, rate_hz = flac(detail_of(tmp_path / "deep.wav"), "int32")
+    played, rate_hz = flac(detail_of(tmp_path / "deep.wav"), "int32")
     assert rate_hz == 44_100
-    np.testing.assert_array_equal(heard >> 8, left)
+    np.testing.assert_array_equal(played >> 8, left)
     both = (np.stack([left, right], axis=1) >> 8).astype(np.int16)
     soundfile.write(tmp_path / "both.wav", both, 44_100, subtype="PCM_16")
-    heard, _ = flac(detail_of(tmp_path / "both.wav"), "int32")
-    np.testing.assert_array_equal(heard >> 15, both.astype(np.int32).sum(axis=1))
-    heard, _ = flac(detail_of(tmp_path / "both.wav", channel="2"))
-    np.testing.assert_array_equal(heard, both[:, 1])
+    played, _ = flac(detail_of(tmp_path / "both.wav"), "int32")
+    np.testing.assert_array_equal(played >> 15, both.astype(np.int32).sum(axis=1))
+    played, _ = flac(detail_of(tmp_path / "both.wav", channel="2"))
+    np.testing.assert_array_equal(played, both[:, 1])
 
 
 def test_samples_beyond_full_scale_and_high_rates_are_said(tmp_path: Path) -> None:
     file = write(tmp_path / "a.wav", speechlike(1.0, 96_000) * 4 / 0.3, 96_000, subtype="FLOAT")
     text = page([scored(str(file), duration_s=1.0, sample_rate_hz=96_000)])
     assert "dB quieter, because its samples exceed full scale; resampled from 96 to 48 kHz." in Reader(text).text
-    heard, rate_hz = flac(Reader(text).details[0], "float32")
+    played, rate_hz = flac(Reader(text).details[0], "float32")
     assert rate_hz == 48_000
-    assert len(heard) == 48_000
-    assert 0.5 < np.abs(heard).max() <= 1.0
+    assert len(played) == 48_000
+    assert 0.5 < np.abs(played).max() <= 1.0
 
 
 def test_a_long_recording_is_shown_around_its_worst_second(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_a_long_recording_is_shown_around_its_worst_second(tmp_path: Path) -> No
     assert len(detail["curves"]["g_mos"]) == pytest.approx(30 / HOP_S, abs=2)
     lowest = int(np.argmin(detail["curves"]["g_mos"]))
     assert detail["first"] + lowest * HOP_S == pytest.approx(70.6, abs=0.5)
-    heard, _ = flac(detail)
+    played, _ = flac(detail)
     first = round(detail["start"] * 8_000)
     expected, _ = soundfile.read(file, dtype="int16")
-    np.testing.assert_array_equal(heard, expected[first : first + 240_000])
+    np.testing.assert_array_equal(played, expected[first : first + 240_000])
     assert "30.0 s of 1:40, from 0:55." in Reader(text).text
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_gone_or_another_one_is_a_note(tmp_path: Path) -> None:
     assert all(detail["curves"]["g_mos"] for detail in found.details)
 
 
-def test_every_second_is_heard_alone_when_the_model_is_at_hand(tmp_path: Path) -> None:
+def test_every_second_is_scored_alone_when_the_model_is_at_hand(tmp_path: Path) -> None:
     from mtqscore import Assessor
 
     assessor = Assessor(OPTIONS)
