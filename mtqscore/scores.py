@@ -124,6 +124,7 @@ class Assessment:
         size_bytes: size of the file when it was opened; None where it could not be opened, and for an array.
         modified_ns: when the file was last modified, at that moment, in nanoseconds since 1970.
         channel_count: channels of the recording.
+        etag: tag of the content, where the file is in a store that has one.
     """
 
     path: str | None
@@ -143,6 +144,7 @@ class Assessment:
     size_bytes: int | None = None
     modified_ns: int | None = None
     channel_count: int | None = None
+    etag: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import IO
 from weakref import WeakSet
 
+from mtqscore.audio.inputs import Stamp
 from mtqscore.audio.remote import ASKED_AT_ONCE, fault_of, is_web, locate, stamp_of_info
 from mtqscore.audio.sources import FileSource
 from mtqscore.errors import EnvironmentProblemError
@@ -35,7 +36,7 @@ class Download:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.stamp: tuple[int, int] | None = None
+        self.stamp: Stamp | None = None
         self.changed = False
         self._wanted = threading.Event()
         self._copy: Future[IO[bytes]] = Future()
@@ -170,9 +171,9 @@ class RemoteSource(FileSource):
         return handle, os.fstat(handle)
 
     @property
-    def stamp(self) -> tuple[int | None, int | None]:
-        """Size, and time of the last change with the content's tag in the part below a second."""
-        return self._download.stamp or (None, None)
+    def stamp(self) -> Stamp:
+        """State of the file when it was fetched; empty where its store has none."""
+        return self._download.stamp or Stamp()
 
     @property
     def changed(self) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from mtqscore.base.libraries import load_library
 from mtqscore.scores import Status
@@ -39,21 +40,36 @@ _WITHOUT_HEADER = {"raw"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
+class Stamp(NamedTuple):
+    """State of a file, to tell its content from an earlier or a later one.
+
+    Args:
+        size_bytes: its size; None where it is not known.
+        modified_ns: time of its last change, in nanoseconds since 1970; of a file with a tag in whole seconds, since
+            stores round it in different ways.
+        etag: tag of its content, where it is in a store that has one.
+    """
+
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    etag: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One row to come.
+    """One recording that is to be scored.
 
     Args:
         path: the file; bytes that are no text are surrogates, as ``os.fsdecode`` makes them.
         status: ``ok`` for a file that is to be read, else why there is none.
         reason: the fault in words.
-        stamp: size in bytes and time of change in nanoseconds, where the search of a store told them already.
+        stamp: its state, where the search of a store gave it already.
     """
 
     path: str
     status: Status = Status.OK
     reason: str = ""
-    stamp: tuple[int, int] | None = None
+    stamp: Stamp | None = None
 
 
 def is_remote(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mtqscore.audio.inputs import Input, is_audio_name
+from mtqscore.audio.inputs import Input, Stamp, is_audio_name
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError
 from mtqscore.scores import Status, UnscorableError
 
@@ -76,14 +75,14 @@ def find_remote(name: str) -> list[Input]:
         return [Input(name, fault.status, fault.reason)]
 
 
-def stamps(names: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+def stamps(names: Iterable[str]) -> dict[str, Stamp | None]:
     """Ask for size and time of change of many files at once; None where there is none, or no telling.
 
     Raises:
         EnvironmentProblemError: the store does not answer, or its library is missing.
     """
 
-    def ask(name: str) -> tuple[int, int] | None:
+    def ask(name: str) -> Stamp | None:
         try:
             store, path = locate(name)
             return stamp_of_info(store.info(path))
@@ -172,22 +171,16 @@ def _search(store: Any, folder: str, named: Callable[[str], str]) -> Iterator[In
             yield Input(named(path), stamp=stamp_of_info(found[path]))
 
 
-def stamp_of_info(info: dict[str, Any]) -> tuple[int, int] | None:
-    """Size and time of change of a file, for comparisons; None where the store does not tell enough.
-
-    Where there is a tag of the content, the part of the time below a second, which stores round in different ways, is
-    a checksum of it.
-    """
+def stamp_of_info(info: dict[str, Any]) -> Stamp | None:
+    """State of a file as its store has it; None where that is too little for comparisons."""
     size_bytes = info.get("size")
-    tag = next((str(info[key]) for key in _TAGS if info.get(key)), None)
+    etag = next((str(info[key]) for key in _TAGS if info.get(key)), None)
     changed_ns = next((_nanoseconds(info[key]) for key in _TIMES if info.get(key)), None)
-    if size_bytes is None or (tag is None and changed_ns is None):
+    if size_bytes is None or (etag is None and changed_ns is None):
         return None
-    changed_ns = changed_ns or 0
-    if tag is not None:
-        digest = hashlib.sha256(tag.encode(errors="surrogatepass")).digest()
-        changed_ns += int.from_bytes(digest[:8], "big") % 10**9 - changed_ns % 10**9
-    return int(size_bytes), changed_ns
+    if etag is not None and changed_ns is not None:
+        changed_ns -= changed_ns % 10**9
+    return Stamp(int(size_bytes), changed_ns, etag)
 
 
 def _nanoseconds(time: object) -> int | None:

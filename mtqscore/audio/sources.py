@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from mtqscore.audio.inputs import Stamp
 from mtqscore.base.libraries import load_library
 from mtqscore.scores import Status, UnscorableError
 from mtqscore.targets import SAMPLE_RATE_HZ
@@ -131,8 +132,8 @@ class FileSource:
         return self._truncated
 
     @property
-    def stamp(self) -> tuple[int | None, int | None]:
-        """What told the file's content from an earlier one when it was opened; see `stamp_of`."""
+    def stamp(self) -> Stamp:
+        """State of the file when it was opened."""
         return stamp_of(self._before)
 
     @property
@@ -297,12 +298,12 @@ def _reader() -> Any:
     return Reader
 
 
-def stamp_of(status: os.stat_result) -> tuple[int, int]:
+def stamp_of(status: os.stat_result) -> Stamp:
     """Size in bytes and time of the last change, in nanoseconds since 1970 as far as 64 bits reach."""
-    return status.st_size, max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
+    return Stamp(status.st_size, max(-(2**63), min(status.st_mtime_ns, 2**63 - 1)))
 
 
-def path_stamp(path: str | None) -> tuple[int, int] | None:
+def path_stamp(path: str | None) -> Stamp | None:
     """`stamp_of` the file of that name; None where there is none."""
     try:
         return None if path is None else stamp_of(os.stat(path))  # noqa: PTH116 - the name stays as it was typed

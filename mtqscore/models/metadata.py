@@ -22,7 +22,18 @@ _TARGET = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TAKEN = frozenset(
     (
         *("path", "channel", "duration_s", "sample_rate_hz", "status", "flags", "model", "reason", "model_sha256"),
-        *("provider", "precision", "size_bytes", "modified_ns", "channel_count", "shard", "frames", "hop_s", "extra"),
+        *(
+            "provider",
+            "precision",
+            "size_bytes",
+            "modified_ns",
+            "channel_count",
+            "etag",
+            "shard",
+            "frames",
+            "hop_s",
+            "extra",
+        ),
     )
 )
 """Names that stand for something else in a row of results."""

@@ -147,6 +147,7 @@ FURTHER = (
     Column("size_bytes", "Of the file when it was opened.", "int64", nullable=True, low=0),
     Column("modified_ns", "Last change of the file, in nanoseconds since 1970.", "int64", nullable=True),
     Column("channel_count", "Channels of the recording.", "int32", nullable=True, low=1),
+    Column("etag", "Tag of the content, as the store of a remote file has it.", nullable=True, free=True),
 )
 """Columns that stand in JSON, JSON Lines and Parquet only, and may be lacking there."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar, NamedTuple
 
-from mtqscore.audio.inputs import Input, is_remote
+from mtqscore.audio.inputs import Input, Stamp, is_remote
 from mtqscore.audio.sources import path_stamp
 from mtqscore.base.files import Output, write_problem
 from mtqscore.errors import UsageError
@@ -24,7 +24,7 @@ class _Line(NamedTuple):
 
     number: int
     offset: int
-    stamp: tuple[int | None, int | None]
+    stamp: Stamp
     channel_count: int | None
 
 
@@ -125,7 +125,7 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
                     paths.add(row.path)
                 self._in_order &= shard == self._run.shard
                 if (key := self._still_asked_for(row)) is not None:
-                    stamp = (row.size_bytes, row.modified_ns)
+                    stamp = Stamp(row.size_bytes, row.modified_ns, row.etag)
                     lines[key] = _Line(self._line_count, offset, stamp, row.channel_count)
             self._line_count += 1
             offset += len(line)
@@ -152,7 +152,7 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
         return (row.path, row.channel) if same and row.path is not None else None
 
     def _holding(
-        self, item: Input, lines: dict[tuple[str, str], _Line], known: dict[str, tuple[int, int] | None]
+        self, item: Input, lines: dict[tuple[str, str], _Line], known: dict[str, Stamp | None]
     ) -> list[_Line] | None:
         """The rows that hold for a recording; None unless there is every one."""
         each = self._options.channels == "each"
@@ -223,7 +223,7 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
             self._neighbour.commit()
 
 
-def _known_stamps(inputs: Sequence[Input], paths: set[str]) -> dict[str, tuple[int, int] | None]:
+def _known_stamps(inputs: Sequence[Input], paths: set[str]) -> dict[str, Stamp | None]:
     """Size and time of change of remote recordings that have a row: as the search told them, else asked for."""
     remote = {item.path: item.stamp for item in inputs if item.path in paths and is_remote(item.path)}
     if unknown := [path for path, stamp in remote.items() if stamp is None]:

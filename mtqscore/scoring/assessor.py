@@ -232,8 +232,9 @@ class Assessor:
                 provider=self.provider,
                 options=self.config,
                 precision=self.config.precision,
-                size_bytes=recording.size_bytes,
-                modified_ns=recording.modified_ns,
+                size_bytes=recording.stamp.size_bytes,
+                modified_ns=recording.stamp.modified_ns,
+                etag=recording.stamp.etag,
                 channel_count=recording.channel_count,
             )
 

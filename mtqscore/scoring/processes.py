@@ -342,7 +342,7 @@ def _cut_chunk(run: _Run, workers: int) -> _Chunk:
 
 def _size_bytes(item: Input) -> int:
     if item.stamp is not None:
-        return item.stamp[0]
+        return item.stamp.size_bytes or 0
     try:
         return os.stat(item.path).st_size  # noqa: PTH116 - a name with a zero byte must reach the handler
     except (OSError, ValueError):

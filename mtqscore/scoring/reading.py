@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mtqscore.audio.decoding import ChannelResult, DecodingConfig, Window, decode
-from mtqscore.audio.inputs import Input, is_remote
+from mtqscore.audio.inputs import Input, Stamp, is_remote
 from mtqscore.audio.sources import ArraySource, FileSource
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.scores import Status, UnscorableError
@@ -30,15 +30,13 @@ class Recording:
     Args:
         path: its name; None for an array.
         results: one a channel stream; empty until it was read to its end.
-        size_bytes: of the file, when it was opened.
-        modified_ns: time of its last change then.
+        stamp: state of the file when it was opened.
         channel_count: channels that it has.
     """
 
     path: str | None
     results: list[ChannelResult] = field(default_factory=list)
-    size_bytes: int | None = None
-    modified_ns: int | None = None
+    stamp: Stamp = field(default_factory=Stamp)
     channel_count: int | None = None
 
 
@@ -124,7 +122,7 @@ def _read_file(
     if item.status is not Status.OK:
         raise UnscorableError(item.status, item.reason)
     with _open(item.path, download) as source:
-        recording.size_bytes, recording.modified_ns = source.stamp
+        recording.stamp = source.stamp
         recording.channel_count = source.channels
         found = yield from decode(source, config)
         if source.changed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 
 from mtqscore.analysis.gates import GateReport
+from mtqscore.audio.inputs import Stamp
 from mtqscore.audio.sources import path_stamp
 from mtqscore.report.html.curves import Excerpt, cut_excerpt
 from mtqscore.scores import Assessment, named_scores
@@ -31,7 +32,7 @@ class Candidate:
     index: int
     assessment: Assessment
     excerpt: Excerpt
-    stamp: tuple[int, int] | None
+    stamp: Stamp | None
 
     @property
     def g_mos(self) -> float:

@@ -18,7 +18,7 @@ from mtqscore.audio import download as fetch
 from mtqscore.audio import remote
 from mtqscore.audio.decoding import open_recording
 from mtqscore.audio.discovery import find_inputs
-from mtqscore.audio.inputs import is_remote
+from mtqscore.audio.inputs import Stamp, is_remote
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError
 from mtqscore.scores import Status
 from mtqscore.scoring.assessor import Assessor
@@ -72,7 +72,7 @@ def test_files_are_scored_in_order_and_large_ones_in_their_turn(
     scored = list(assessor.assess_files(inputs))
     assert [row.path for row in scored] == names
     assert all(row.ok for row in scored)
-    assert [(row.size_bytes, row.modified_ns) for row in scored] == [item.stamp for item in inputs]
+    assert [Stamp(row.size_bytes, row.modified_ns, row.etag) for row in scored] == [item.stamp for item in inputs]
     last = assessor.assess_file(tmp_path / "a.wav")
     assert last.scores is not None and scored[-1].scores is not None
     assert scored[-1].scores.g_mos == pytest.approx(last.scores.g_mos, abs=1e-4)
@@ -188,8 +188,8 @@ def test_the_web(assessor: Assessor, tmp_path: Path) -> None:
         server.server_close()
     assert {path: row.status for path, row in found.items()} == expected
     tagged, untold = found[f"{host}/a.wav?token=[x]*"], found[f"{host}/nolength.wav"]
-    assert tagged.size_bytes == len(WebPages.content) and tagged.modified_ns is not None
-    assert (untold.size_bytes, untold.modified_ns) == (None, None), "so --resume scores it again"
+    assert tagged.size_bytes == len(WebPages.content) and (tagged.modified_ns, tagged.etag) == (None, '"abc"')
+    assert (untold.size_bytes, untold.modified_ns, untold.etag) == (None, None, None), "so --resume scores it again"
 
 
 @pytest.mark.parametrize(
