@@ -112,28 +112,45 @@ def _abandon_stdout() -> None:
 
 @contextmanager
 def without_native_noise() -> Iterator[None]:
-    """Keep what C libraries print away from the terminal; Python's own stderr goes on as before."""
+    """Keep what C libraries print away from the terminal and from results; Python's own streams go on as before."""
+    with _python_only("stdout", 1), _python_only("stderr", 2):
+        yield
+
+
+@contextmanager
+def _python_only(name: str, number: int) -> Iterator[None]:
+    """Leave one of the standard streams to Python."""
+    own = getattr(sys, name)
     try:
-        own = sys.stderr
         own.flush()
-        kept = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # no stderr at all: nothing to keep clean
+        kept = os.dup(number if own.fileno() == number else -1)
+    except (OSError, ValueError, AttributeError):  # no such stream, or a program around this one has its own
         yield
         return
-    stream = os.fdopen(kept, "w", encoding=own.encoding, errors=LEGIBLE, buffering=1)
+    stream = os.fdopen(kept, "w", encoding=own.encoding, errors=own.errors, buffering=1 if number == 2 else -1)
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    os.dup2(null, number)
     os.close(null)
-    sys.stderr = stream
+    setattr(sys, name, stream)
     try:
         yield
-    finally:
-        with suppress(OSError):
+        if number == 1:
             stream.flush()
-        sys.stderr = own
-        os.dup2(stream.fileno(), 2)
+    finally:
+        setattr(sys, name, own)
+        if number == 1:
+            _flush_native()
+        os.dup2(kept, number)
         with suppress(OSError):  # what found no room while it was written finds none now
             stream.close()
+
+
+def _flush_native() -> None:
+    """Let C libraries print what they hold back, before their stream is that of Python again."""
+    import ctypes
+
+    with suppress(OSError, TypeError, AttributeError):  # Windows, where each library has buffers of its own
+        ctypes.CDLL(None).fflush(None)
 
 
 class Advance(Protocol):

@@ -262,3 +262,14 @@ def _as_nobody(model: str, folder: Path) -> tuple[int, str]:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout.split("---\n")[-1]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_a_decoder_prints_is_no_data(run: Run, tmp_path: Path, workers: str) -> None:
+    path = write(tmp_path / "a.sds", speechlike(1), format="SDS", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[149] ^= 0x55  # a checksum, on which libsndfile prints a line
+    path.write_bytes(content)
+    done = run("assess", "a.sds", "--csv", "-", "-q", "--workers", workers)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [line.partition(b",")[0] for line in done.stdout.splitlines()] == [b"path", b"a.sds"]
