@@ -1,6 +1,6 @@
 """Which models there are, where they lie, and their checked bytes: bundled, of one's own, or from the Hub."""
 
-from mtqscore.models.entry import Accuracy, ModelEntry, parse_entry
+from mtqscore.models.entry import Accuracy, ModelEntry
 from mtqscore.models.metadata import LARGEST_MODEL_BYTES, ModelInfo, parse_metadata
 from mtqscore.models.reference import HubReference, parse_reference
 from mtqscore.models.registry import find_registered, read_own_registry, read_registry
@@ -30,7 +30,6 @@ __all__ = [
     "installed_models",
     "is_path",
     "load_model",
-    "parse_entry",
     "parse_metadata",
     "parse_reference",
     "read_own_registry",

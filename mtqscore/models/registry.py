@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from mtqscore.errors import EnvironmentProblemError, UsageError
-from mtqscore.models.entry import ModelEntry, parse_entry
+from mtqscore.models.entry import ListedModel, ModelEntry, decode
 
 PACKAGE = Path(__file__).parent.parent
 MODEL_FOLDERS = (PACKAGE / "models" / "released", PACKAGE.parent / "models")
 """Where released models lie: inside an installed wheel, or at the top of a checkout."""
 
 REGISTRY_NAME = "registry.json"
+
+
+class _Registry(Struct):
+    models: list[ListedModel]
+    default: str = ""
 
 
 def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[str, ModelEntry]]:
@@ -33,8 +38,8 @@ def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[st
     folder = next((folder for folder in folders if (folder / REGISTRY_NAME).is_file()), None)
     if folder is None:
         raise EnvironmentProblemError(f"no bundled models: {folders[0] / REGISTRY_NAME} is missing; reinstall mtqscore")
-    content, entries = _read_list(folder, bundled=True)
-    default = _find(entries, str(content.get("default", "")))
+    named, entries = _read_list(folder, bundled=True)
+    default = _find(entries, named)
     if default is None:
         raise EnvironmentProblemError(
             f"{folder / REGISTRY_NAME}: the default is none of its models; reinstall mtqscore"
@@ -96,17 +101,18 @@ def _find(entries: dict[str, ModelEntry], model: str) -> ModelEntry | None:
     return max((entry for entry in entries.values() if entry.name == model), key=lambda item: item.order, default=None)
 
 
-def _read_list(folder: Path, *, bundled: bool) -> tuple[dict[str, Any], dict[str, ModelEntry]]:
+def _read_list(folder: Path, *, bundled: bool) -> tuple[str, dict[str, ModelEntry]]:
+    """Read the name of the default, and the entries by name and version."""
     place = folder / REGISTRY_NAME
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        found = decode(place.read_bytes(), _Registry)
         entries: dict[str, ModelEntry] = {}
-        for item in content["models"]:
-            entry = parse_entry(item, folder, bundled=bundled)
+        for item in found.models:
+            entry = item.entry(folder, bundled=bundled)
             if entry.label in entries:
                 raise ValueError(f"{entry.label} is there twice")
             entries[entry.label] = entry
-        return content, entries
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         fix = "; reinstall mtqscore" if bundled else ""
         raise EnvironmentProblemError(f"{place}: the list of models is damaged ({error}){fix}") from error
+    return found.default, entries

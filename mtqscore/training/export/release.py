@@ -11,7 +11,7 @@ from pathlib import Path
 from mtqscore.analysis import statistics as stats
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.models.card import card
-from mtqscore.models.entry import Accuracy, ModelEntry, parse_description, parse_entry
+from mtqscore.models.entry import Accuracy, ModelEntry, parse_description
 from mtqscore.models.publish import description_text
 from mtqscore.targets import SUPERVISED, Target
 from mtqscore.training.export.calibration import Calibration
@@ -138,4 +138,4 @@ def _entry(out: Path, identity: ModelIdentity, content: bytes, accuracy: tuple[A
         accuracy=accuracy,
     )
     # Through the same gate as what comes from the Hub, so that nothing is released that nobody could read.
-    return parse_entry(draft.description(), out.parent)
+    return parse_description(description_text(draft).encode(), out.parent)

@@ -155,7 +155,7 @@ def test_a_description_that_does_not_fit_its_model(
     ("files", "code", "said"),
     [
         ({"README.md": b"hello"}, 2, "not a model of mtqscore"),
-        ({"mtqscore.json": b"{}"}, 2, "size"),
+        ({"mtqscore.json": b"{}"}, 2, "name"),
         ({"mtqscore.json": b"[" * 60_000}, 2, "not a model of mtqscore"),
         ({"mtqscore.json": b" " * 70_000 + b"{}"}, 4, "not at most 65536"),
         ({"mtqscore.json": describe(b"x", file="../../x.onnx")}, 2, "file"),
