@@ -19,6 +19,22 @@ from mtqscore.training.networks.compact import CompactNet
 SMALL = CompactConfig(conv_channels=(7, 8), conv_strides=(2, 6), conv_widths=(5, 7), squeeze_units=16, lstm_units=8,
                       dense_units=12)  # fmt: skip
 QUIET = Watch(lambda *_: None, lambda _: None)
+
+
+class StopError(Exception):
+    """Stands in for a crash."""
+
+
+def stopping(after_steps: int) -> Watch:
+    """Watch that ends a run after some of its steps."""
+
+    def step(done: int, _total: int, _note: str) -> None:
+        if done == after_steps:
+            raise StopError
+
+    return Watch(step, QUIET.message)
+
+
 COLUMNS = ["path", "split", *(target.name for target in TARGETS)]
 
 

@@ -26,6 +26,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import PSEUDO
 from mtqscore.training.checkpoint import Checkpoint, check_same_config, describe_front_end, read_checkpoint
+from mtqscore.training.compute.distributed import is_first_process
 from mtqscore.training.compute.precision import resolved, training_device
 from mtqscore.training.compute.resources import run_file, write_json
 from mtqscore.training.config import TrainConfig
@@ -94,7 +95,8 @@ def prepare(
     """
     report: dict[str, Any] = {"recipe": config.recipe, "teacher": config.teacher}
     _check_front_end(config)
-    begun = _begun(sources.folder)
+    folder = sources.folder
+    begun = read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
     config, initial, taken = _initial(config, sources, begun, say)
     report |= {"initial_weights": taken} if taken else {}
     if begun is not None:  # refused before a teacher is asked in vain
@@ -143,11 +145,6 @@ def _initial(
     return config, initial, {"from": str(weights), **taken}
 
 
-def _begun(folder: Path | None) -> Checkpoint | None:
-    """The last checkpoint of a run that has begun in the run folder."""
-    return read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
-
-
 def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, say: Say) -> list[LabelledRecording]:
     """Leave out training recordings that teach nothing: they would take their share of every batch."""
     kept = [row for row in rows if row.split != "train" or row.labels.keys() & set(config.targets)]
@@ -179,17 +176,12 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
             watch.message(f"  {line}")
     results = train_run(where, folder, start.config, watch, start.initial, start.rows)
     results |= start.report | ({"relations": relation_records(relations)} if relations else {})
-    if is_first():
+    if is_first_process():
         if relations:
             with run_file(folder / RELATIONS_FILE) as partial:
                 write_relations(partial, relations)
         write_json(folder / "results.json", results)
     return results
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes and speaks; ``torchrun`` numbers them."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tuple[Checkpoint, dict[str, Any]]:
@@ -260,7 +252,7 @@ def _ask(
         if not wanted:
             has, needed = ", ".join(teacher.targets), ", ".join(_pseudo(config))
             raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {needed}")
-        labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first())
+        labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first_process())
     columns = dict(zip(labels.targets, labels.values.T, strict=True))
     if isinstance(teacher, ReferenceTeacher) and (warning := check_references(rows, columns)):
         say(warning)
@@ -281,7 +273,7 @@ def _pseudo(config: TrainConfig) -> list[str]:
 def _check_front_end(config: TrainConfig) -> None:
     """Fetch pretrained weights before a teacher is asked or a corpus decoded in vain; the first process does."""
     ssl = getattr(config.network, "ssl", None)
-    if ssl is None or (ssl.model == "custom" and ssl.checkpoint is None) or not is_first():
+    if ssl is None or (ssl.model == "custom" and ssl.checkpoint is None) or not is_first_process():
         return
     if not find_weights(ssl).is_file():
         raise InputError(f"{ssl.checkpoint}: no such file with weights of {ssl.model}")

@@ -22,7 +22,7 @@ from mtqscore.training.compute.distributed import ProcessGroup, local_processes,
 from mtqscore.training.compute.precision import resolved, training_device
 from mtqscore.training.compute.resources import enough_memory, write_json
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.dataset import Dataset, check_recordings
+from mtqscore.training.data.dataset import Dataset, decode_all
 from mtqscore.training.loop import SILENT, RunData, Trainer, Watch
 from mtqscore.training.tracking.environment import describe_call, describe_machine
 from mtqscore.training.tracking.predictions import write_predictions
@@ -67,7 +67,7 @@ def train_run(
         train, val = (load_split(splits[name], config, watch) for name in ("train", "val"))
         evaluated: dict[str, Callable[[], Dataset]] = {"val": lambda: val}
         if splits["test"]:
-            check_recordings(splits["test"], torch.get_num_threads())
+            decode_all(splits["test"], torch.get_num_threads())
             evaluated["test"] = lambda: load_split(splits["test"], config, watch)
         counts = {name: len(of_split) for name, of_split in splits.items()}
         return RunData(train, val, _fingerprint(found), evaluated, {"recordings": counts})

@@ -35,9 +35,9 @@ TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_l
 TINY_MOSA = MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 16)
+@pytest.fixture
+def corpus(small_corpus: Path) -> Path:
+    return small_corpus
 
 
 def read_curves(folder: Path) -> list[dict[str, str]]:

@@ -1,3 +1,5 @@
+"""Whole runs: the folder that they leave, the choices along the way, and the command line."""
+
 from __future__ import annotations
 
 import csv
@@ -22,12 +24,7 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.run import train_run
 from mtqscore.training.schedule import learning_rate
 from mtqscore.training.weights import BEST_FILE, LAST_FILE
-from tests.training_kit import QUIET, small_config, write_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 24)
+from tests.training_kit import QUIET, small_config, stopping, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -38,34 +35,9 @@ def finished(corpus, tmp_path_factory) -> Path:
     return folder
 
 
-class StopError(Exception):
-    """Stands in for a crash."""
-
-
-def stopping(after_steps: int) -> Watch:
-    def step(done: int, _total: int, _note: str) -> None:
-        if done == after_steps:
-            raise StopError
-
-    return Watch(step, QUIET.message)
-
-
 def same_tensors(first: Path, second: Path) -> bool:
     one, two = read_checkpoint(first).tensors, read_checkpoint(second).tensors
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-@pytest.mark.parametrize("after_steps", [3, 5])
-def test_stopped_run_ends_bit_identical(corpus, finished, tmp_path, after_steps):
-    """Three steps are an epoch: one stop at its last step, before it was saved, and one within the second."""
-    with pytest.raises(StopError):
-        train_run(corpus, tmp_path, small_config(), stopping(after_steps))
-    assert (tmp_path / LAST_FILE).exists() == (after_steps > 3)
-    train_run(corpus, tmp_path, small_config(), QUIET)
-    assert same_tensors(tmp_path / LAST_FILE, finished / LAST_FILE)
-    assert same_tensors(tmp_path / BEST_FILE, finished / BEST_FILE)
-    results = [json.loads((folder / "results.json").read_text()) for folder in (tmp_path, finished)]
-    assert results[0]["val"] == results[1]["val"]
 
 
 def test_other_seed_ends_elsewhere(corpus, finished, tmp_path):

@@ -1,4 +1,4 @@
-"""What ends a run before its time, and what is left then."""
+"""Runs that end before their time, and what is left then."""
 
 from __future__ import annotations
 
@@ -25,15 +25,10 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network
 from mtqscore.training.run import train_run
 from mtqscore.training.weights import LAST_FILE
-from tests.training_kit import QUIET, small_config, write_corpus
+from tests.training_kit import QUIET, StopError, small_config, stopping
 
 ROOT = Path(__file__).parents[2]
 EVERY_STEP = 1e-9
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 24)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +40,6 @@ def finished(corpus, tmp_path_factory) -> Path:
 
 def config(**changes: object):
     return small_config(**{"checkpoint_minutes": EVERY_STEP, "best_per_target": True, **changes})
-
-
-class StopError(Exception):
-    """Stands in for a crash."""
-
-
-def stopping(after_steps: int) -> Watch:
-    def step(done: int, _total: int, _note: str) -> None:
-        if done == after_steps:
-            raise StopError
-
-    return Watch(step, QUIET.message)
 
 
 def assert_same_runs(one: Path, other: Path) -> None:

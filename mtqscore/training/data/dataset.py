@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,10 +27,9 @@ from mtqscore.training.data.frame_labels import Curve, labels_along
 FULL_SCALE = 32767.0
 
 BATCHES_AHEAD = 3
-"""So many batches are decoded before they are asked for, where a split is not held in memory."""
+"""Batches that are decoded ahead of their use, where a split is not held in memory."""
 
 Planned = TypeVar("Planned")
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -95,48 +93,41 @@ def decode(path: Path) -> Samples:
     mono, _ = load_mono(path, SAMPLE_RATE_HZ)
     if len(mono) < MIN_SAMPLES:
         raise InputError(f"{path}: {len(mono)} samples at 16 kHz are too few to train on; {MIN_SAMPLES} are needed")
-    # The network does not hear level, and at full scale rounding to 16 bits is not heard either.
+    # Scores do not depend on the level, and at full scale rounding to 16 bits is inaudible.
     peak = max(float(np.max(np.abs(mono))), 1e-9)
     samples: Samples = np.rint(mono * (FULL_SCALE / peak)).astype(np.int16)
     return samples
 
 
-def duration_samples(path: Path) -> int:
-    """Length of a recording at 16 kHz from its header alone.
-
-    Raises:
-        InputError: the header cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            info = soundfile.info(stream)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot decode: {error}") from error
-    return int(np.ceil(info.frames * SAMPLE_RATE_HZ / info.samplerate))
-
-
 class TrainingSet(Protocol):
-    """What a run learns from, epoch by epoch."""
+    """Training data of a run, epoch by epoch."""
 
     def __len__(self) -> int:
         """Recordings an epoch."""
         ...
 
     def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
-        """Yield the batches of one epoch; see `training_batches`."""
+        """Yield the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
+
+        Args:
+            config: batch size, seed and augmentation.
+            epoch: number of the epoch.
+            group: the processes that share each batch.
+            skip: batches to leave out at the front; the others stay the same.
+        """
         ...
 
 
 class Dataset:
-    """The recordings of one split with their labels.
+    """Recordings of one split with their labels.
 
     Audio is decoded once into memory as int16 when that needs no more than the limit, else at every use.
 
     Args:
         rows: the recordings.
-        memory_limit_bytes: what this split may take.
+        memory_limit_bytes: largest size of this split in memory.
         workers: decoding threads.
-        targets: whose labels are wanted, in the order of the network's output.
+        targets: targets of the labels, in the order of the network's output.
         curves: labels of each recording along time; None where every frame has the label of its recording.
 
     Raises:
@@ -155,95 +146,79 @@ class Dataset:
         self.rows, self.workers, self.targets = list(rows), max(1, workers), tuple(targets)
         table = [[row.labels.get(target.name, np.nan) for target in self.targets] for row in self.rows]
         self.labels = np.array(table, dtype=np.float32).reshape(-1, len(self.targets))
-        with ThreadPoolExecutor(self.workers) as pool:
-            lengths = _of_each(pool, duration_samples, self.rows)
-            self.memory_bytes = 2 * sum(lengths)
-            self.held = None
-            if self.memory_bytes <= memory_limit_bytes:
-                self.held = _of_each(pool, decode, self.rows)
-                lengths = [len(samples) for samples in self.held]
-            else:  # rather than in the middle of an epoch
-                _of_each(pool, _check, self.rows)
+        lengths, self.held = decode_all(self.rows, self.workers, memory_limit_bytes)
         self.lengths = np.array(lengths, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Size of all samples."""
+        return 2 * int(self.lengths.sum())
+
     def audio(self, index: int) -> Samples:
-        """Samples of one recording, int16 (samples,), as many as ``lengths`` says."""
-        if self.held is not None:
-            return self.held[index]
-        samples = decode(self.rows[index].path)
-        # Headers of compressed files and resamplers can be wrong by a little; what is planned goes by the header.
-        short = int(self.lengths[index]) - len(samples)
-        return np.pad(samples, (0, short)) if short > 0 else samples[: self.lengths[index]]
+        """Samples of one recording, int16 (samples,)."""
+        return self.held[index] if self.held is not None else decode(self.rows[index].path)
 
     def curves_of(self, rows: NDArray[np.int64]) -> list[Curve | None] | None:
         """Labels of some recordings along time."""
         return None if self.curves is None else [self.curves[row] for row in rows]
 
-    def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
-        """Yield the batches of one epoch; see `training_batches`."""
-        return training_batches(self, config, epoch, group, skip)
+    def batches(
+        self, config: TrainConfig, epoch: int, group: ProcessGroup = ALONE, skip: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield the batches of one epoch; see `TrainingSet`."""
+
+        def sources(plan: BatchPlan) -> list[int]:
+            share = group.share(len(plan.rows))
+            return [int(plan.rows[item]) for item in plan.sources(share.first, share.stop)]
+
+        plans = islice(plan_epoch(self.lengths, config, epoch), skip, None)
+        for plan, audio in _with_audio(plans, sources, self):
+            share, curves = group.share(len(plan.rows)), self.curves_of(plan.rows)
+            yield collate(plan, audio, self.labels[plan.rows], share, curves)
 
 
-def check_recordings(rows: Sequence[LabelledRecording], workers: int) -> None:
-    """Decode every recording once and keep nothing, so that what cannot be used is told before long work.
+def decode_all(
+    rows: Sequence[LabelledRecording], workers: int, most_bytes: float = 0.0
+) -> tuple[list[int], list[Samples] | None]:
+    """Decode every recording once, so that what cannot be used is named before long work.
 
     Args:
         rows: the recordings.
         workers: decoding threads.
+        most_bytes: largest size of all samples that is kept.
+
+    Returns:
+        The lengths in samples, and the samples unless they need more.
 
     Raises:
         FaultyTableError: recordings cannot be decoded; it names all of them.
     """
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        _of_each(pool, _check, rows)
+    lengths: list[int] = []
+    faults: list[Fault] = []
+    held: list[Samples] | None = []
 
-
-def _check(path: Path) -> int:
-    return len(decode(path))
-
-
-def _of_each(pool: ThreadPoolExecutor, read: Callable[[Path], Read], rows: Sequence[LabelledRecording]) -> list[Read]:
-    """Read something of every recording; what cannot be read is told together."""
-    faults = []
-
-    def attempt(row: LabelledRecording) -> Read | None:
+    def attempt(row: LabelledRecording) -> Samples | Fault:
         try:
-            return read(row.path)
+            return decode(row.path)
         except InputError as error:
-            faults.append(Fault(row.line, str(error)))
-            return None
+            return Fault(row.line, str(error))
 
-    found = [each for each in pool.map(attempt, rows) if each is not None]
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for found in pool.map(attempt, rows):
+            if isinstance(found, Fault):
+                faults.append(found)
+                continue
+            lengths.append(len(found))
+            if held is not None:
+                held.append(found)
+                held = held if 2 * sum(lengths) <= most_bytes else None
     if faults:
         splits = dict.fromkeys(row.split for row in rows)
         raise FaultyTableError(Path(f"split {', '.join(splits)}"), faults)
-    return found
-
-
-def training_batches(
-    data: Dataset, config: TrainConfig, epoch: int, group: ProcessGroup = ALONE, skip: int = 0
-) -> Generator[Batch, None, None]:
-    """Yield the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
-
-    Args:
-        data: the training split.
-        config: batch size, seed and augmentation.
-        epoch: number of the epoch.
-        group: the processes that share each batch.
-        skip: batches to leave out at the front; the others stay the same.
-    """
-
-    def sources(plan: BatchPlan) -> list[int]:
-        share = group.share(len(plan.rows))
-        return [int(plan.rows[item]) for item in plan.sources(share.first, share.stop)]
-
-    plans = islice(plan_epoch(data.lengths, config, epoch), skip, None)
-    for plan, audio in _with_audio(plans, sources, data):
-        share, curves = group.share(len(plan.rows)), data.curves_of(plan.rows)
-        yield collate(plan, audio, data.labels[plan.rows], share, curves)
+    return lengths, held
 
 
 def plain_batches(data: Dataset, batch_size: int, longest_samples: int, group: ProcessGroup = ALONE) -> Iterator[Batch]:

@@ -183,7 +183,7 @@ class DistillationDataset:
         return self.clips + self.labelled_clips
 
     def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
-        """Yield the batches of one epoch, augmented as those of any training; see ``dataset.training_batches``."""
+        """Yield the batches of one epoch, augmented as those of any training; see `TrainingSet`."""
         drafts = self.maker.drafts(LEARNED, 0 if self.cache is not None else epoch)
         chosen = self._labelled_rows(epoch)
         lengths = [draft.length for draft in drafts]

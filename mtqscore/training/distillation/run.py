@@ -18,6 +18,7 @@ from mtqscore.analysis import statistics as stats
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import UsageError
 from mtqscore.training import checkpoint as store
+from mtqscore.training.compute.distributed import is_first_process
 from mtqscore.training.compute.precision import training_device
 from mtqscore.training.compute.resources import write_json
 from mtqscore.training.config import DistillConfig, TrainConfig
@@ -31,7 +32,7 @@ from mtqscore.training.distillation.run_data import (
     scored_recordings,
 )
 from mtqscore.training.loop import Watch
-from mtqscore.training.recipes import is_first, transfer
+from mtqscore.training.recipes import transfer
 from mtqscore.training.run import carry_out_run
 from mtqscore.training.validation import MEASURES
 from mtqscore.training.weights import LAST_FILE
@@ -76,7 +77,7 @@ def distill(
     results["teachers"] = [to_plain(choice) for choice in settings.teachers]
     if inputs.labels is not None and not ensemble.tables:
         results["teacher_labels"] = _teacher_agreement(ensemble, inputs.labels, watch)
-    if is_first():
+    if is_first_process():
         write_json(folder / "results.json", results)
     return results
 

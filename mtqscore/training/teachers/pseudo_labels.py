@@ -22,7 +22,7 @@ from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.labels.table import LabelledRecording, write_table
 from mtqscore.models.registry import own_folder
 from mtqscore.targets import DECIMALS
-from mtqscore.training.data.dataset import check_recordings
+from mtqscore.training.data.dataset import decode_all
 from mtqscore.training.teachers.teacher import Teacher
 
 FORMAT = "mtqscore-pseudo-labels-2"
@@ -180,7 +180,7 @@ class _Store:
             self._write(known, records)
             self.journal.delete()
         except InputError:
-            check_recordings([*self.rows.values()], usable_cores())  # names all that cannot be decoded
+            decode_all([*self.rows.values()], usable_cores())  # names all that cannot be decoded
             raise
         except OSError as error:
             problem = f"{self.table}: cannot keep the pseudo-labels: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""The course of a run as a table and a picture."""
+"""Course of a run as a table and a picture."""
 
 from __future__ import annotations
 
@@ -15,21 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
-_COLOURS = dict(
-    zip(
-        (target.name for target in TARGETS),
-        ("#c2410c", "#1d4ed8", "#111827", "#0f766e", "#7c3aed", "#a16207"),
-        strict=True,
-    )
-)
+_SIX = ("#c2410c", "#1d4ed8", "#111827", "#0f766e", "#7c3aed", "#a16207")
+_COLOURS = dict(zip((target.name for target in TARGETS), _SIX, strict=True))
 
 
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write ``curves.csv``, replacing what was there.
-
-    Args:
-        folder: the run folder.
-        history: one mapping an epoch.
+    """Write ``curves.csv`` of a run folder, a line an epoch.
 
     Raises:
         EnvironmentProblemError: it cannot be written.
@@ -42,12 +33,7 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def draw_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target]) -> None:
-    """Draw ``curves.png``, replacing what was there; it takes longer than the table.
-
-    Args:
-        folder: the run folder.
-        history: one mapping an epoch.
-        targets: the tasks of the network.
+    """Draw ``curves.png`` of a run folder, which takes longer than the table.
 
     Raises:
         EnvironmentProblemError: it cannot be written.
@@ -83,12 +69,7 @@ def draw_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: S
 
 
 class _Curves:
-    """Draws lines over epochs, each named at its end.
-
-    Args:
-        history: one mapping an epoch.
-        best: number of the best epoch.
-    """
+    """Lines over the epochs of a history, with a mark at the best one."""
 
     def __init__(self, history: Sequence[Mapping[str, float]], best: float) -> None:
         self.history, self.best = history, best

@@ -1,4 +1,4 @@
-"""Where a run took place and what went into it, so that a run folder explains itself."""
+"""Machine, versions and inputs of a run, so that a run folder explains itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,22 @@ LIBRARIES = ("mtqscore", "torch", "torchaudio", "numpy", "soundfile", "soxr", "s
 
 
 def describe_machine(device: torch.device, processes: int) -> dict[str, Any]:
-    """Name versions, processor and device.
-
-    Args:
-        device: where the run computes.
-        processes: how many share the work.
-    """
-    graphics = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    """Name versions, processor and device of a run that so many processes share."""
+    versions: dict[str, str | None] = dict.fromkeys(LIBRARIES)
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": versions,
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "gpu": graphics,
-        "cuda": torch.version.cuda if graphics else None,
+        "gpu": gpu,
+        "cuda": torch.version.cuda if gpu else None,
         "processes": processes,
     }
 
@@ -44,32 +44,17 @@ def describe_call(table: Path, init: Path | None) -> dict[str, Any]:
 
     Args:
         table: the label table, its folder, or the name of a corpus.
-        init: where the initial weights came from, if anywhere.
+        init: checkpoint of the initial weights, if any.
     """
     file = table / TABLE_NAME if table.is_dir() else table
-    digest = None
-    if file.is_file():
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {
-        "command": sys.argv,
-        "data": str(table.resolve()),
-        "data_sha256": digest,
-        "init": str(init.resolve()) if init is not None else None,
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    initial = str(init.resolve()) if init is not None else None
+    return {"command": sys.argv, "data": str(table.resolve()), "data_sha256": digest, "init": initial}
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    with suppress(OSError):
+        for text in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if text.startswith("model name"):
+                return text.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

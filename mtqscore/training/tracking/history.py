@@ -1,4 +1,4 @@
-"""What is noted of every epoch, and which epoch was the best."""
+"""Record of every epoch, and the choice of the best one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ Record = dict[str, float]
 
 
 class LossMeans:
-    """Means of the losses along an epoch, which may be interrupted.
-
-    Args:
-        pairs: sum and count by name, as `pairs` gave them.
-    """
+    """Means of the losses along an epoch; ``pairs`` holds sums and counts by name, to go on from after a stop."""
 
     def __init__(self, pairs: Mapping[str, Sequence[float]] | None = None) -> None:
         self.pairs: dict[str, list[float]] = {name: list(pair) for name, pair in (pairs or {}).items()}
@@ -40,15 +36,15 @@ class LossMeans:
 def make_record(
     epoch: int, seconds: float, rate: float, losses: Mapping[str, float], validation: Evaluation, config: TrainConfig
 ) -> Record:
-    """Put together what is noted of an epoch.
+    """Make the record of an epoch.
 
     Args:
         epoch: its number, from 1.
-        seconds: what it took.
+        seconds: its duration.
         rate: its last learning rate.
         losses: mean training losses by name: ``loss``, ``penalty`` where there is one, and the targets.
         validation: of the averaged weights.
-        config: says what chooses the best epoch.
+        config: names what chooses the best epoch.
     """
     agreement = validation.agreement()
     record = {"epoch": float(epoch), "seconds": seconds, "lr": rate}
@@ -71,13 +67,7 @@ def watched(targets: Iterable[Target], config: TrainConfig) -> list[str]:
 
 
 def quality(record: Mapping[str, float], names: Iterable[str], config: TrainConfig) -> float:
-    """Say how good an epoch is for some targets: the mean of the monitored metric, the higher the better.
-
-    Args:
-        record: of the epoch.
-        names: the targets.
-        config: names the metric.
-    """
+    """Rate an epoch by the mean of the monitored metric over some targets, the higher the better."""
     sign = 1.0 if config.monitor_metric in ("lcc", "srcc") else -1.0
     values = [sign * record.get(f"val_{name}_{config.monitor_metric}", math.nan) for name in names]
     values = [value for value in values if not math.isnan(value)]
@@ -86,13 +76,7 @@ def quality(record: Mapping[str, float], names: Iterable[str], config: TrainConf
 
 
 def best_epoch(history: Sequence[Record], config: TrainConfig, target: str | None = None) -> int:
-    """Give the number of the best epoch, the first of equals.
-
-    Args:
-        history: one record an epoch, at least one.
-        config: names the metric.
-        target: the one that counts; None for those that are monitored.
-    """
+    """Give the number of the best epoch, the first of equals; of one target, or of those that are monitored."""
     if target is None:
         return int(max(history, key=lambda record: record["monitor"])["epoch"])
     return int(max(history, key=lambda record: quality(record, [target], config))["epoch"])
@@ -107,7 +91,7 @@ def agreement_of(record: Mapping[str, float], targets: Iterable[Target]) -> dict
 
 
 def line(history: Sequence[Record], targets: Iterable[Target], config: TrainConfig) -> str:
-    """Say in one line how the last epoch went, and how long the others will take."""
+    """Sum up the last epoch in one line, with the time that the others will take."""
     record = history[-1]
     epoch = int(record["epoch"])
     lcc = " ".join(f"{target.name} {_figure(record[f'val_{target.name}_lcc'])}" for target in targets)

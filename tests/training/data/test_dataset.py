@@ -1,6 +1,9 @@
+"""Recordings in batches: augmentation, labels along time, and what cannot be decoded."""
+
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +11,16 @@ import pytest
 import soundfile
 import torch
 
-from mtqscore.errors import InputError
-from mtqscore.labels.table import FaultyTableError, LabelledRecording, read_label_table
+from mtqscore.labels.table import FaultyTableError, read_label_table
 from mtqscore.training.data.augmentation import draw_splices
-from mtqscore.training.data.dataset import Dataset, decode, duration_samples, plain_batches, training_batches
+from mtqscore.training.data.dataset import Dataset, decode, plain_batches
 from mtqscore.training.run import train_run
 from tests.training_kit import QUIET, paused_tone, small_config, write_corpus
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return read_label_table(write_corpus(tmp_path_factory.mktemp("corpus"), 30))
+def rows(corpus):
+    return read_label_table(corpus)
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,15 @@ def data(rows):
 
 
 def test_every_recording_is_drawn_once_an_epoch(data):
-    drawn = np.concatenate([batch.rows for batch in training_batches(data, small_config(), 0)])
-    assert sorted(drawn) == list(range(30))
+    drawn = np.concatenate([batch.rows for batch in data.batches(small_config(), 0)])
+    assert sorted(drawn) == list(range(len(data)))
     plain = np.concatenate([batch.rows for batch in plain_batches(data, 4, 10**6)])
-    assert sorted(plain) == list(range(30))
+    assert sorted(plain) == list(range(len(data)))
 
 
 def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
     def flat(seed: int, epoch: int) -> torch.Tensor:
-        batches = training_batches(data, small_config(seed=seed), epoch)
+        batches = data.batches(small_config(seed=seed), epoch)
         return torch.cat([batch.waveform.flatten() for batch in batches])
 
     assert torch.equal(flat(1, 4), flat(1, 4))
@@ -44,15 +46,15 @@ def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
 
 
 def test_similar_lengths_share_a_batch(data):
-    batches = training_batches(data, small_config(), 0)
+    batches = data.batches(small_config(), 0)
     padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in batches)
     alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
     assert padding < 0.4 * alone
 
 
 def test_augmentation_cuts_the_front_and_turns_the_sign(data):
-    config = small_config(recolour_db=0.0, batch_size=30, silence_share=0.0, splice_share=0.0)
-    (batch,) = training_batches(data, config, 0)
+    config = small_config(recolour_db=0.0, batch_size=24, silence_share=0.0, splice_share=0.0)
+    (batch,) = data.batches(config, 0)
     assert batch.recolour is None
     signs = set()
     for item, length, row in zip(batch.waveform, batch.lengths, batch.rows, strict=True):
@@ -70,14 +72,14 @@ def test_augmentation_cuts_the_front_and_turns_the_sign(data):
 
 def test_long_recordings_are_cut_at_random_places(data):
     config = small_config(max_clip_s=0.5, recolour_db=0.0, silence_share=0.0)
-    batches = [*training_batches(data, config, 0)]
+    batches = [*data.batches(config, 0)]
     assert {int(length) for batch in batches for length in batch.lengths} == {8_000}
 
 
 def test_silence_is_put_around_whole_recordings(data):
     config = small_config(batch_size=1, recolour_db=0.0, silence_share=1.0, max_silence_s=1.0, random_polarity=False)
     places = set()
-    for batch in training_batches(data, config, 0):
+    for batch in data.batches(config, 0):
         found = np.rint(batch.waveform[0].numpy() * 32768).astype(np.int16)
         original = data.audio(int(batch.rows[0]))
         assert len(found) <= len(original) + 16_000
@@ -88,13 +90,13 @@ def test_silence_is_put_around_whole_recordings(data):
         clip_start = max(0, end - len(original) + 400)
         np.testing.assert_array_equal(found[clip_start:end], original[clip_start - end :])
         places.add((clip_start > 400, end < len(found)))
-    assert places == {(True, False), (False, True), (True, True)}
+    assert places >= {(True, False), (False, True), (True, True)}
 
 
 def test_spliced_recordings_carry_the_labels_of_their_parts(data):
-    options = {"recolour_db": 0.0, "batch_size": 30, "silence_share": 0.0, "random_polarity": False}
+    options = {"recolour_db": 0.0, "batch_size": 24, "silence_share": 0.0, "random_polarity": False}
     config = small_config(splice_share=1.0, max_offset_samples=0, **options)
-    (batch,) = training_batches(data, config, 0)
+    (batch,) = data.batches(config, 0)
     by_frame = batch.frame_labels(torch.arange(0, batch.waveform.shape[1] + 1, 512))
     assert by_frame is not None
     known = np.nan_to_num(data.labels, nan=-1.0)
@@ -120,7 +122,7 @@ def test_spliced_recordings_carry_the_labels_of_their_parts(data):
         first, last = np.flatnonzero(changed)[[0, -1]]
         assert abs(first - inside[0] * 512) <= 1024
         assert abs(last - (inside[-1] + 1) * 512) <= 1024
-    assert found > 5
+    assert found >= 2
 
 
 def test_splices_lie_inside_both_recordings():
@@ -157,46 +159,34 @@ def test_missing_labels_are_nan(data):
     assert np.isfinite(data.labels[1, :5]).all()
 
 
-@pytest.mark.parametrize("content", [b"", b"no audio at all"])
-def test_unreadable_recording_is_named(tmp_path, content):
-    (tmp_path / "bad.wav").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad\.wav"):
-        Dataset([LabelledRecording(tmp_path / "bad.wav")], 1e9, 1)
-
-
-def test_too_short_recording_is_named(tmp_path):
-    soundfile.write(tmp_path / "short.wav", np.zeros(300), 16_000)
-    with pytest.raises(InputError, match=r"short\.wav: 300 samples"):
-        Dataset([LabelledRecording(tmp_path / "short.wav")], 1e9, 1)
-
-
-def test_every_recording_that_cannot_be_read_is_named(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
-    (corpus / "1.wav").write_bytes(b"RIFF....WAVE")
+@pytest.fixture
+def broken_corpus(tmp_path):
+    """Folder of recordings, of which 4.wav holds a sample that is no number."""
+    folder = write_corpus(tmp_path / "corpus", 8, kind="wav")
     broken = paused_tone(16_000, 0.1, 0)
     broken[100] = np.nan
-    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
-    rows = read_label_table(corpus)
+    soundfile.write(folder / "4.wav", broken, 16_000, subtype="FLOAT")
+    return folder
+
+
+@pytest.mark.parametrize("limit_bytes", [1e9, 0])
+def test_every_recording_that_cannot_be_read_is_named(broken_corpus, limit_bytes):
+    (broken_corpus / "1.wav").write_bytes(b"RIFF....WAVE")
+    soundfile.write(broken_corpus / "6.wav", np.zeros(300), 16_000)
     with pytest.raises(FaultyTableError) as caught:
-        Dataset(rows, 1e9, 2)
-    named = [str(fault) for fault in caught.value.faults]
-    assert len(named) == 1  # what has no header is told before anything is decoded
-    assert named[0].startswith("line 3:")
-    assert "1.wav: cannot decode" in named[0]
-    (corpus / "1.wav").write_bytes((corpus / "0.wav").read_bytes())
-    for limit_bytes in (1e9, 0):
-        with pytest.raises(FaultyTableError, match=r"line 6: .*4\.wav: holds samples that are not numbers"):
-            Dataset(rows, limit_bytes, 2)
+        Dataset(read_label_table(broken_corpus), limit_bytes, 2)
+    first, second, third = (str(fault) for fault in caught.value.faults)
+    assert first.startswith("line 3:")
+    assert "1.wav: cannot be decoded" in first
+    assert re.match(r"line 6: .*4\.wav: holds samples that are not numbers", second)
+    assert "6.wav: 300 samples" in third
 
 
-def test_recordings_of_the_test_are_decoded_before_training(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus", 8, kind="wav")
-    broken = paused_tone(16_000, 0.1, 0)
-    broken[100] = np.nan
-    soundfile.write(corpus / "4.wav", broken, 16_000, subtype="FLOAT")
-    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in read_label_table(corpus)]
+def test_recordings_of_the_test_are_decoded_before_training(broken_corpus, tmp_path):
+    found = read_label_table(broken_corpus)
+    rows = [replace(row, split="test") if row.path.name == "4.wav" else row for row in found]
     with pytest.raises(FaultyTableError, match=r"split test: 1 fault: line 6: .*4\.wav: holds samples"):
-        train_run(corpus, tmp_path / "run", small_config(), QUIET, rows=rows)
+        train_run(broken_corpus, tmp_path / "run", small_config(), QUIET, rows=rows)
     assert not [*tmp_path.glob("run/*.safetensors")]
 
 
@@ -204,4 +194,4 @@ def test_names_that_are_no_text_can_be_decoded(tmp_path):
     name = tmp_path / os.fsdecode(b"caf\xe9.wav")
     with name.open("wb") as stream:
         soundfile.write(stream, paused_tone(16_000, 0.1, 0), 16_000, format="WAV")
-    assert len(decode(name)) == duration_samples(name) == 16_000
+    assert len(decode(name)) == 16_000
