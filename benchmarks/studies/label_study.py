@@ -23,7 +23,7 @@ from scipy import signal as dsp
 
 from mtqscore.audio.levels import Signal, level_db
 from mtqscore.labels.mapping import NARROWBAND, Mapping, noise_ratio_db, scores_from_measures
-from mtqscore.labels.measures import composite, raw_pesq
+from mtqscore.labels.measures import raw_pesq
 
 RATE_HZ = 8_000
 CLEAN = (40.0, 40.0)
@@ -38,7 +38,6 @@ class Measures:
     bare_raw: float
     whole_raw: float
     ratio_db: float
-    composites: dict[str, float]
 
 
 def read_table(table: Path) -> tuple[dict[Condition, list[float]], dict[str, dict[Condition, Signal]]]:
@@ -68,7 +67,6 @@ def measure(clean: Signal, distorted: Signal, snr_db: float, rng: np.random.Gene
     return Measures(
         *values,  # type: ignore[arg-type]  # none of them is None
         noise_ratio_db(distorted, noise, RATE_HZ),
-        composite(clean, distorted + noise, RATE_HZ),
     )
 
 
@@ -88,11 +86,6 @@ VARIANTS: dict[str, Callable[[Measures], tuple[float, float, float]]] = {
         lambda item: item.masked_raw, replace(NARROWBAND, g_weights=(-0.19, 0.58, 0.44, 0.0))
     ),
     "P.862 of the whole recording as S": variant(lambda item: item.whole_raw, NARROWBAND),
-    "composite measures CSIG, CBAK, COVL": lambda item: (
-        item.composites["csig"],
-        item.composites["cbak"],
-        item.composites["covl"],
-    ),
 }
 
 

@@ -13,7 +13,7 @@ from mtqscore.audio.levels import Signal
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.mapping import Labels, bandwidth_of, floor_ratio_db, label_parts
-from mtqscore.labels.measures import composite, distortion_index, intelligibility, raw_pesq
+from mtqscore.labels.measures import distortion_index, intelligibility, raw_pesq
 from mtqscore.labels.separation import aligned, split_black_box
 from mtqscore.labels.table import read_table
 from mtqscore.targets import NARROWBAND_HZ, SAMPLE_RATE_HZ
@@ -48,7 +48,6 @@ class RecordingLabels:
         rest_db: level of what the split does not explain, relative to the recording.
         limited_share: share of energy where the processing added more than a gain of one can explain.
         delay_s: delay of the processed recording against the unprocessed one, undone before judging.
-        composites: CSIG, CBAK and COVL for comparison; empty unless asked for.
     """
 
     triple: ReferenceTriple
@@ -56,7 +55,6 @@ class RecordingLabels:
     rest_db: float
     limited_share: float
     delay_s: float
-    composites: dict[str, float]
 
     def as_record(self) -> dict[str, object]:
         """Return one row of the result table."""
@@ -66,7 +64,6 @@ class RecordingLabels:
             "rest_db": round(self.rest_db, 1),
             "limited_share": round(self.limited_share, 4),
             "delay_s": round(self.delay_s, 5),
-            **{name: round(value, 4) for name, value in self.composites.items()},
         }
 
 
@@ -124,7 +121,7 @@ def _from_table(table: Path) -> list[ReferenceTriple]:
     ]
 
 
-def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto", with_composites: bool = False) -> RecordingLabels:
+def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto") -> RecordingLabels:
     """Label one recording from its files.
 
     Delays are undone, the speech in the unprocessed recording is the clean speech at the gain that fits best, the
@@ -135,7 +132,6 @@ def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto", with_compos
         triple: the files; any sample rate; several channels are averaged.
         bandwidth: ``wide`` or ``narrow`` chooses the listeners' yardstick; ``auto`` takes narrow when the clean or
             the unprocessed recording holds nothing above 4 kHz, and then narrows the reference too.
-        with_composites: also compute CSIG, CBAK and COVL.
 
     Raises:
         InputError: a file cannot be read, is too short, or holds no measurable speech.
@@ -148,8 +144,7 @@ def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto", with_compos
     labels = label_parts(clean, split.speech, split.noise, rate_hz, raw_noise=raw - speech, floor_db=floor_db)
     if labels is None:
         raise InputError(f"{triple.processed}: no measurable speech; check that {triple.clean} is its clean reference")
-    composites = composite(clean, processed, rate_hz) if with_composites else {}
-    return RecordingLabels(triple, labels, split.rest_db, split.limited_share, delay / rate_hz, composites)
+    return RecordingLabels(triple, labels, split.rest_db, split.limited_share, delay / rate_hz)
 
 
 def measure_files(recording: Path, clean: Path) -> tuple[float, float, float]:

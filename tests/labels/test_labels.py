@@ -23,7 +23,7 @@ from mtqscore.labels.mapping import (
     musicality,
     noise_ratio_db,
 )
-from mtqscore.labels.measures import composite, distortion_index, raw_from_lqo, raw_pesq
+from mtqscore.labels.measures import distortion_index, raw_from_lqo, raw_pesq
 from mtqscore.labels.separation import speech_activity
 from mtqscore.simulation.degradations.colour import BandLimit
 from mtqscore.simulation.degradations.mnru import Mnru
@@ -169,14 +169,6 @@ def test_silence_is_not_labelled(speech: Signal) -> None:
     assert label_parts(nothing, nothing, nothing, RATE_HZ) is None
 
 
-def test_composites_of_a_clean_recording_are_at_their_limit(speech: Signal) -> None:
-    scores = composite(speech, speech, RATE_HZ)
-    assert scores["csig"] == 5.0
-    assert scores["cbak"] == scores["covl"] == 5.0
-    worse = composite(speech, speech + white(speech, 5), RATE_HZ)
-    assert all(worse[name] < scores[name] for name in scores)
-
-
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mtqscore", *map(str, words)], capture_output=True, text=True, check=False
@@ -196,13 +188,13 @@ def triple(speech: Signal, tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def test_label_command_judges_a_trio(triple: tuple[Path, Path, Path]) -> None:
-    done = run("label", *triple, "--composites")
+    done = run("label", *triple)
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader(done.stdout.splitlines())
     assert float(row["delay_s"]) == pytest.approx(0.01, abs=1e-4)
     assert 1 < float(row["s_mos"]) < 4.7
     assert float(row["rest_db"]) < -15
-    assert {"csig", "cbak", "covl", "pesq", "stoi", "sdi"} <= set(row)
+    assert {"pesq", "stoi", "sdi"} <= set(row)
     noisy = run("label", triple[2], triple[1], "--json")
     before = json.loads(noisy.stdout)
     assert before["n_mos"] < float(row["n_mos"])

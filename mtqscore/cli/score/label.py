@@ -30,7 +30,6 @@ def label(
     ] = None,
     out: Annotated[str, typer.Option("--csv", metavar="FILE", help="Where the table goes; - for stdout.")] = STDOUT,
     bandwidth: Annotated[str, typer.Option(metavar="auto|wide|narrow", help="The listeners' yardstick.")] = "auto",
-    composites: Annotated[bool, typer.Option("--composites", help="Add CSIG, CBAK and COVL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
     """Judge recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI.
@@ -56,7 +55,7 @@ def label(
     with clean_endings(), Output(out, line_by_line=False) as place, progress_bar("labelling", "files") as advance:
         for done, triple in enumerate(triples, start=1):
             try:
-                labelled = label_files(triple, bandwidth=bandwidth, with_composites=composites)
+                labelled = label_files(triple, bandwidth=bandwidth)
                 records.append({**labelled.as_record(), "status": "ok"})
             except InputError as error:
                 failures += 1
