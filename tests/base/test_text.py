@@ -4,8 +4,11 @@ import doctest
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtqscore.base import names, schema_versions, text
+from mtqscore.base.names import as_text, from_text
 from mtqscore.base.schema_versions import document
 
 
@@ -26,3 +29,16 @@ def test_every_schema_has_a_number_of_its_own_document():
         ("a", 1),
     ]
     assert document(found[0], {}, version=None) == {"schema": found[0]}
+
+
+NAMES = st.lists(st.sampled_from(["\\", "u", "dcff", "\udcff", "005c", "0000", "\0", "x", "\ud800"]), max_size=6)
+
+
+@given(parts=NAMES, others=NAMES)
+@settings(derandomize=True, max_examples=50)
+def test_any_name_is_text_and_comes_back_and_two_names_never_become_one(parts, others):
+    name, other = "".join(parts), "".join(others)
+    as_text(name).encode("utf-8")
+    assert "\0" not in as_text(name)
+    assert from_text(as_text(name)) == name
+    assert (as_text(name) == as_text(other)) is (name == other)

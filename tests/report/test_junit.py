@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from mtqscore.analysis.compare import Change, Comparison, Difference
-from mtqscore.analysis.statistics import Interval
-from tests.report.test_formats import NAMES, gated, row, written
+from tests.report.kit import NAMES, compared, dropped, gated, row, written
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
@@ -45,12 +43,8 @@ def suite(document: etree._Element, name: str) -> dict[str, etree._Element]:
 
 
 def test_rows_pass_fail_or_err() -> None:
-    rows = [
-        row("low.wav", 2.0),
-        row("rec/sub/high.wav", 4.0),
-        row("rec/none.wav", None),
-        row("rec/two.wav", channel="2"),
-    ]
+    rows = [row("low.wav", 2.0), row("rec/sub/high.wav", 4.0), row("rec/none.wav", None)]
+    rows.append(row("rec/two.wav", channel="2"))
     report = gated(rows, "g>=3.2", "n>=2.5", "mean(g)>=1.1", warn=("s>=3",))
     document = parsed(written("junit", rows, gates=report))
     cases = suite(document, "recordings")
@@ -81,12 +75,9 @@ def test_a_statistic_that_misses_names_the_worst() -> None:
     document = parsed(written("junit", rows, gates=gated(rows, "p10(g)>=3", "mean(g)>=1.1", "share(g>=3)>=0.9")))
     cases = suite(document, "gates")
     assert cases["mean(g)>=1.1"].find("failure") is None
-    assert cases["p10(g)>=3"].find("failure").text.splitlines()[1:] == [
-        "b\\n.wav: 1.5000",
-        "a.wav: 2.0000",
-        "c.wav: 4.0000",
-    ]
-    assert cases["share(g>=3)>=0.9"].find("failure").text.splitlines()[1:] == ["b\\n.wav: 1.5000", "a.wav: 2.0000"]
+    worst = ["b\\n.wav: 1.5000", "a.wav: 2.0000", "c.wav: 4.0000"]
+    assert cases["p10(g)>=3"].find("failure").text.splitlines()[1:] == worst
+    assert cases["share(g>=3)>=0.9"].find("failure").text.splitlines()[1:] == worst[:2]
 
 
 def test_a_gate_without_any_score_is_seen_to_fail() -> None:
@@ -96,12 +87,7 @@ def test_a_gate_without_any_score_is_seen_to_fail() -> None:
 
 
 def test_a_change_is_a_case() -> None:
-    def difference(target: str, failed: bool) -> Difference:
-        interval = Interval(-0.4, -0.2, 0.95)
-        return Difference(target, 3.5, 3.2, -0.3, interval, 1, 9, Change.WORSE, 0.1, failed)
-
-    changes = (difference("g_mos", True), difference("s_mos", False))
-    comparison = Comparison("a", "b", "m@1", "m@1", True, "path", 10, 10, 0, 0, changes, (), ())
+    comparison = compared(dropped(), dropped("s_mos", failed=False))
     cases = suite(parsed(written("junit", [row("a.wav")], comparison=comparison)), "comparison")
     assert cases["G-MOS"].find("failure").get("message").endswith("beyond the 0.1 that it may fall")
     assert cases["S-MOS"].find("failure") is None
@@ -133,19 +119,8 @@ def test_the_command_writes_it(run: RunProcess, tmp_path: Path) -> None:
     write(tmp_path / "a.wav", speechlike(1))
     for name in (b"\xff\x01.wav", b"-b.wav"):
         shutil.copy(tmp_path / "a.wav", tmp_path / os.fsdecode(name))
-    done = run(
-        "assess",
-        "--junit",
-        "o.xml",
-        "--fail-under",
-        "g>=4.99",
-        "--fail-under",
-        "mean(g)>=1.1",
-        "--",
-        ".",
-        "no.wav",
-        "-b.wav",
-    )
+    gates = ["--fail-under", "g>=4.99", "--fail-under", "mean(g)>=1.1"]
+    done = run("assess", "--junit", "o.xml", *gates, "--", ".", "no.wav", "-b.wav")
     assert done.returncode == 3
     document = parsed((tmp_path / "o.xml").read_bytes())
     assert (document.get("tests"), document.get("failures"), document.get("errors")) == ("6", "4", "1")

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from markdown_it import MarkdownIt
 
-from mtqscore.analysis.compare import Change, Comparison, Difference
-from mtqscore.analysis.statistics import Interval
 from mtqscore.base.text import printable
 from mtqscore.report.github import SUMMARY_BYTES, command
 from mtqscore.report.markup import code, plain
 from mtqscore.scores import Flag, Scores
-from tests.report.test_formats import NAMES, gated, row, written
+from tests.report.kit import NAMES, compared, dropped, gated, row, written
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
@@ -126,15 +124,9 @@ def test_equal_scores_keep_their_order_and_targets_their_columns() -> None:
 def test_a_warning_passes_and_a_drop_fails() -> None:
     rows = [row("a.wav", 2.0)]
     assert written("md", rows, gates=gated(rows, warn=("g>=3",))).startswith(b"# Passed; 1 gate warns\n")
-    comparison = dropped()
-    page = written("md", rows, comparison=comparison).decode()
+    page = written("md", rows, comparison=compared(dropped())).decode()
     assert page.startswith("# G-MOS fell by more than is allowed\n")
     assert "## Comparison" in page
-
-
-def dropped() -> Comparison:
-    change = Difference("g_mos", 3.5, 3.2, -0.3, Interval(-0.4, -0.2, 0.95), 1, 9, Change.WORSE, 0.1, True)
-    return Comparison("a", "b", "m@1", "m@1", True, "path", 10, 10, 0, 0, (change,), (), ())
 
 
 def test_nothing_at_all_is_a_page() -> None:

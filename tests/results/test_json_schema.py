@@ -17,8 +17,7 @@ from mtqscore.base.schema_versions import ASSESS
 from mtqscore.config import AssessConfig
 from mtqscore.results.columns import BEFORE_SCORES, BEHIND_SCORES, FURTHER, SCORES, table_columns
 from mtqscore.scores import Scores, Status
-from tests.report.test_formats import CURVES, NAMES, RUN_WITH_FRAMES, gated, row, written
-from tests.report.test_markdown import dropped
+from tests.report.kit import CURVES, NAMES, RUN_WITH_FRAMES, compared, dropped, gated, row, written
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ ROWS = [
 
 def document() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        written("json", ROWS, RUN_WITH_FRAMES, gates=gated(ROWS, "g>=4", "p05(n)>=1.5"), comparison=dropped())
+        written("json", ROWS, RUN_WITH_FRAMES, gates=gated(ROWS, "g>=4", "p05(n)>=1.5"), comparison=compared(dropped()))
     )
     return found
 

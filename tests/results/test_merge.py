@@ -16,7 +16,7 @@ from mtqscore.results.merge import merge_results
 from mtqscore.results.run import Results
 from mtqscore.results.shards import Shard, shard_number
 from mtqscore.scores import Assessment, Status
-from tests.report.test_formats import RUN, row
+from tests.report.kit import RUN, row
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:

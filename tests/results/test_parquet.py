@@ -17,7 +17,7 @@ from mtqscore.base.names import from_text
 from mtqscore.errors import MissingExtraError
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.parquet import ParquetWriter
-from tests.report.test_formats import CURVES, NAMES, RUN, RUN_WITH_FRAMES, row, written
+from tests.report.kit import CURVES, NAMES, RUN, RUN_WITH_FRAMES, row, written
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from mtqscore.report.formats import WRITERS
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.reading import read_results
 from mtqscore.results.run import Results, Run
-from mtqscore.scores import Assessment, Flag, FrameScores, Scores, Status
+from mtqscore.scores import Assessment, FrameScores, Scores, Status
+from tests.report import kit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,19 +30,13 @@ if TYPE_CHECKING:
     from tests.conftest import Run as RunCommand
 
 OPTIONS = AssessConfig(channels="each", threads=2)
-TARGETS = ("s_mos", "n_mos", "g_mos", "loudness")
-RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", TARGETS, OPTIONS)
+TARGETS = (*kit.RUN.targets, "loudness")
+RUN = replace(kit.RUN, targets=TARGETS, options=OPTIONS)
 NAMES = [
-    "a.wav",
-    'b "c", d;e.wav',
-    "new\nline\r\n.wav",
-    "é日.wav",
+    *kit.NAMES,
     "\udcff\udc80.wav",
-    "=1+1.wav",
     "-rf.wav",
     "'@tab\t.wav",
-    "\x1b[2Jx\x01.wav",
-    "null",
     "<script>alert(1)</script>.wav",
     "x" * 300 + "/..wav",
     "{.wav",
@@ -54,23 +49,12 @@ FORMATS = ["csv", "json", "jsonl", "parquet"]
 
 
 def row(path: str | None, g_mos: float | None = 3.1235, **changes: Any) -> Assessment:
-    scored = g_mos is not None
-    assessment = Assessment(
-        path=path,
-        channel="1",
-        duration_s=1.2346,
-        sample_rate_hz=8_000,
-        status=Status.OK if scored else Status.UNREADABLE,
-        reason="" if scored else "=cannot, be\nread \udcff",
-        flags=(Flag.NARROWBAND, Flag.CLIPPED) if scored else (),
-        scores=Scores(1.0, 5.0, g_mos, {"loudness": 4.5}) if g_mos is not None else None,
-        frames=None,
-        model=RUN.model,
-        model_sha256=RUN.model_sha256,
-        provider=RUN.provider,
-        options=OPTIONS,
-    )
-    return replace(assessment, **changes)
+    known: dict[str, Any] = {"channel": "1", "duration_s": 1.2346, "options": OPTIONS}
+    if g_mos is None:
+        known |= {"status": Status.UNREADABLE, "reason": "=cannot, be\nread \udcff", "flags": ()}
+    else:
+        known["scores"] = Scores(1.0, 5.0, g_mos, {"loudness": 4.5})
+    return kit.row(path, g_mos, **known | changes)
 
 
 def write_result(path: Path, kind: str, rows: list[Assessment], run: Run = RUN) -> Path:

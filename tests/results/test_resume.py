@@ -18,7 +18,7 @@ from mtqscore.audio.inputs import Input
 from mtqscore.errors import UsageError
 from mtqscore.results.resume import ResumedFile
 from tests.fake_model import METADATA, write_fake_model
-from tests.report.test_formats import RUN
+from tests.report.kit import RUN
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,10 +21,11 @@ from mtqscore.report.html import HtmlConfig, HtmlWriter
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
+from tests.report import kit
 
-TARGETS = ("s_mos", "n_mos", "g_mos")
+TARGETS = kit.RUN.targets
 OPTIONS = AssessConfig(frames=True)
-RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", TARGETS, OPTIONS)
+RUN = replace(kit.RUN, options=OPTIONS)
 MADE = HtmlConfig(made=datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
 HOP_S = 0.032
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -51,23 +53,15 @@ def frames(values: list[float] | np.ndarray[Any, Any], lift: float = 0.0) -> Fra
 
 
 def scored(path: str | None, g_mos: float = 3.0, duration_s: float | None = 2.0, **options: Any) -> Assessment:
-    count = int((duration_s or 2.0) / HOP_S) + 1
-    values: dict[str, Any] = {
-        "path": path,
-        "channel": "mean",
+    known: dict[str, Any] = {
         "duration_s": duration_s,
         "sample_rate_hz": 16_000,
-        "status": Status.OK,
-        "reason": "",
         "flags": (),
         "scores": Scores(min(g_mos + 0.5, 5.0), min(g_mos + 0.25, 5.0), g_mos),
-        "frames": frames(np.full(count, g_mos)),
-        "model": RUN.model,
-        "model_sha256": RUN.model_sha256,
-        "provider": RUN.provider,
+        "frames": frames(np.full(int((duration_s or 2.0) / HOP_S) + 1, g_mos)),
         "options": OPTIONS,
     }
-    return Assessment(**{**values, **options})
+    return kit.row(path, g_mos, **known | options)
 
 
 def unscored(path: str | None, status: Status = Status.SILENT, reason: str = "no sound") -> Assessment:
