@@ -32,7 +32,7 @@ class Prepared:
 
 
 def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepared:
-    """Lay out the repository of a model beside it: the model, ``mtqscore.json`` and the card as ``README.md``.
+    """Lay out the repository of a model: the model, its weights, ``mtqscore.json`` and the card as ``README.md``.
 
     Args:
         source: the ONNX file that ``mtqscore export`` wrote, or its folder if there is no other.
@@ -63,10 +63,12 @@ def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepa
         folder.mkdir(exist_ok=True)
         (folder / "README.md").write_text(head + text, encoding="utf-8")
         (folder / DESCRIPTION_NAME).write_text(description_text(entry), encoding="utf-8")
-        shutil.copyfile(model, folder / entry.file)
+        names = [entry.file, *([entry.weights] if entry.weights else [])]
+        for name in names:
+            shutil.copyfile(model.with_name(name), folder / name)
     except OSError as error:
         raise EnvironmentProblemError(f"cannot write {folder}: {error.strerror or error}") from error
-    return Prepared(folder, entry, {name: folder / name for name in (DESCRIPTION_NAME, "README.md", entry.file)})
+    return Prepared(folder, entry, {name: folder / name for name in (DESCRIPTION_NAME, "README.md", *names)})
 
 
 def publish(

@@ -16,7 +16,8 @@ from mtqscore.targets import SUPERVISED
 
 if TYPE_CHECKING:
     from mtqscore.training.export.calibration import Calibration
-    from mtqscore.training.export.exporter import Clip, Source
+    from mtqscore.training.export.exporter import TrainedNetwork
+    from mtqscore.training.export.parity import Clip
 
 LABEL_DEFINITION = (
     "3QUEST-style S-MOS, N-MOS and G-MOS on the ITU-T P.835 scale, from the open reference-based labels of "
@@ -83,7 +84,8 @@ def export(
 
     Nothing is written if onnxruntime and torch disagree on the recordings that both are given.
 
-    Beside the file come its description and its card, which `mtqscore models publish` takes to the Hub.
+    Beside the file come its weights to train on (.safetensors), its description and its card, which `mtqscore models
+    publish` takes to the Hub.
 
     Exit codes:
     0  all is well
@@ -93,7 +95,7 @@ def export(
     130  interrupted
     """
     try:
-        from mtqscore.training.export.exporter import ModelIdentity, export_model, open_source
+        from mtqscore.training.export.exporter import ModelIdentity, export_model, open_trained
         from mtqscore.training.export.release import check_release, measure_run, write_release
     except ModuleNotFoundError as error:
         raise MissingExtraError("mtqscore export", "train", error.name or "?") from error
@@ -101,7 +103,7 @@ def export(
     if clip_count < 1:
         raise UsageError("--clip-count is 1 or more")
     run, file = Path(source), Path(out)
-    opened = open_source(run, _names(targets))
+    opened = open_trained(run, _names(targets))
     estimated = opened.network.targets
     scores = all(target in estimated for target in SUPERVISED)
     if label_definition is None:
@@ -109,7 +111,7 @@ def export(
         label_definition = LABEL_DEFINITION if scores else further
     command = shlex.join(["mtqscore", *sys.argv[1:]])
     identity = ModelIdentity(name, version, conformance, label_definition, corpora, licence, command)
-    check_release(file, identity)
+    check_release(file, identity, opened.checkpoint.path)
     mapping = _calibration(run, opened, calibration)
     accuracy = measure_run(run, mapping)
     parity = export_model(opened, file, identity, mapping, _clips(run, opened, clips, clip_count))
@@ -119,7 +121,10 @@ def export(
         f"{parity.scores:.1e} (scores), {parity.frame_scores:.1e} (frames); from batching: {parity.batching:.1e}"
     )
     card = file.with_suffix(".md")
-    say(f"beside it: {file.stem}.json for lists and the Hub; {card.name}, {'its card' if card_is_new else 'kept'}")
+    say(
+        f"beside it: {file.stem}.safetensors to train on; {file.stem}.json for lists and the Hub; "
+        f"{card.name}, {'its card' if card_is_new else 'kept'}"
+    )
     if not scores:
         say(f"it estimates {', '.join(target.name for target in estimated)}: a --teacher of `mtqscore train`; "
             "`mtqscore assess` wants s_mos, n_mos and g_mos")  # fmt: skip
@@ -139,7 +144,7 @@ def _names(text: str | None) -> list[str] | None:
     return names
 
 
-def _calibration(run: Path, source: Source, choice: str) -> Calibration:
+def _calibration(run: Path, source: TrainedNetwork, choice: str) -> Calibration:
     from mtqscore.training.export.calibration import fit_from_predictions, from_points, read_calibration
 
     targets = source.network.targets
@@ -150,8 +155,8 @@ def _calibration(run: Path, source: Source, choice: str) -> Calibration:
     return read_calibration(Path(choice), targets)
 
 
-def _clips(run: Path, source: Source, folder: str | None, limit: int) -> list[Clip]:
-    from mtqscore.training.export.exporter import read_clips, recordings_in, synthetic_clips
+def _clips(run: Path, source: TrainedNetwork, folder: str | None, limit: int) -> list[Clip]:
+    from mtqscore.training.export.parity import read_clips, recordings_in, synthetic_clips
     from mtqscore.training.tracking.predictions import predicted_recordings
 
     if folder is not None:

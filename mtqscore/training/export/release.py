@@ -1,4 +1,4 @@
-"""What lies beside an exported model: its description for lists and the Hub, and its card for people."""
+"""Files beside an exported model: its description for lists and the Hub, and its card for people."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ from mtqscore.models.card import card
 from mtqscore.models.entry import Accuracy, ModelEntry, parse_description
 from mtqscore.models.publish import description_text
 from mtqscore.targets import SUPERVISED, Target
+from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.export.calibration import Calibration
-from mtqscore.training.export.exporter import ModelIdentity, Parity
+from mtqscore.training.export.exporter import RELEASED, ModelIdentity, weights_beside
+from mtqscore.training.export.parity import Parity
 from mtqscore.training.weights import BEST_FILE
 
 HELD_OUT = {"test": "test split of the training corpus", "val": "validation split, which chose the epoch"}
 
 
-def check_release(out: Path, identity: ModelIdentity) -> None:
+def check_release(out: Path, identity: ModelIdentity, source: Path | None = None) -> None:
     """Refuse names that no list of models could hold, before anything is computed.
 
+    Args:
+        out: the ONNX file to make.
+        identity: for its metadata.
+        source: the checkpoint that is exported, which may stand beside it and stays.
+
     Raises:
-        UsageError: the name of the file, the model, its version or its licence is not allowed; or what would be
-            replaced beside the file is something else.
+        UsageError: the name of the file, the model, its version or its licence is not allowed; or a file that would be
+            replaced beside it is something else.
     """
     try:
         _entry(out, identity, b"-", ())
@@ -38,6 +45,9 @@ def check_release(out: Path, identity: ModelIdentity) -> None:
             parse_description(place.read_bytes(), out.parent)
     except (OSError, ValueError) as error:
         raise UsageError(f"{place} is there and is not the description of a model; give --out another name") from error
+    place = weights_beside(out)
+    if place.exists() and not (source is not None and place.samefile(source)) and not _is_released(place):
+        raise UsageError(f"{place} is there and holds no weights of an exported model; give --out another name")
 
 
 def write_release(
@@ -122,11 +132,20 @@ def _measure(table: Path, data: str, calibration: Calibration) -> Accuracy:
     return Accuracy(data, len(records), _known(lcc), _known(rmse))
 
 
+def _is_released(place: Path) -> bool:
+    try:
+        return RELEASED in read_checkpoint(place).state
+    except InputError:
+        return False
+
+
 def _known(measures: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in measures.items() if math.isfinite(value)}
 
 
 def _entry(out: Path, identity: ModelIdentity, content: bytes, accuracy: tuple[Accuracy, ...]) -> ModelEntry:
+    weights = weights_beside(out)
+    has_weights = weights.is_file()
     draft = ModelEntry(
         name=identity.name,
         version=identity.version,
@@ -136,6 +155,8 @@ def _entry(out: Path, identity: ModelIdentity, content: bytes, accuracy: tuple[A
         licence=identity.licence,
         conformance=identity.conformance,
         accuracy=accuracy,
+        weights=weights.name if has_weights else "",
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if has_weights else "",
     )
     # Through the same gate as what comes from the Hub, so that nothing is released that nobody could read.
     return parse_description(description_text(draft).encode(), out.parent)

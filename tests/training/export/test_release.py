@@ -16,13 +16,14 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.models.entry import parse_description
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export.calibration import from_points
-from mtqscore.training.export.exporter import ModelIdentity, Parity
+from mtqscore.training.export.exporter import ModelIdentity
+from mtqscore.training.export.parity import Parity
 from mtqscore.training.export.release import check_release, measure_run, write_release
 from tests.models.hub.server import TOKEN, serve
 from tests.signals import speechlike, write
 from tests.training_kit import small_config, small_network
 
-IDENTITY = ModelIdentity("mine", "1", "1", "what it means", "what it heard", "MIT", "mtqscore export")
+IDENTITY = ModelIdentity("mine", "1", "1", "what it means", "its corpora", "MIT", "mtqscore export")
 NONE = from_points({})
 PARITY = Parity(3, 1e-6, 2e-6, 3e-6)
 TARGETS = ("s_mos", "n_mos", "g_mos")
@@ -53,14 +54,17 @@ def test_a_trained_model_reaches_another_machine(run: Callable[..., Any], traine
     exported = run("export", str(trained), *words)
     assert exported.returncode == 0, exported.stderr.decode()
     assert b"mine-2.json" in exported.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine-2.json", "mine-2.md", "mine-2.onnx"]
+    kinds = {".json", ".md", ".onnx", ".safetensors"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"mine-2{kind}" for kind in kinds}
     here = run("assess", "a.wav", "--csv", "-", "--model", "out/mine-2.onnx", model=None)
     with serve() as server:
         hub = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN}
         published = run("models", "publish", "out", "--repo", "lab/mine", env=hub | {"HF_HOME": str(tmp_path / "one")})
         assert published.returncode == 0, published.stderr.decode()
         reference = published.stdout.decode().strip()
-        card = server.repositories["lab/mine"].revisions[reference[-40:]]["README.md"].decode()
+        files = server.repositories["lab/mine"].revisions[reference[-40:]]
+        card = files["README.md"].decode()
+        assert files["mine-2.safetensors"] == (tmp_path / "out" / "mine-2.safetensors").read_bytes()
         other = hub | {"HF_HOME": str(tmp_path / "two")}
         there = run("assess", "a.wav", "--csv", "-", "--model", reference, model=None, env=other)
     assert there.returncode == 0, there.stderr.decode()
@@ -98,7 +102,11 @@ def test_the_accuracy_of_another_checkpoint_is_not_known(trained: Path) -> None:
     assert measure_run(trained / "last.safetensors", NONE) == ()
 
 
-def test_a_file_of_the_user_is_not_taken_for_a_description(tmp_path: Path) -> None:
+def test_files_of_the_user_are_not_replaced(trained: Path, tmp_path: Path) -> None:
+    best = trained / "best.safetensors"
+    with pytest.raises(UsageError, match=r"best\.safetensors is there and holds no weights of an exported model"):
+        check_release(trained / "best.onnx", IDENTITY, tmp_path)
+    check_release(trained / "best.onnx", IDENTITY, best)  # the weights that are exported stay
     (tmp_path / "m.json").write_text('{"s_mos": [[1, 1], [5, 4]]}')
     with pytest.raises(UsageError, match=r"m\.json is there and is not the description"):
         check_release(tmp_path / "m.onnx", IDENTITY)
@@ -114,7 +122,7 @@ def test_what_lies_beside_the_model(tmp_path: Path) -> None:
     assert parse_description((tmp_path / "m.json").read_bytes(), tmp_path) == entry
     assert json.loads((tmp_path / "m.json").read_text())["size"] == 7
     card = (tmp_path / "m.md").read_text()
-    for word in ("# mine, version 1", "what it means", "what it heard", "Not measured", "3.0e-06", entry.sha256, "MIT"):
+    for word in ("# mine, version 1", "what it means", "its corpora", "Not measured", "3.0e-06", entry.sha256, "MIT"):
         assert word in card
     (tmp_path / "m.md").write_text("by hand")
     out.write_bytes(b"other content")

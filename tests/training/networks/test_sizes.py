@@ -11,8 +11,8 @@ import torch
 from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
 from mtqscore.training.export.calibration import from_points
-from mtqscore.training.export.exporter import compare, nearest_frames, synthetic_clips
 from mtqscore.training.export.graph import build_graph
+from mtqscore.training.export.parity import compare, nearest_frames, synthetic_clips
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.spectrum import PowerSpectrum

@@ -17,9 +17,9 @@ from mtqscore.targets import TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.data.dataset import Dataset
 from mtqscore.training.export.calibration import from_points
-from mtqscore.training.export.exporter import compare, synthetic_clips
 from mtqscore.training.export.graph import build_graph
 from mtqscore.training.export.inference_cost import count_parameters, measure
+from mtqscore.training.export.parity import compare, synthetic_clips
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig
 from mtqscore.training.networks import build

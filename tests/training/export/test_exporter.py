@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -8,35 +9,33 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import soundfile
 import torch
 
-from mtqscore.errors import InputError, MtqscoreError
+from mtqscore.cli.learn.export import export
+from mtqscore.errors import InputError, MtqscoreError, UsageError
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.models import find_model, parse_metadata
-from mtqscore.targets import TARGETS
+from mtqscore.targets import PSEUDO, TARGETS
 from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.export.calibration import fit_from_predictions, fit_line, from_points, read_calibration
-from mtqscore.training.export.exporter import ModelIdentity, compare, export_model, open_source, pad, synthetic_clips
+from mtqscore.training.export.exporter import export_model, open_trained
 from mtqscore.training.export.graph import OPSET, build_graph
+from mtqscore.training.export.parity import compare, pad, read_clips
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
+from mtqscore.training.teachers.onnx_scorer import OnnxTeacher
 from mtqscore.training.tracking.predictions import write_predictions
-from tests.training_kit import SMALL, paused_tone, small_config, small_network
+from tests.conftest import Run
+from tests.training.export.kit import IDENTITY, NONE, check_batch_and_padding, clips, score, write_run
+from tests.training_kit import SMALL, small_config, small_network
 
-IDENTITY = ModelIdentity("mtqnet-test", "3", "7", "what it means", "what it heard", "MIT", "mtqscore export")
-NONE = from_points({})
 CORNERS = {"s_mos": [(1.5, 1.0), (2.5, 2.0), (4.0, 4.9)], "g_mos": [(2.0, 1.2), (3.0, 3.4)]}
 
 
-def clips() -> list[np.ndarray]:
-    """Dataset with pauses, of awkward lengths and of levels 100 dB apart, and some that are not speech at all."""
-    sounds = [paused_tone(length, 0.03 * index, index) for index, length in enumerate((48_000, 8_000, 24_576, 24_575))]
-    sounds += [sounds[0][:20_000] * 1e-5, np.zeros(9_000, np.float32), np.ones(9_001, np.float32)]
-    noise = np.random.default_rng(0).standard_normal(16_384).astype(np.float32)
-    return [*sounds, noise, np.sign(noise) * np.linspace(1, 1e-6, 16_384, dtype=np.float32)]
+def teacher_network() -> CompactNet:
+    return small_network().with_targets(target.name for target in PSEUDO)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +48,8 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def exported(checkpoint, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("model") / "small.onnx"
-    export_model(open_source(checkpoint), out, IDENTITY, NONE, clips())
+    export_model(open_trained(checkpoint), out, IDENTITY, NONE, clips())
     return out
-
-
-def score(content: str | bytes, waveform: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    scores, frames = session.run(None, {"waveform": waveform, "lengths": lengths})
-    return scores, frames
 
 
 @pytest.mark.parametrize(
@@ -76,32 +69,13 @@ def test_graph_computes_what_torch_computes(config, calibration):
     assert parity.worst < 1e-4
 
 
-def test_full_size_network_is_exported_within_its_limits():
-    torch.manual_seed(0)
-    network = CompactNet(CompactConfig()).eval().with_targets(["s_mos", "n_mos", "g_mos"])
-    content = build_graph(network, NONE, "test").SerializeToString()
-    assert len(content) < 5e6
-    assert compare(network, NONE, content, clips()[:4]).worst < 1e-4
-
-
 def test_scores_differ_from_clip_to_clip(exported):
     scores, _ = score(str(exported), *pad(clips()))
     assert scores.std(axis=0).min() > 1e-2, "scores that are all alike would pass every comparison"
 
 
 def test_batch_and_padding_do_not_matter_in_onnxruntime(exported):
-    waveform, lengths = pad(clips())
-    garbage = np.random.default_rng(1).standard_normal((len(clips()), waveform.shape[1] + 7_777)).astype(np.float32)
-    for row, clip in enumerate(clips()):
-        garbage[row, : len(clip)] = clip
-    together, together_frames = score(str(exported), garbage, lengths)
-    for row, clip in enumerate(clips()):
-        alone, alone_frames = score(str(exported), clip[None], lengths[row : row + 1])
-        own = len(clip) // 512 + 1
-        np.testing.assert_allclose(alone[0], together[row], atol=1e-4)
-        np.testing.assert_allclose(alone_frames[0], together_frames[row, :own], atol=1e-4)
-        assert alone_frames.shape == (1, own, 3)
-        assert not together_frames[row, own:].any()
+    check_batch_and_padding(exported.read_bytes(), 512)
 
 
 def test_file_keeps_the_contract(exported):
@@ -122,7 +96,7 @@ def test_file_keeps_the_contract(exported):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["scale"] == "1-5"
     assert metadata["licence"] == "MIT"
-    assert metadata["training_corpora"] == "what it heard"
+    assert metadata["training_corpora"] == "its corpora"
     assert metadata["label_definition"] == "what it means"
     assert metadata["producing_command"] == "mtqscore export"
     info = parse_metadata("it", metadata)
@@ -131,7 +105,7 @@ def test_file_keeps_the_contract(exported):
 
 
 def test_same_checkpoint_gives_the_same_file(checkpoint, exported, tmp_path):
-    export_model(open_source(checkpoint), tmp_path / "again.onnx", IDENTITY, NONE, clips()[:1])
+    export_model(open_trained(checkpoint), tmp_path / "again.onnx", IDENTITY, NONE, clips()[:1])
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
 
 
@@ -154,7 +128,7 @@ def test_disagreement_with_torch_writes_nothing(checkpoint, tmp_path, monkeypatc
 
     monkeypatch.setattr("mtqscore.training.export.exporter.build_graph", other)
     with pytest.raises(MtqscoreError, match="differ by"):
-        export_model(open_source(checkpoint), tmp_path / "bad.onnx", IDENTITY, NONE, clips())
+        export_model(open_trained(checkpoint), tmp_path / "bad.onnx", IDENTITY, NONE, clips())
     assert not list(tmp_path.iterdir())
 
 
@@ -164,12 +138,7 @@ def test_network_that_answers_nan_is_refused(tmp_path):
         network.dense.weight[0, 0] = torch.nan
     write_checkpoint(tmp_path / "nan.safetensors", small_config(), {"average": network.state_dict()}, {})
     with pytest.raises(MtqscoreError, match="differ by"):
-        export_model(open_source(tmp_path / "nan.safetensors"), tmp_path / "nan.onnx", IDENTITY, NONE, clips())
-
-
-def test_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(InputError, match="no such checkpoint"):
-        export_model(open_source(tmp_path / "none"), tmp_path / "x.onnx", IDENTITY, NONE, clips())
+        export_model(open_trained(tmp_path / "nan.safetensors"), tmp_path / "nan.onnx", IDENTITY, NONE, clips())
 
 
 def test_calibration_runs_through_its_corners_and_stays_on_the_scale():
@@ -251,8 +220,66 @@ def test_export_compares_on_the_validation_recordings_of_the_run(run, checkpoint
     assert b"synthetic" not in done.stderr
 
 
-def test_synthetic_clips_are_long_enough_and_differ():
-    made = synthetic_clips(5)
-    assert min(len(clip) for clip in made) >= 8_000
-    assert len({len(clip) for clip in made}) == 5
-    assert len(TARGETS) == 6
+def test_what_is_exported_unless_named(tmp_path: Path) -> None:
+    def names(path: Path, wanted: list[str] | None = None) -> list[str]:
+        return [target.name for target in open_trained(path, wanted).network.targets]
+
+    whole = write_run(tmp_path / "whole", small_network(), max_clip_s=4.0)
+    assert names(whole) == ["s_mos", "n_mos", "g_mos"]
+    assert names(whole, ["stoi", "g_mos"]) == ["g_mos", "stoi"]
+    assert open_trained(whole).window_samples == 64_000
+    with pytest.raises(UsageError, match="has no target loudness; it has s_mos"):
+        names(whole, ["loudness"])
+    teacher = write_run(tmp_path / "teacher", teacher_network(), max_clip_s=0.2)
+    assert names(teacher) == ["pesq", "stoi", "sdi"]
+    assert open_trained(teacher).window_samples == 16_000
+    assert open_trained(write_run(tmp_path / "long", small_network(), max_clip_s=60.0)).window_samples == 160_000
+
+
+def test_a_teacher_is_exported_and_taken(run: Run, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", teacher_network())
+    with (folder / "predictions_val.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", *(name for item in PSEUDO for name in (item.name, f"label_{item.name}"))])
+        for step in range(12):
+            writer.writerow(["a.wav", step / 6, step / 4 - 0.5, step / 12, "", step / 12, step / 8])
+    done = run("export", "run", "--out", "teacher.onnx", "--calibration", "val", "--clip-count", "2")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"a --teacher of `mtqscore train`" in done.stderr
+    card = (tmp_path / "teacher.md").read_text()
+    assert "Estimates PESQ, STOI, SDI of speech" in card
+    assert "--teacher teacher.onnx" in card
+    assert "| PESQ LCC | SDI LCC | PESQ RMSE | SDI RMSE |" in card
+    clip = clips()[2]  # without digital silence at its ends, which is left out
+    soundfile.write(tmp_path / "a.wav", clip, 16_000, subtype="FLOAT")
+    refused = run("assess", "a.wav", "--model", "teacher.onnx", model=None)
+    assert refused.returncode == 2
+    assert b"its targets are pesq, stoi, sdi" in refused.stderr
+    teacher = OnnxTeacher(str(tmp_path / "teacher.onnx"))
+    assert teacher.targets == ("pesq", "stoi", "sdi")
+    estimates = teacher.estimate([LabelledRecording(tmp_path / "a.wav", "train", {})])
+    with torch.inference_mode():
+        raw = teacher_network()(torch.from_numpy(clip[None]), torch.tensor([len(clip)])).scores
+    # The labels of pesq and sdi lie on lines over the estimates; those of stoi are missing.
+    expected = raw[0].numpy() * [1.5, 1.0, 1.5] - [0.5, 0.0, 0.0]
+    np.testing.assert_allclose(estimates[0], np.clip(expected, [-0.5, 0.0, 0.0], [4.5, 1.0, 1.5]), atol=1e-3)
+    assert estimates[0].tolist() != [-0.5, 0.0, 0.0]
+
+
+def test_wrong_use_is_one_line(run: Run, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", small_network())
+    done = run("export", "run", "--out", "m.onnx", "--targets", "loudness")
+    assert done.returncode == 2
+    assert b"has no target loudness" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    for words in ({"targets": " , "}, {"clip_count": 0}, {"name": "a b"}):
+        with pytest.raises(UsageError, match=r"--targets names nothing|--clip-count is 1 or more|cannot export as"):
+            export(str(tmp_path / "run"), str(tmp_path / "m.onnx"), **words)
+
+
+def test_recordings_too_short_for_a_model_are_left_out(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(7_999, np.float32), 16_000)
+    soundfile.write(tmp_path / "long.wav", np.zeros(40_000, np.float32), 16_000)
+    assert [len(clip) for clip in read_clips([tmp_path / "short.wav", tmp_path / "long.wav"], 20_000)] == [20_000]
+    with pytest.raises(InputError, match="none of 1 recordings is"):
+        read_clips([tmp_path / "short.wav"], 20_000)
