@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,34 @@ def test_other_rates_repetition_and_a_model_without_batches(tmp_path):
     assert found.curve is not None and found.curve.shape == (32_000 // CURVE_HOP_SAMPLES + 1, 2)
     np.testing.assert_allclose(found.scores, [1 + 4 * 2 / np.pi, 1 + 2 * 4 / np.pi], rtol=0.01)
     np.testing.assert_allclose(found.curve[5:-5, 0], 1 + 4 * 2 / np.pi, rtol=0.03)
+
+
+def test_description_of_dnsmos_in_the_documentation(tmp_path):
+    """Windows of 9.01 s, a second apart at most, shorter recordings repeated; a polynomial a column of one output."""
+    page = (Path(__file__).parents[3] / "docs" / "distillation.md").read_text(encoding="utf-8")
+    (text,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "sig_bak_ovr" in block]
+    (tmp_path / "dnsmos.toml").write_text(text.replace("Identity:0", "levels"))
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "three", "one"], ["head"]),
+        helper.make_node("Abs", ["head"], ["levels"]),
+    ]
+    constants = [numpy_helper.from_array(np.array([at]), name) for at, name in enumerate(("zero", "one"))]
+    constants.append(numpy_helper.from_array(np.array([3]), "three"))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 144_160])
+    levels = helper.make_tensor_value_info("levels", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "levels", [x], [levels], constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
+        tmp_path / "sig_bak_ovr.onnx",
+    )
+    teacher = ExternalOnnxTeacher(tmp_path / "dnsmos.toml")
+    assert teacher.targets == ("s_mos", "n_mos", "g_mos")
+    starts, _ = teacher.windows(np.ones(12 * 16_000, np.float32))
+    assert len(starts) == 4 and np.diff(starts).max() <= 16_000
+    for length in (5, 12):
+        (found,) = teacher.estimate_clips([np.ones(length * 16_000, np.float32)])
+        expected = [0.0052439 + 1.22083953 - 0.08397278, -0.39604546 + 1.60915514 - 0.13166888]
+        np.testing.assert_allclose(found.scores, [*expected, 0.04602535 + 1.11546468 - 0.06766283], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""`mtqscore distill`: clips of any speech, a student that learns from them, and runs that go on."""
+"""Students that learn from clips and from scores, and runs that go on."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -9,130 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+import typer
 from safetensors.torch import load_file
 
+from mtqscore.cli.app import build_app
 from mtqscore.errors import InputError, UsageError
-from mtqscore.labels.table import read_label_table
+from mtqscore.labels.table import read_label_table, write_table
 from mtqscore.targets import SAMPLE_RATE_HZ
-from mtqscore.training.checkpoint import load_network, read_checkpoint, write_checkpoint
+from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.compute.distributed import ALONE
 from mtqscore.training.config import DistillConfig, TeacherChoice
 from mtqscore.training.data.dataset import Dataset
-from mtqscore.training.distillation import dataset as lessons
+from mtqscore.training.distillation.dataset import LEARNED, ClipMaker, DistillationDataset, made
 from mtqscore.training.distillation.ensemble import open_ensemble
 from mtqscore.training.distillation.run import distill
 from mtqscore.training.distillation.run_data import DistillationInputs
-from mtqscore.training.distillation.unlabelled import (
-    FULL_SCALE,
-    ClipDraft,
-    SpeechFile,
-    StretchSampler,
-    divide,
-    list_speech,
-    make_clip,
-    read_stretch,
-)
+from mtqscore.training.distillation.unlabelled import StretchSampler, list_speech, make_clip
 from mtqscore.training.loop import Watch
 from mtqscore.training.validation import evaluate_split
 from tests.cli.test_train import SETTINGS
-from tests.training_kit import QUIET, paused_tone, small_config, small_network, write_corpus
+from tests.signals import speechlike, write
+from tests.training_kit import QUIET, small_config, write_corpus
 
 SHORT = DistillConfig(teachers=(TeacherChoice("teacher.safetensors"),), clips=12, val_clips=4, min_s=0.6, max_s=1.0)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """Speech under names that nobody should use, and a teacher of six targets."""
-    (tmp_path / "speech" / "-deep er").mkdir(parents=True)
-    names = ["a.wav", "q'uo\"te\n.flac", "\udcff.wav", "-deep er/b.ogg", "l" * 240 + ".wav"]
-    for number, name in enumerate(names):
-        rate_hz = (16_000, 48_000, 8_000)[number % 3]
-        clip = paused_tone(3 * rate_hz, 0.01, number)
-        form = name.rpartition(".")[2].upper()
-        with (tmp_path / "speech" / name).open("wb") as stream:
-            soundfile.write(stream, clip if number % 2 else np.stack([clip, clip], axis=1), rate_hz, format=form)
-    (tmp_path / "speech" / "no audio.wav").write_text("hello")
-    soundfile.write(tmp_path / "speech" / "short.wav", np.ones(1000), 16_000)
-    network = small_network(3)
-    with torch.no_grad():
-        for name, tensor in network.named_parameters():
-            if name.startswith("heads") and tensor.ndim == 2:
-                tensor.mul_(3 if "score" in name else 3000)  # so that it hears a difference between frames
-    write_checkpoint(tmp_path / "teacher.safetensors", small_config(), {"average": network.state_dict()}, {})
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-# --- clips ----------------------------------------------------------------------------------------------------
-
-
-def test_recordings_that_cannot_be_used_are_named_and_those_of_runs_are_no_speech(folder):
-    made = folder / "speech" / "run" / "validation"
-    made.mkdir(parents=True)
-    soundfile.write(made / "0.wav", paused_tone(20_000, 0, 0), 16_000)
-    seen: list[tuple[int, int]] = []
-    found, left_out = list_speech(folder / "speech", [folder / "speech" / "run"], lambda *done: seen.append(done))
-    assert (len(found), seen[-1]) == (5, (7, 7))
-    assert {one.samples for one in found} == {48_000}
-    assert sorted(text.rpartition("speech/")[2] for text in left_out) == [
-        "no audio.wav: cannot be decoded: Format not recognised.",
-        "short.wav: is shorter than 0.5 s",
-    ]
-    (made / "clips.sha256").touch()
-    assert len(list_speech(folder / "speech", [], lambda *_: None)[0]) == 5
-
-
-def test_talkers_are_held_out_whole_or_else_recordings_or_what_a_table_says():
-    many = [
-        SpeechFile(Path(f"{talker}/{talker}-{index}.wav"), 1, str(talker)) for talker in range(10) for index in range(3)
-    ]
-    learned, held = divide(many, 0.2, 1)
-    assert (len(learned), len(held)) == (24, 6)
-    assert {one.group for one in learned}.isdisjoint({one.group for one in held})
-    assert divide(many, 0.2, 2)[1] != held
-    few = [dataclasses.replace(one, group="one") for one in many]
-    assert [len(part) for part in divide(few, 0.1, 1)] == [27, 3]
-    told = [dataclasses.replace(one, split="val" if one.group == "3" else "train") for one in many]
-    assert divide(told, 0.5, 1)[1] == told[9:12]
-    with pytest.raises(InputError, match="one recording is too few"):
-        divide(many[:1], 0.5, 1)
-
-
-def test_clip_is_as_long_as_its_draft_and_depends_on_its_numbers_alone(folder):
-    sources, _ = list_speech(folder / "speech", [], lambda *_: None)
-    sampler = StretchSampler(sources)
-    config = dataclasses.replace(SHORT, plain_share=0.3)
-    drafts = [sampler.draft((5, 0, 0, index), config) for index in range(12)]
-    assert {draft.plain for draft in drafts} == {True, False}
-    assert {draft.rate_hz for draft in drafts} == {8_000, 16_000}
-    assert any(sum(draft.pauses) for draft in drafts)
-    for draft in drafts:
-        clip = make_clip(draft, sampler, config)
-        assert (clip.dtype, len(clip), np.abs(clip.astype(int)).max()) == (np.int16, draft.length, FULL_SCALE)
-        np.testing.assert_array_equal(clip, make_clip(draft, StretchSampler(sources), config))
-        if draft.plain:
-            heard = read_stretch(sources[draft.file], draft.start, draft.samples)
-            assert np.corrcoef(heard, clip)[0, 1] > 0.9999
-    other = sampler.draft((5, 0, 1, 0), config)
-    assert other != drafts[0]
-
-
-@pytest.mark.usefixtures("folder")
-def test_stretch_without_sound_is_replaced_and_silence_alone_is_refused():
-    soundfile.write("silent.wav", np.zeros(48_000), SAMPLE_RATE_HZ)
-    soundfile.write("broken.wav", np.full(48_000, np.nan, dtype=np.float32), SAMPLE_RATE_HZ, subtype="FLOAT")
-    silent, broken = (SpeechFile(Path(f"{name}.wav"), 48_000, name) for name in ("silent", "broken"))
-    sound = SpeechFile(Path("speech/a.wav"), 48_000, "a")
-    for first in (silent, broken):
-        clip = make_clip(ClipDraft((1, 0, 0, 0), 0, 100, 10_000), StretchSampler([first, sound, sound, sound]), SHORT)
-        assert len(clip) == 10_000
-    with pytest.raises(InputError, match=r"gave no clip; the last: silent.wav: there is no sound from"):
-        make_clip(ClipDraft((1, 0, 0, 0), 0, 100, 10_000), StretchSampler([silent]), SHORT)
-
-
-# --- runs -----------------------------------------------------------------------------------------------------
 
 
 class StopError(Exception):
@@ -186,11 +87,11 @@ def test_run_that_stops_within_an_epoch_goes_on_to_the_bit_and_keeps_a_cache():
 def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_held_out(folder):
     sources, _ = list_speech(folder / "speech", [], lambda *_: None)
     config = dataclasses.replace(SHORT, hold_out=("mnru", "suppress", "mask", "codec"))
-    maker = lessons.ClipMaker(StretchSampler(sources), StretchSampler(sources), config, seed=1, workers=2)
+    maker = ClipMaker(StretchSampler(sources), StretchSampler(sources), config, seed=1, workers=2)
     try:
-        passes = [maker.drafts(lessons.LEARNED, turn) for turn in (0, 1)]
+        passes = [maker.drafts(LEARNED, turn) for turn in (0, 1)]
         assert not {draft.key for draft in passes[0]} & {draft.key for draft in passes[1]}
-        clips = [lessons.made(future) for future in [maker.submit(draft) for draft in passes[1]]]
+        clips = [made(future) for future in [maker.submit(draft) for draft in passes[1]]]
     finally:
         maker.close()
     changed = 0
@@ -233,11 +134,11 @@ def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
     rows = [row for row in read_label_table(write_corpus(folder / "corpus", 8)) if row.split == "train"]
     sources, _ = list_speech(folder / "speech", [], lambda *_: None)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
-    maker = lessons.ClipMaker(StretchSampler(sources), StretchSampler(sources), settings, seed=1, workers=1)
+    maker = ClipMaker(StretchSampler(sources), StretchSampler(sources), settings, seed=1, workers=1)
     config = small_config(splice_share=0.0, recolour_db=0.0, batch_size=3)
     try:
         ensemble = open_ensemble(SHORT.teachers, folder, torch.device("cpu"))
-        taught = lessons.DistillationDataset(maker, ensemble, labelled=Dataset(rows, 1e9, 1))
+        taught = DistillationDataset(maker, ensemble, labelled=Dataset(rows, 1e9, 1))
         batches = [*taught.batches(config, 0, ALONE, 0)]
         (last,) = taught.batches(config, 0, ALONE, 2)
     finally:
@@ -256,11 +157,28 @@ def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
             assert steady is bool(row >= 6)
 
 
-# --- the command ----------------------------------------------------------------------------------------------
+def test_splits_of_a_table_of_recordings_hold_where_scores_are_there_already(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    splits = {"a.wav": "train", "b.wav": "train", "c.wav": "val", "d.wav": "test", "e.wav": "val"}
+    for number, name in enumerate(splits):
+        write(tmp_path / name, speechlike(1.0, seed=number))
+    records = [{"path": name, "split": splits[name], "g_mos": 2 + 0.3 * at} for at, name in enumerate(splits)]
+    write_table(tmp_path / "list.csv", ["path", "split"], records)
+    write_table(tmp_path / "scores.csv", ["path", "g_mos"], records)
+    settings = dataclasses.replace(SHORT, teachers=(TeacherChoice("scores.csv"),))
+    config = small_config(recipe="scratch", teacher="none", epochs=1, distillation=settings)
+    told: list[str] = []
+    results = distill(
+        DistillationInputs(Path("list.csv")), Path("student"), config, Watch(lambda *_: None, told.append)
+    )
+    assert "list.csv: 2 recordings to learn from, 2 held out" in told
+    assert [*results["val"]] == ["g_mos"]
+    with (tmp_path / "student" / "predictions_val.csv").open(newline="") as stream:
+        assert sorted(Path(record["path"]).name for record in csv.DictReader(stream)) == ["c.wav", "e.wav"]
 
 
 def test_student_from_the_command_line_is_exported_and_scores(run, folder):
-    """Two teachers, one of them a run; what comes out is a run folder as any other."""
+    """A run folder as any other comes out."""
     (folder / "small.toml").write_text(
         f"{SETTINGS}[distillation]\nclips = 6\nval_clips = 4\nmin_s = 0.6\nmax_s = 1.0\n"
     )
@@ -278,32 +196,26 @@ def test_student_from_the_command_line_is_exported_and_scores(run, folder):
     assert done.returncode == 0, done.stderr.decode()
     done = run("assess", "speech/a.wav", model="s.onnx")
     assert done.returncode == 0, done.stderr.decode()
-    scored = run("assess", "speech", "--csv", "s.csv", "-q")
-    assert scored.returncode == 3
-    (folder / "small.toml").write_text(SETTINGS)
-    done = run(*common, "--teacher", "s.csv", "--out", "from-scores")
-    assert done.returncode == 0, done.stderr.decode()
-    assert [*json.loads((folder / "from-scores" / "results.json").read_text())["val"]] == ["s_mos", "n_mos", "g_mos"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "error", "message"),
     [
-        ([], 2, "no teacher: name one or more with --teacher"),
-        (["--teacher", "t=x"], 2, "--teacher t=x: give TEACHER, or TEACHER=WEIGHT"),
-        (["--teacher", "table"], 2, "unlabelled speech has neither labels nor references"),
-        (["--teacher", "./gone"], 3, "--teacher ./gone: no such run folder"),
-        (["--teacher", "t.csv", "--plain-share", "2"], 2, "plain_share 2 is outside 0 to 1"),
-        (["--teacher", "t.csv", "--size", "enormous"], 2, "size enormous: choose one of"),
-        (["--teacher", "t.csv", "--targets", "mos"], 2, "targets mos"),
-        (["--teacher", "t.csv", "--config", "none.toml"], 2, "none.toml: cannot read"),
+        ([], UsageError, "no teacher: name one or more with --teacher"),
+        (["--teacher", "t=x"], UsageError, "--teacher t=x: give TEACHER, or TEACHER=WEIGHT"),
+        (["--teacher", "table"], UsageError, "unlabelled speech has neither labels nor references"),
+        (["--teacher", "./gone"], InputError, "--teacher ./gone: no such run folder"),
+        (["--teacher", "t.csv", "--plain-share", "2"], UsageError, "plain_share 2 is outside 0 to 1"),
+        (["--teacher", "t.csv", "--size", "enormous"], UsageError, "size enormous: choose one of"),
+        (["--teacher", "t.csv", "--targets", "mos"], UsageError, "targets mos"),
+        (["--teacher", "t.csv", "--config", "none.toml"], UsageError, "none.toml: cannot read"),
     ],
 )
-def test_wrong_use_is_refused_in_one_line(run, tmp_path, arguments, code, message):
-    done = run("distill", "--data", "none", *arguments)
-    assert (done.returncode, done.stdout) == (code, b"")
-    assert message in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+def test_wrong_use_is_refused(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.chdir(tmp_path)
+    command = typer.main.get_command(build_app(["distill"]))
+    with pytest.raises(error, match=message):
+        command.main(["distill", "--data", "none", *arguments], standalone_mode=False)
     assert not [*tmp_path.iterdir()]
 
 
