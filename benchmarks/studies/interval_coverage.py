@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mtqscore.analysis.bootstrap import MEASURES, agreement_intervals
-from mtqscore.analysis.statistics import mean_intervals
+from mtqscore.analysis.means import mean_intervals
+from mtqscore.analysis.statistics import MEASURES, agreement_intervals
 
 CHANGES: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
     "symmetric": lambda draw, count: draw.standard_normal(count),

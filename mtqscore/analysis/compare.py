@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtqscore.analysis.means import mean_intervals
 from mtqscore.analysis.pairing import pair_rows
-from mtqscore.analysis.statistics import mean_intervals
 from mtqscore.errors import UsageError
 from mtqscore.scores import named_scores
 from mtqscore.targets import DECIMALS, MOS_HIGH, MOS_LOW
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mtqscore.analysis.statistics import Interval
+    from mtqscore.analysis.means import Interval
     from mtqscore.results.run import Results, Run
     from mtqscore.scores import Assessment
 

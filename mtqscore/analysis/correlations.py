@@ -1,7 +1,7 @@
-"""How pseudo-labels relate to the scores that they help to learn, and how true they are.
+"""Correlations of pseudo-labels with the scores that they help to learn, and with their own true values.
 
 Multi-task pseudo-label learning (MPL, arXiv 2308.09262) adds PESQ, STOI and SDI as tasks, estimated by a teacher where
-no reference is at hand. They help if they tell something about S-MOS, N-MOS and G-MOS, and if the teacher is right.
+no reference is at hand. They help if they correlate with S-MOS, N-MOS and G-MOS, and if the teacher is right.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtqscore.analysis import statistics as stats
-from mtqscore.analysis.bootstrap import agreement_intervals
+from mtqscore.analysis import statistics
 from mtqscore.analysis.evaluate import Estimates
-from mtqscore.analysis.statistics import Interval
+from mtqscore.analysis.means import Interval
 from mtqscore.base.text import TITLES, text_table
 from mtqscore.labels.table import LabelledRecording, write_table
 from mtqscore.targets import PSEUDO, SUPERVISED
@@ -41,40 +40,32 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Relation:
+class LabelCorrelation:
     """Correlation of one pseudo-label with one score, or with its own true values.
 
     Args:
         pseudo: ``pesq``, ``stoi`` or ``sdi``.
         against: a score, or ``true``.
         pairs: recordings that have both.
-        lcc: Pearson's correlation; NaN where it is not defined.
-        srcc: Spearman's.
-        lcc_interval: 95 % interval, NaN at both ends where there is none.
-        srcc_interval: the same of ``srcc``.
-        rmse: root mean squared error against the true values; NaN against a score, whose scale is another one.
-        bias: mean pseudo-label less mean true value; NaN against a score.
+        values: ``lcc`` and ``srcc``, and against true values ``rmse`` and ``bias``; NaN where one is not defined.
+        intervals: 95 % intervals of ``lcc`` and ``srcc``.
     """
 
     pseudo: str
     against: str
     pairs: int
-    lcc: float
-    srcc: float
-    lcc_interval: Interval
-    srcc_interval: Interval
-    rmse: float
-    bias: float
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
 
 
-def relation_matrix(
+def label_correlations(
     scores: Mapping[str, ArrayLike],
     pseudo: Mapping[str, ArrayLike],
     true: Mapping[str, ArrayLike] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> list[Relation]:
+) -> list[LabelCorrelation]:
     """Correlate pseudo-labels with scores, and with their own true values where these are known.
 
     Args:
@@ -85,8 +76,8 @@ def relation_matrix(
         seed: source of the draws.
 
     Returns:
-        One entry a pseudo-label and score, in the order of ``spec.TARGETS``; then one a pseudo-label with true values.
-        What has no pair is left out.
+        One entry a pseudo-label and score, in the order of ``targets.TARGETS``; then one a pseudo-label with true
+        values. What has no pair is left out.
 
     Raises:
         ValueError: the arrays are not equally long.
@@ -94,62 +85,57 @@ def relation_matrix(
     found = []
     for name in (target.name for target in PSEUDO if target.name in pseudo):
         others = {target.name: scores[target.name] for target in SUPERVISED if target.name in scores}
-        if name in (true or {}):
-            others[TRUE] = (true or {})[name]
+        if true is not None and name in true:
+            others[TRUE] = true[name]
         for against, values in others.items():
-            x, y = stats.known_pairs(values, pseudo[name])
-            if len(x) == 0:
-                continue
-            intervals = agreement_intervals(x, y, resamples=resamples, seed=seed)
-            correlations = (stats.lcc(x, y), stats.srcc(x, y), intervals["lcc"], intervals["srcc"])
-            errors = (stats.rmse(x, y), stats.bias(x, y)) if against == TRUE else (math.nan, math.nan)
-            found.append(Relation(name, against, len(x), *correlations, *errors))
+            x, y = statistics.known_pairs(values, pseudo[name])
+            if len(x):
+                measures = ("lcc", "srcc", "rmse", "bias") if against == TRUE else ("lcc", "srcc")
+                intervals = statistics.agreement_intervals(x, y, resamples=resamples, seed=seed)
+                found.append(
+                    LabelCorrelation(
+                        name,
+                        against,
+                        len(x),
+                        {measure: statistics.METRICS[measure](x, y) for measure in measures},
+                        {measure: intervals[measure] for measure in ("lcc", "srcc")},
+                    )
+                )
     return sorted(found, key=lambda item: item.against == TRUE)
 
 
-def relations_of_rows(
-    rows: Sequence[LabelledRecording],
+def correlations_of_recordings(
+    recordings: Sequence[LabelledRecording],
     estimates: Mapping[Path, Estimates] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> list[Relation]:
-    """Correlate the pseudo-labels of labelled recordings.
+) -> list[LabelCorrelation]:
+    """Correlate the pseudo-labels of labelled recordings; as `label_correlations`.
 
     Args:
-        rows: recordings with scores as labels.
+        recordings: those with scores as labels.
         estimates: a teacher's estimates by recording. Then the PESQ, STOI and SDI among the labels are the true values;
             without estimates, they are the pseudo-labels.
         resamples: bootstrap draws for the intervals.
         seed: source of the draws.
-
-    Returns:
-        As `relation_matrix`.
     """
 
-    def column(values: Sequence[Estimates], name: str) -> ArrayLike:
-        return np.array([value.get(name, math.nan) for value in values])
+    def columns(values: Sequence[Estimates], names: Sequence[str]) -> dict[str, ArrayLike]:
+        return {name: np.array([value.get(name, math.nan) for value in values]) for name in names}
 
-    labels = [row.labels for row in rows]
-    scores = {target.name: column(labels, target.name) for target in SUPERVISED}
-    known = {target.name: column(labels, target.name) for target in PSEUDO}
+    labels = [recording.labels for recording in recordings]
+    scores = columns(labels, [target.name for target in SUPERVISED])
+    pseudo_names = [target.name for target in PSEUDO]
+    known = columns(labels, pseudo_names)
     if estimates is None:
-        return relation_matrix(scores, known, resamples=resamples, seed=seed)
-    estimated = [estimates.get(row.path, {}) for row in rows]
-    pseudo = {target.name: column(estimated, target.name) for target in PSEUDO}
-    return relation_matrix(scores, pseudo, known, resamples=resamples, seed=seed)
+        return label_correlations(scores, known, resamples=resamples, seed=seed)
+    estimated = columns([estimates.get(recording.path, {}) for recording in recordings], pseudo_names)
+    return label_correlations(scores, estimated, known, resamples=resamples, seed=seed)
 
 
-def relation_lines(found: Sequence[Relation]) -> list[str]:
-    """Show relations as a table of correlations with their intervals.
-
-    Args:
-        found: what `relation_matrix` returned.
-
-    Returns:
-        Lines without line ends; three rows a pseudo-label (pairs, LCC, SRCC), a column a score. None where there are
-        no relations.
-    """
+def correlation_lines(found: Sequence[LabelCorrelation]) -> list[str]:
+    """Give a text table, three rows a pseudo-label (pairs, LCC, SRCC), a column a score; empty without correlations."""
     if not found:
         return []
     columns = list(dict.fromkeys(item.against for item in found))
@@ -157,43 +143,43 @@ def relation_lines(found: Sequence[Relation]) -> list[str]:
     table = [["", "", *(TITLES.get(name, f"{name} values") for name in columns)]]
     for pseudo in dict.fromkeys(item.pseudo for item in found):
         items = [by_place.get((pseudo, name)) for name in columns]
-        lcc = ["" if item is None else _figure(item.lcc, item.lcc_interval) for item in items]
-        srcc = ["" if item is None else _figure(item.srcc, item.srcc_interval) for item in items]
-        pairs = ["" if item is None else f"{item.pairs:,}" for item in items]
-        table += [[pseudo.upper(), "n", *pairs], ["", "LCC", *lcc], ["", "SRCC", *srcc]]
+        table.append([pseudo.upper(), "n", *("" if item is None else f"{item.pairs:,}" for item in items)])
+        for measure in ("lcc", "srcc"):
+            table.append(["", measure.upper(), *("" if item is None else _figure(item, measure) for item in items)])
     return text_table(table, left={""})
 
 
-def relation_records(found: Sequence[Relation]) -> list[dict[str, str | int | float | None]]:
-    """Give relations as they stand in JSON, by the names of `COLUMNS`; None is what is not defined."""
+def correlation_records(found: Sequence[LabelCorrelation]) -> list[dict[str, str | int | float | None]]:
+    """Give correlations as they stand in JSON, by the names of `COLUMNS`; None is what is not defined."""
     return [
         {
             "pseudo_label": item.pseudo,
             "against": item.against,
             "n": item.pairs,
-            "lcc": _number(item.lcc),
-            "lcc_low": _number(item.lcc_interval.low),
-            "lcc_high": _number(item.lcc_interval.high),
-            "srcc": _number(item.srcc),
-            "srcc_low": _number(item.srcc_interval.low),
-            "srcc_high": _number(item.srcc_interval.high),
-            "rmse": _number(item.rmse),
-            "bias": _number(item.bias),
+            "lcc": _number(item.values["lcc"]),
+            "lcc_low": _number(item.intervals["lcc"].low),
+            "lcc_high": _number(item.intervals["lcc"].high),
+            "srcc": _number(item.values["srcc"]),
+            "srcc_low": _number(item.intervals["srcc"].low),
+            "srcc_high": _number(item.intervals["srcc"].high),
+            "rmse": _number(item.values.get("rmse", math.nan)),
+            "bias": _number(item.values.get("bias", math.nan)),
         }
         for item in found
     ]
 
 
-def write_relations(table: Path, found: Sequence[Relation]) -> None:
-    """Write relations as a CSV with the `COLUMNS`; what is not defined is empty."""
-    write_table(table, COLUMNS, relation_records(found))
+def write_correlations(table: Path, found: Sequence[LabelCorrelation]) -> None:
+    """Write correlations as a CSV with the `COLUMNS`; what is not defined is empty."""
+    write_table(table, COLUMNS, correlation_records(found))
 
 
 def _number(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def _figure(value: float, interval: Interval) -> str:
+def _figure(item: LabelCorrelation, measure: str) -> str:
+    value, interval = item.values[measure], item.intervals[measure]
     if math.isnan(value):
         return "–"
     return f"{value:.3f}" if math.isnan(interval.low) else f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

@@ -1,4 +1,4 @@
-"""How well estimates agree with labels: over files, over means of conditions, and within groups."""
+"""Agreement of estimates with labels: over files, over means of conditions, and within groups."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtqscore.analysis import statistics as stats
-from mtqscore.analysis.bootstrap import agreement_intervals, difference_intervals
-from mtqscore.analysis.statistics import Floats, Interval
+from mtqscore.analysis import statistics
+from mtqscore.analysis.means import Floats, Interval
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import TARGETS
@@ -32,7 +31,7 @@ CONTRASTED = ("lcc", "srcc", "ktau", *LOWER_IS_BETTER)
 
 
 class Level(StrEnum):
-    """What one pair is."""
+    """Kind of a pair."""
 
     FILES = "files"
     """A recording, of all."""
@@ -46,7 +45,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Over:
-    """Which pairs were compared.
+    """Pairs that were compared.
 
     Args:
         level: what one pair is.
@@ -78,8 +77,8 @@ class Agreement:
         pairs: how many.
         mean_label: mean of the labels.
         mean_estimate: mean of the estimates.
-        values: each measure of `stats.METRICS`; NaN where it is not defined.
-        intervals: 95 % intervals of those in `resampling.MEASURES`, NaN at both ends where there is none; empty without
+        values: each measure of `statistics.METRICS`; NaN where it is not defined.
+        intervals: 95 % intervals of those in `statistics.MEASURES`, NaN at both ends where there is none; empty without
             resamples.
     """
 
@@ -92,8 +91,8 @@ class Agreement:
     intervals: Mapping[str, Interval]
 
 
-class Verdict(StrEnum):
-    """What the interval of a difference says of the first estimates."""
+class Significance(StrEnum):
+    """Reading of the interval of a difference: of the first estimates against the second."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -114,7 +113,7 @@ class Contrast:
         first: its value for the first estimates.
         second: its value for those that they are compared with.
         interval: 95 % interval of first less second.
-        verdict: what the interval says.
+        significance: what the interval says.
     """
 
     target: str
@@ -124,7 +123,7 @@ class Contrast:
     first: float
     second: float
     interval: Interval
-    verdict: Verdict
+    significance: Significance
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Miss:
 
 
 def evaluate(
-    rows: Sequence[LabelledRecording],
+    recordings: Sequence[LabelledRecording],
     estimates: Mapping[Path, Estimates],
     columns: Sequence[str] | None = None,
     resamples: int = 1000,
@@ -159,9 +158,9 @@ def evaluate(
     """Compare estimates with labels.
 
     Args:
-        rows: labelled recordings.
+        recordings: labelled recordings.
         estimates: scores by recording; a recording without any is left out.
-        columns: columns of the manifest to group by; None takes `USUAL_GROUPS` where they exist.
+        columns: columns of the label table to group by; None takes `USUAL_GROUPS` where they exist.
         resamples: bootstrap draws for the intervals; 0 for none.
         seed: source of the draws.
 
@@ -170,7 +169,7 @@ def evaluate(
         and every group by itself, in order of their names.
 
     Raises:
-        UsageError: no row has one of the columns.
+        UsageError: no recording has one of the columns.
         InputError: there is not a single pair.
     """
     return [
@@ -180,15 +179,15 @@ def evaluate(
             len(truth),
             float(truth.mean()),
             float(estimate.mean()),
-            {name: metric(truth, estimate) for name, metric in stats.METRICS.items()},
-            agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {},
+            {name: metric(truth, estimate) for name, metric in statistics.METRICS.items()},
+            statistics.agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {},
         )
-        for target, over, truth, (estimate,) in _sets(rows, [estimates], columns)
+        for target, over, truth, (estimate,) in _sets(recordings, [estimates], columns)
     ]
 
 
 def contrast(
-    rows: Sequence[LabelledRecording],
+    recordings: Sequence[LabelledRecording],
     first: Mapping[Path, Estimates],
     second: Mapping[Path, Estimates],
     columns: Sequence[str] | None = None,
@@ -198,7 +197,7 @@ def contrast(
     """Compare how well two sets of estimates agree with the same labels, over files and over means of groups.
 
     Args:
-        rows: labelled recordings.
+        recordings: labelled recordings.
         first: scores by recording.
         second: scores by recording; only recordings and targets that both have are compared.
         columns: as in `evaluate`.
@@ -209,54 +208,56 @@ def contrast(
         One entry a target, set of pairs and measure.
 
     Raises:
-        UsageError: no row has one of the columns.
+        UsageError: no recording has one of the columns.
         InputError: there is not a single recording with a label and both estimates.
     """
     found = []
-    for target, over, truth, (one, other) in _sets(rows, [first, second], columns):
+    for target, over, truth, (one, other) in _sets(recordings, [first, second], columns):
         if over.level is Level.GROUP:
             continue
-        intervals = difference_intervals(truth, one, other, resamples=resamples, seed=seed)
+        intervals = statistics.agreement_intervals(truth, one, other, resamples=resamples, seed=seed)
         for name in CONTRASTED:
-            values = [stats.METRICS[name](truth, estimate) for estimate in (one, other)]
-            verdict = Verdict.UNDEFINED if any(map(math.isnan, values)) else _verdict(name, intervals[name])
-            found.append(Contrast(target, over, len(truth), name, values[0], values[1], intervals[name], verdict))
+            values = [statistics.METRICS[name](truth, estimate) for estimate in (one, other)]
+            significance = _significance(name, values, intervals[name])
+            found.append(Contrast(target, over, len(truth), name, values[0], values[1], intervals[name], significance))
     return found
 
 
-def largest_errors(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], count: int) -> list[Miss]:
+def largest_errors(
+    recordings: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], count: int
+) -> list[Miss]:
     """Find the recordings of each target whose estimates are furthest from their labels, the furthest first."""
     found = []
     for target in (target.name for target in TARGETS):
         misses = [
-            Miss(target, row.path, row.labels[target], estimates[row.path][target])
-            for row in rows
-            if target in row.labels and target in estimates.get(row.path, {})
+            Miss(target, item.path, item.labels[target], estimates[item.path][target])
+            for item in recordings
+            if target in item.labels and target in estimates.get(item.path, {})
         ]
         found += sorted(misses, key=lambda miss: -abs(miss.error))[:count]
     return found
 
 
-def group_columns(rows: Sequence[LabelledRecording], columns: Sequence[str] | None) -> list[str]:
+def group_columns(recordings: Sequence[LabelledRecording], columns: Sequence[str] | None) -> list[str]:
     """Choose the columns that recordings are grouped by.
 
     Args:
-        rows: labelled recordings.
+        recordings: labelled recordings.
         columns: those that are asked for; None takes `USUAL_GROUPS` where they exist.
 
     Raises:
-        UsageError: no row has one of the columns.
+        UsageError: no recording has one of the columns.
     """
-    known = {"split", *(name for row in rows for name in row.extra)}
+    known = {"split", *(name for recording in recordings for name in recording.extra)}
     missing = [column for column in columns or () if column not in known]
     if missing:
         raise UsageError(f"the label table has no column {missing[0]!r}; it has {', '.join(sorted(known))}")
     return [name for name in USUAL_GROUPS if name in known] if columns is None else list(dict.fromkeys(columns))
 
 
-def group_of(row: LabelledRecording, column: str) -> str:
-    """What stands in a column of the label table; empty where nothing does."""
-    return row.split if column == "split" else row.extra.get(column, "")
+def group_of(recording: LabelledRecording, column: str) -> str:
+    """Read a column of the label table; empty where nothing stands."""
+    return recording.split if column == "split" else recording.extra.get(column, "")
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
@@ -274,32 +275,36 @@ _Set = tuple[str, Over, Floats, list[Floats]]
 
 
 def _sets(
-    rows: Sequence[LabelledRecording], estimates: Sequence[Mapping[Path, Estimates]], columns: Sequence[str] | None
+    recordings: Sequence[LabelledRecording],
+    estimates: Sequence[Mapping[Path, Estimates]],
+    columns: Sequence[str] | None,
 ) -> Iterator[_Set]:
     """Go through all sets of pairs that are compared."""
-    chosen = group_columns(rows, columns)
+    chosen = group_columns(recordings, columns)
     is_empty = True
     for target in (target.name for target in TARGETS):
         known = [
-            row for row in rows if target in row.labels and all(target in part.get(row.path, {}) for part in estimates)
+            item
+            for item in recordings
+            if target in item.labels and all(target in part.get(item.path, {}) for part in estimates)
         ]
         if known:
             is_empty = False
-            table = [[row.labels[target], *(part[row.path][target] for part in estimates)] for row in known]
+            table = [[item.labels[target], *(part[item.path][target] for part in estimates)] for item in known]
             yield from _sets_of_target(target, known, np.array(table, dtype=np.float64).T, chosen)
     if is_empty:
         raise InputError("no recording has both a label and an estimate of the same target")
 
 
 def _sets_of_target(
-    target: str, rows: Sequence[LabelledRecording], values: Floats, columns: Sequence[str]
+    target: str, recordings: Sequence[LabelledRecording], values: Floats, columns: Sequence[str]
 ) -> Iterator[_Set]:
     """Go through all files, means of groups, and groups; values are (1 + kinds of estimates, recordings)."""
     yield target, ALL_FILES, values[0], list(values[1:])
     for column in columns:
         groups: dict[str, list[int]] = {}
-        for index, row in enumerate(rows):
-            groups.setdefault(group_of(row, column), []).append(index)
+        for index, recording in enumerate(recordings):
+            groups.setdefault(group_of(recording, column), []).append(index)
         parts = {name: values[:, groups[name]] for name in sorted(groups, key=natural_key)}
         means = np.stack([part.mean(axis=1) for part in parts.values()], axis=1).round(MEAN_DECIMALS)
         yield target, Over(Level.MEANS, column), means[0], list(means[1:])
@@ -307,9 +312,11 @@ def _sets_of_target(
             yield target, Over(Level.GROUP, column, name), part[0], list(part[1:])
 
 
-def _verdict(measure: str, interval: Interval) -> Verdict:
+def _significance(measure: str, values: Sequence[float], interval: Interval) -> Significance:
+    if any(map(math.isnan, values)):
+        return Significance.UNDEFINED
     if math.isnan(interval.low):
-        return Verdict.UNKNOWN
+        return Significance.UNKNOWN
     if interval.low <= 0 <= interval.high:
-        return Verdict.NOT_SIGNIFICANT
-    return Verdict.BETTER if (interval.low > 0) is not (measure in LOWER_IS_BETTER) else Verdict.WORSE
+        return Significance.NOT_SIGNIFICANT
+    return Significance.BETTER if (interval.low > 0) is not (measure in LOWER_IS_BETTER) else Significance.WORSE

@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from mtqscore.analysis.evaluate import Agreement, Contrast, Level, Miss, Verdict
-from mtqscore.analysis.statistics import METRICS, Interval
+from mtqscore.analysis.evaluate import Agreement, Contrast, Level, Miss, Significance
+from mtqscore.analysis.means import Interval
+from mtqscore.analysis.statistics import METRICS
 from mtqscore.base.names import as_text
 from mtqscore.base.text import TITLES, printable, text_table
 from mtqscore.results.csv import guarded
@@ -109,14 +110,16 @@ def contrast_lines(found: Sequence[Contrast]) -> list[str]:
     table = [["score", "over", "n", "measure", "these", "others", "difference", LEVEL, "result"]]
     before = ("", "")
     for item in found:
-        if item.over.level is not Level.FILES and item.verdict in (Verdict.UNKNOWN, Verdict.UNDEFINED):
+        if item.over.level is not Level.FILES and item.significance in (Significance.UNKNOWN, Significance.UNDEFINED):
             continue
         here = (title_of(item.target), printable(str(item.over)))
         names = ["" if here[0] == before[0] else here[0]]
         names += ["", ""] if here == before else [here[1], f"{item.pairs:,}"]
         values = [_figure(value, item.measure) for value in (item.first, item.second)]
         change = _signed(item.first - item.second)
-        table.append([*names, NAMES[item.measure], *values, change, _span(item.interval, "bias"), str(item.verdict)])
+        table.append(
+            [*names, NAMES[item.measure], *values, change, _span(item.interval, "bias"), str(item.significance)]
+        )
         before = here
     return text_table(table, left={"score", "over", "measure", "result"}) if found else []
 
@@ -187,7 +190,7 @@ def contrast_as_dict(item: Contrast) -> dict[str, object]:
         "others": _number(item.second),
         "difference": _number(item.first - item.second),
         **_ends(item.interval),
-        "result": str(item.verdict),
+        "result": str(item.significance),
     }
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 from mtqscore.analysis.compare import SHOWN, Change, Comparison, Difference
+from mtqscore.analysis.means import LEVEL as INTERVAL_LEVEL
 from mtqscore.base.text import TITLES, printable, text_table
 from mtqscore.report.markup import code, plain, table
 from mtqscore.targets import DECIMALS
@@ -85,7 +86,7 @@ def _difference_as_dict(difference: Difference) -> dict[str, object]:
         "change": difference.mean,
         "low": interval.low if known else None,
         "high": interval.high if known else None,
-        "level": interval.level,
+        "level": INTERVAL_LEVEL,
         "better": difference.better,
         "worse": difference.worse,
         "result": str(difference.change),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtqscore.analysis.evaluate import ALL_FILES, Agreement, Estimates, Level, Over, group_of
-from mtqscore.analysis.statistics import Floats
+from mtqscore.analysis.means import Floats
 from mtqscore.base.files import replacing, write_problem
 from mtqscore.base.text import printable
 from mtqscore.errors import MissingExtraError, UsageError

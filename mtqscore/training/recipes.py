@@ -18,7 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtqscore.analysis.correlations import relation_lines, relation_records, relations_of_rows, write_relations
+from mtqscore.analysis.correlations import (
+    correlation_lines,
+    correlation_records,
+    correlations_of_recordings,
+    write_correlations,
+)
 from mtqscore.analysis.evaluate import Estimates
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.text import printable
@@ -169,17 +174,17 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
         InputError: a split is missing or a recording is faulty.
         UsageError: the folder holds a run with other settings or other data.
     """
-    relations = relations_of_rows(start.held_out, start.estimates)
-    if relations:
+    correlations = correlations_of_recordings(start.held_out, start.estimates)
+    if correlations:
         watch.message("pseudo-labels against the labels of val and test:")
-        for line in relation_lines(relations):
+        for line in correlation_lines(correlations):
             watch.message(f"  {line}")
     results = train_run(where, folder, start.config, watch, start.initial, start.rows)
-    results |= start.report | ({"relations": relation_records(relations)} if relations else {})
+    results |= start.report | ({"relations": correlation_records(correlations)} if correlations else {})
     if is_first_process():
-        if relations:
+        if correlations:
             with run_file(folder / RELATIONS_FILE) as partial:
-                write_relations(partial, relations)
+                write_correlations(partial, correlations)
         write_json(folder / "results.json", results)
     return results
 

@@ -1,148 +1,166 @@
+"""Measures of agreement, their intervals, and intervals of differences between two sets of estimates."""
+
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mtqscore.analysis import statistics as stats
+from mtqscore.analysis import statistics
+from mtqscore.analysis.statistics import MEASURES, METRICS, agreement_intervals
 
-rng = np.random.default_rng(5)
-TIED_X = rng.integers(0, 12, 200).astype(float)
-TIED_Y = np.round(TIED_X * 0.3 + rng.standard_normal(200), 1)
-
-
-@pytest.mark.parametrize(
-    ("ours", "reference"),
-    [
-        (stats.lcc, lambda x, y: scipy.stats.pearsonr(x, y).statistic),
-        (stats.srcc, lambda x, y: scipy.stats.spearmanr(x, y).statistic),
-        (stats.ktau, lambda x, y: scipy.stats.kendalltau(x, y).statistic),
-    ],
-)
-def test_correlations_agree_with_scipy_on_ties(ours, reference):
-    assert ours(TIED_X, TIED_Y) == pytest.approx(reference(TIED_X, TIED_Y), abs=1e-12)
+CORRELATIONS = [statistics.lcc, statistics.srcc, statistics.ktau]
+SCORES = st.floats(1, 5).map(lambda value: round(value, 1))
 
 
-@pytest.mark.parametrize("metric", [stats.lcc, stats.srcc, stats.ktau])
-def test_correlation_is_nan_where_it_is_not_defined(metric):
+def related(pairs, decimals=6, noise=1.0, seed=11):
+    rng = np.random.default_rng(seed)
+    truth = np.round(rng.standard_normal(pairs), decimals)
+    return truth, np.round(truth + noise * rng.standard_normal(pairs), decimals)
+
+
+# --- measures -------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=3, max_size=40))
+@settings(max_examples=50, derandomize=True)
+def test_correlations_are_those_of_scipy_bounded_and_symmetric(pairs):
+    x, y = np.array(pairs).T
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert all(math.isnan(metric(x, y)) for metric in CORRELATIONS)
+        return
+    for metric, reference in zip(
+        CORRELATIONS, (scipy.stats.pearsonr, scipy.stats.spearmanr, scipy.stats.kendalltau), strict=True
+    ):
+        assert metric(x, y) == pytest.approx(reference(x, y).statistic, abs=1e-9)
+        assert -1 <= metric(x, y) <= 1
+        assert metric(x, y) == pytest.approx(metric(y, x), abs=1e-12)
+        assert metric(x, -2 * y + 3) == pytest.approx(-metric(x, y), abs=1e-9)
+        assert metric(x, x) == pytest.approx(1.0)
+    assert statistics.rmse_mapped(x, y) <= statistics.rmse(x, y) * math.sqrt(len(x) / (len(x) - 2)) + 1e-9
+    assert statistics.rmse(x, y) >= abs(statistics.bias(x, y)) - 1e-9
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS)
+def test_fewer_than_three_pairs_have_no_correlation(metric):
     assert math.isnan(metric([1, 2], [1, 2]))
     assert math.isnan(metric([], []))
-    assert math.isnan(metric([3, 3, 3, 3], [1, 2, 3, 4]))
-    assert math.isnan(metric([1, 2, 3, 4], [3, 3, 3, 3]))
-
-
-@pytest.mark.parametrize("metric", [stats.lcc, stats.srcc, stats.ktau])
-def test_correlation_of_a_rising_and_a_falling_row_is_exactly_one(metric):
-    assert metric([1, 2, 3], [10, 20, 30]) == pytest.approx(1.0, abs=1e-15)
-    assert metric([1, 2, 3], [30, 20, 10]) == pytest.approx(-1.0, abs=1e-15)
 
 
 def test_lcc_survives_tiny_and_huge_values():
     x = np.array([1.0, 2.0, 3.0, 5.0])
-    assert stats.lcc(x * 1e-200, x * 1e200) == pytest.approx(1.0)
-
-
-def test_ktau_of_many_pairs_is_quick_and_agrees_with_scipy():
-    x = rng.integers(0, 4_000, 100_000)
-    y = np.round(x + 900 * rng.standard_normal(100_000), -1)
-    started_s = time.perf_counter()
-    assert stats.ktau(x, y) == pytest.approx(scipy.stats.kendalltau(x, y).statistic, abs=1e-12)
-    assert time.perf_counter() - started_s < 20, "a quadratic count would take minutes"
-
-
-def test_concordance_counts_every_pair_of_pairs():
-    x, y = rng.integers(0, 9, 60), rng.integers(0, 7, 60)
-    by_hand = (np.sign(x[:, None] - x) * np.sign(y[:, None] - y)).sum(axis=1)
-    assert stats.concordance(x, y).tolist() == by_hand.tolist()
+    assert statistics.lcc(x * 1e-200, x * 1e200) == pytest.approx(1.0)
 
 
 def test_infinite_values_have_a_rank_and_nothing_else():
     x, y = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, math.inf]
-    assert stats.srcc(x, y) == pytest.approx(1.0)
-    assert stats.ktau(x, y) == pytest.approx(1.0)
+    assert statistics.srcc(x, y) == pytest.approx(1.0)
+    assert statistics.ktau(x, y) == pytest.approx(1.0)
     for name in ("lcc", "mse", "rmse", "rmse_mapped", "bias"):
-        assert math.isnan(stats.METRICS[name](x, y)), name
+        assert math.isnan(METRICS[name](x, y)), name
 
 
 def test_the_mapped_error_is_what_a_straight_line_leaves():
     x, y = np.array([1.0, 2.0, 4.0, 5.0, 3.0]), np.array([1.5, 1.8, 2.9, 3.0, 2.6])
     line = np.polyfit(y, x, 1)
-    assert stats.rmse_mapped(x, y) == pytest.approx(math.sqrt(np.sum((np.polyval(line, y) - x) ** 2) / 3))
-    assert stats.rmse_mapped(x, 0.2 * x + 1) == pytest.approx(0.0, abs=1e-7)
-    assert math.isnan(stats.rmse_mapped(x, np.ones(5)))
-
-
-def test_pairs_with_nan_are_left_out():
-    assert stats.lcc([1, 2, np.nan, 4], [2, 4, 100, 8]) == pytest.approx(1.0)
-    assert stats.mse([1, np.nan], [2, 5]) == 1.0
+    assert statistics.rmse_mapped(x, y) == pytest.approx(math.sqrt(np.sum((np.polyval(line, y) - x) ** 2) / 3))
+    assert statistics.rmse_mapped(x, 0.2 * x + 1) == pytest.approx(0.0, abs=1e-7)
+    assert math.isnan(statistics.rmse_mapped(x, np.ones(5)))
 
 
 def test_errors_by_hand():
-    assert stats.mse([1, 2, 3], [1, 4, 6]) == pytest.approx(13 / 3)
-    assert stats.rmse([0, 0], [3, 4]) == pytest.approx(math.sqrt(12.5))
-    assert math.isnan(stats.rmse([], []))
-    assert stats.bias([1, 2, 3], [1, 4, 6]) == pytest.approx(5 / 3)
-    assert math.isnan(stats.bias([], []))
+    assert statistics.mse([1, 2, 3], [1, 4, 6]) == pytest.approx(13 / 3)
+    assert statistics.mse([1, np.nan], [2, 5]) == 1.0, "pairs with a NaN are left out"
+    assert statistics.rmse([0, 0], [3, 4]) == pytest.approx(math.sqrt(12.5))
+    assert statistics.bias([1, 2, 3], [1, 4, 6]) == pytest.approx(5 / 3)
+    assert math.isnan(statistics.rmse([], []))
+    assert math.isnan(statistics.bias([], []))
 
 
 def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="3 labels against 2 estimates"):
-        stats.lcc([1, 2, 3], [1, 2])
+        statistics.lcc([1, 2, 3], [1, 2])
 
 
-def test_quantiles_of_student_agree_with_scipy():
-    for degrees in [*range(1, 12), 29, 30, 199, 4_998, 9_999]:
-        for probability in (0.5, 0.9, 0.975, 0.9999):
-            expected = scipy.stats.t.ppf(probability, degrees)
-            assert stats.t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    assert stats.t_quantile(0.975, 10**6) == pytest.approx(scipy.stats.norm.ppf(0.975), rel=2e-4)
+# --- intervals ------------------------------------------------------------------------------------------------
 
 
-def test_intervals_of_few_values_are_students():
-    first, second = rng.standard_normal((5, 2)), rng.standard_normal((7, 2)) * 3
-    for column, interval in enumerate(stats.mean_intervals(first)):
-        values = first[:, column]
-        expected = scipy.stats.t.interval(0.95, 4, values.mean(), scipy.stats.sem(values))
-        assert (interval.low, interval.high) == pytest.approx(expected)
-    for column, interval in enumerate(stats.mean_intervals(first, second)):
-        welch = scipy.stats.ttest_ind(first[:, column], second[:, column], equal_var=False).confidence_interval()
-        # Whole degrees of freedom make it a little wider than scipy's.
-        assert interval.low <= welch.low
-        assert interval.high >= welch.high
-        assert interval.high - interval.low == pytest.approx(welch.high - welch.low, rel=0.05)
+@pytest.mark.parametrize(("pairs", "decimals"), [(9, 6), (40, 0), (300, 1)])
+def test_the_values_of_a_draw_are_those_of_its_pairs(pairs, decimals):
+    truth, estimate = related(pairs, decimals)
+    index = np.random.default_rng(1).integers(pairs, size=(25, pairs))
+    index[0] = 3  # one pair, over and over
+    values = statistics._values(truth, estimate, index)
+    assert sorted(values) == sorted(MEASURES)
+    for draw, chosen in enumerate(index):
+        for name, found in values.items():
+            expected = METRICS[name](truth[chosen], estimate[chosen])
+            assert found[draw] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
 
 
-def test_intervals_of_many_values_are_those_of_the_normal_limit():
-    values, other = rng.standard_normal((20_000, 1)) + 3, rng.exponential(size=(700, 1))
-    (interval,) = stats.mean_intervals(values)
-    half = 1.96 / math.sqrt(20_000)
-    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
-    (interval,) = stats.mean_intervals(values, other)
-    half = 1.96 * math.sqrt(1 / 20_000 + other.var() / 700)
-    mean = values.mean() - other.mean()
-    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half), abs=half / 10)
+@pytest.mark.parametrize("pairs", [12, 60])
+def test_intervals_hold_the_true_value_about_as_often_as_they_should(pairs):
+    draw = np.random.default_rng(pairs)
+    held = dict.fromkeys(("lcc", "bias"), 0)
+    for study in range(150):
+        truth = draw.standard_normal(pairs)
+        estimate = truth * 0.8 + 0.6 * draw.standard_normal(pairs)
+        intervals = agreement_intervals(truth, estimate, resamples=200, seed=study)
+        for name, true in (("lcc", 0.8), ("bias", 0.0)):
+            held[name] += intervals[name].low <= true <= intervals[name].high
+    assert all(0.88 <= count / 150 <= 0.99 for count in held.values()), held
 
 
-@pytest.mark.parametrize(("count", "least"), [(3, 0.92), (5, 0.92), (10, 0.92), (30, 0.92)])
-def test_intervals_hold_the_true_mean_as_often_as_they_say(count, least):
-    # 300 studies at once, as columns would share their draws: one call a study.
-    values = np.random.default_rng(count).standard_normal((300, count, 1))
-    intervals = [stats.mean_intervals(study, resamples=400, seed=seed)[0] for seed, study in enumerate(values)]
-    held = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
-    assert least <= held <= 0.98
+def test_intervals_narrow_with_more_pairs_also_where_some_stand_for_all():
+    truth, estimate = related(8 * statistics.MOST_PAIRS)
+    few = agreement_intervals(
+        truth[: statistics.MOST_PAIRS // 2], estimate[: statistics.MOST_PAIRS // 2], resamples=120
+    )
+    many = agreement_intervals(truth, estimate, resamples=120)
+    for name in MEASURES:
+        whole = METRICS[name](truth, estimate)
+        assert many[name].low < whole < many[name].high, name
+        ratio = (few[name].high - few[name].low) / (many[name].high - many[name].low)
+        assert 3 < ratio < 5.2, f"{name}: four, the root of sixteen, but for chance"
 
 
-def test_an_interval_of_equal_values_is_that_value():
-    for count in (4, 12):
-        (interval,) = stats.mean_intervals(np.full((count, 1), 0.25))
-        assert (interval.low, interval.high) == (0.25, 0.25)
+def test_the_same_seed_gives_the_same_intervals_and_a_nan_is_no_pair():
+    truth, estimate = related(30)
+    first = agreement_intervals(truth, estimate, resamples=60, seed=1)
+    assert first == agreement_intervals([*truth, 1.0], [*estimate, math.nan], resamples=60, seed=1)
+    assert first != agreement_intervals(truth, estimate, resamples=60, seed=2)
 
 
-def test_two_values_say_nothing_about_their_mean():
-    for samples in ((np.ones((2, 3)),), (np.ones((9, 3)), np.ones((2, 3)))):
-        intervals = stats.mean_intervals(*samples)
-        assert len(intervals) == 3
-        assert all(math.isnan(interval.low) and math.isnan(interval.high) for interval in intervals)
+@pytest.mark.parametrize(
+    ("truth", "estimate"),
+    [([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 8]), (range(9), [*range(8), math.inf]), ([], [])],
+    ids=["seven", "infinite", "none"],
+)
+def test_where_there_is_no_interval(truth, estimate):
+    found = agreement_intervals(list(truth), estimate, resamples=20)
+    assert set(found) == set(MEASURES)
+    assert all(math.isnan(interval.low) and math.isnan(interval.high) for interval in found.values())
+
+
+def test_nearly_constant_labels_have_an_error_but_no_correlation():
+    truth = [3.0] * 11 + [4.0]
+    found = agreement_intervals(truth, np.linspace(2, 4, 12), resamples=200)
+    assert math.isnan(found["lcc"].low), "every third draw has equal labels only"
+    assert found["mse"].low < statistics.mse(truth, np.linspace(2, 4, 12)) < found["mse"].high
+
+
+def test_a_difference_shows_where_two_intervals_overlap():
+    truth, good = related(200, noise=0.5)
+    worse = good + 0.15 * np.random.default_rng(2).standard_normal(200)
+    difference = agreement_intervals(truth, good, worse, resamples=400)
+    found = statistics.lcc(truth, good) - statistics.lcc(truth, worse)
+    assert 0 < difference["lcc"].low < found < difference["lcc"].high
+    one, other = (agreement_intervals(truth, side, resamples=400)["lcc"] for side in (good, worse))
+    assert one.low < other.high, "the intervals of each overlap"
+    assert difference["mse"].high < 0
+    for interval in agreement_intervals(truth, good, good, resamples=40).values():
+        assert (interval.low, interval.high) == (0.0, 0.0)

@@ -10,7 +10,7 @@ import numpy as np
 from mtqscore.analysis.compare import Change, Comparison, Difference
 from mtqscore.analysis.gate_grammar import parse_gate
 from mtqscore.analysis.gates import GateReport, Level, judge
-from mtqscore.analysis.statistics import Interval
+from mtqscore.analysis.means import Interval
 from mtqscore.config import AssessConfig
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.summary import RunSummary
@@ -64,7 +64,7 @@ def written(kind: str, rows: list[Assessment], run: Run = RUN, **known: object) 
 
 def dropped(target: str = "g_mos", *, failed: bool = True) -> Difference:
     """A score that fell, by more than is allowed."""
-    return Difference(target, 3.5, 3.2, -0.3, Interval(-0.4, -0.2, 0.95), 1, 9, Change.WORSE, 0.1, failed)
+    return Difference(target, 3.5, 3.2, -0.3, Interval(-0.4, -0.2), 1, 9, Change.WORSE, 0.1, failed)
 
 
 def compared(*changes: Difference) -> Comparison:

@@ -99,7 +99,7 @@ def evaluate(
     0  all is well
     2  wrong use
     3  some labelled recordings have no estimate, or a table is faulty
-    4  the device or the model does not work, the extra plots is missing, or a result cannot be written
+    4  the device or the model does not work, the extra stats or plots is missing, or a result cannot be written
     130  interrupted
     """
     from mtqscore.base.files import Output
@@ -123,9 +123,9 @@ def evaluate(
         by_model = predictions is None or (against is not None and not _is_table(against))
         every, rows = _labelled(table, split, check_files=by_model)
         config = AssessConfig(model=model, device=device or "auto", threads=threads)
-        source = _Source(every, rows, table.parent, config, quiet)
+        estimator = _Estimator(every, rows, table.parent, config, quiet)
         statistics = _Statistics(by or None, resamples, seed, errors)
-        result = _judge(source, predictions, against, statistics, colour)
+        result = _judge(estimator, predictions, against, statistics, colour)
         _show(result, places, {"labels": str(table), "split": split, "recordings": len(rows)}, statistics)
         if picture is not None:
             from mtqscore.report.plots import Scatter, draw_scatter
@@ -180,8 +180,8 @@ def _labelled(
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Where estimates come from.
+class _Estimator:
+    """Source of estimates.
 
     Args:
         every: all rows of the label table; a table of estimates may name more than are judged.
@@ -268,21 +268,26 @@ class _Result:
 
 
 def _judge(
-    source: _Source, predictions: str | None, against: str | None, statistics: _Statistics, colour: str | None
+    estimator: _Estimator, predictions: str | None, against: str | None, statistics: _Statistics, colour: str | None
 ) -> _Result:
     """Get the estimates, and compare them with the labels and with the others."""
     from mtqscore.analysis.evaluate import contrast, evaluate, group_columns, largest_errors
+    from mtqscore.analysis.statistics import load_scipy_stats
+
+    load_scipy_stats()  # refused before anything is scored
 
     by, how = statistics.by, (statistics.resamples, statistics.seed)
-    group_columns(source.rows, [*(by or ()), *([] if colour is None else [colour])])
-    name, estimates = source.of_model(source.config.model) if predictions is None else source.of_table(predictions)
-    found = evaluate(source.rows, estimates, by, *how)
+    group_columns(estimator.rows, [*(by or ()), *([] if colour is None else [colour])])
+    name, estimates = (
+        estimator.of_model(estimator.config.model) if predictions is None else estimator.of_table(predictions)
+    )
+    found = evaluate(estimator.rows, estimates, by, *how)
     others_name = None
     contrasts: list[Contrast] = []
     if against is not None:
-        others_name, others = source.of_table(against) if _is_table(against) else source.of_model(against)
-        contrasts = contrast(source.rows, estimates, others, by, *how)
-    misses = largest_errors(source.rows, estimates, statistics.errors)
+        others_name, others = estimator.of_table(against) if _is_table(against) else estimator.of_model(against)
+        contrasts = contrast(estimator.rows, estimates, others, by, *how)
+    misses = largest_errors(estimator.rows, estimates, statistics.errors)
     return _Result(name, estimates, found, others_name, contrasts, misses)
 
 
