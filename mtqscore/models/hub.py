@@ -20,7 +20,7 @@ from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, MtqscoreError, UsageError
 from mtqscore.models.reference import HubReference, cache_folder, endpoint, is_offline, shown_endpoint
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 TIMEOUT_S = 10.0
 """Longest silence of the Hub before it counts as away."""
@@ -38,7 +38,7 @@ def fetch(
     *,
     size: int | None = None,
     most_bytes: int = 0,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
 ) -> Path:
     """Fetch one file into the Hub's cache, whole or not at all.
 
@@ -47,7 +47,7 @@ def fetch(
         file: its name there.
         size: its length in bytes, if that is known; another is refused before anything is fetched.
         most_bytes: largest length that is taken when ``size`` is not known.
-        tell: takes messages; None fetches in silence.
+        notify: takes messages; None fetches in silence.
 
     Returns:
         Where it lies.
@@ -58,11 +58,11 @@ def fetch(
     """
     if is_offline():
         raise EnvironmentProblemError(f"{reference} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it")
-    if tell is not None:
+    if notify is not None:
         length = "" if size is None else f", {size / 1e6:.1f} MB"
-        tell(f"fetching {reference} from {shown_endpoint()}: {file}{length}")
+        notify(f"fetching {reference} from {shown_endpoint()}: {file}{length}")
     with _library(reference) as library:
-        found = _size_of(library, reference, file, tell)
+        found = _size_of(library, reference, file, notify)
         if found is None or (found != size if size is not None else found > most_bytes):
             wanted = f"{size}" if size is not None else f"at most {most_bytes}"
             raise EnvironmentProblemError(f"{reference}: {file} has {found} bytes, not {wanted}; it was not fetched")
@@ -123,7 +123,7 @@ def remove(reference: HubReference) -> int:
 
 
 def upload(
-    repository: str, files: Mapping[str, Path], message: str, *, private: bool = False, tell: Tell | None = None
+    repository: str, files: Mapping[str, Path], message: str, *, private: bool = False, notify: Notify | None = None
 ) -> HubReference:
     """Put files into a repository with one commit; the repository is made if there is none.
 
@@ -132,7 +132,7 @@ def upload(
         files: where they lie, by their names there.
         message: of the commit.
         private: make a new repository private.
-        tell: takes messages.
+        notify: takes messages.
 
     Returns:
         The revision that holds them.
@@ -145,9 +145,9 @@ def upload(
     with _library(HubReference(repository, "main")) as library:
         if library.get_token() is None:
             raise EnvironmentProblemError("no token for the Hub is known; log in with: hf auth login, or set HF_TOKEN")
-        if tell is not None:
+        if notify is not None:
             size = sum(path.stat().st_size for path in files.values())
-            tell(f"publishing to {repository} on {shown_endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
+            notify(f"publishing to {repository} on {shown_endpoint()}: {len(files)} files, {size / 1e6:.1f} MB")
         hub = library.HfApi(endpoint())
         hub.create_repo(repository, private=private or None, exist_ok=True)
         # One commit and not upload_folder, which may make several: the revision must hold everything.
@@ -159,7 +159,7 @@ def upload(
     return HubReference(repository, str(commit.oid))
 
 
-def _size_of(library: Any, reference: HubReference, file: str, tell: Tell | None) -> int | None:
+def _size_of(library: Any, reference: HubReference, file: str, notify: Notify | None) -> int | None:
     """Ask for the length of a file; a busy Hub is asked again by the library, unless it wants a long pause."""
     url = library.hf_hub_url(reference.repository, file, revision=reference.revision, endpoint=endpoint())
     try:
@@ -168,8 +168,8 @@ def _size_of(library: Any, reference: HubReference, file: str, tell: Tell | None
         wait_s = _retry_after_s(error.response) if error.response.status_code in _BUSY else None
         if wait_s is None or wait_s > LONGEST_WAIT_S:
             raise
-        if tell is not None:
-            tell(f"{_refusal(reference, error)}; trying again")
+        if notify is not None:
+            notify(f"{_refusal(reference, error)}; trying again")
     return _as_size(library.get_hf_file_metadata(url, timeout=TIMEOUT_S, retry_on_errors=True))
 
 

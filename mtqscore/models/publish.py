@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.models import hub
 from mtqscore.models.card import NOT_STATED, hub_head
 from mtqscore.models.entry import DESCRIPTION_NAME, ModelEntry, parse_description
 from mtqscore.models.metadata import ModelInfo
@@ -72,7 +73,7 @@ def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepa
 
 
 def publish(
-    prepared: Prepared, repository: str, *, private: bool = False, tell: Callable[[str], None] | None = None
+    prepared: Prepared, repository: str, *, private: bool = False, notify: Callable[[str], None] | None = None
 ) -> HubReference:
     """Upload a prepared folder.
 
@@ -80,7 +81,7 @@ def publish(
         prepared: from ``prepare``.
         repository: ``owner/name``; made if there is none.
         private: make a new repository private.
-        tell: takes messages.
+        notify: takes messages.
 
     Returns:
         The reference for others to type.
@@ -90,9 +91,7 @@ def publish(
         EnvironmentProblemError: no token is known, or the Hub cannot be reached or refuses.
     """
     check_repository(repository)
-    from mtqscore.models import hub
-
-    return hub.upload(repository, prepared.files, f"Release {prepared.entry.label}", private=private, tell=tell)
+    return hub.upload(repository, prepared.files, f"Release {prepared.entry.label}", private=private, notify=notify)
 
 
 def check_repository(repository: str) -> None:

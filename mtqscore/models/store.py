@@ -1,4 +1,4 @@
-"""From a model's name, path or reference to checked bytes."""
+"""Models by name, path or reference, as checked bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.models import hub
 from mtqscore.models.entry import DESCRIPTION_NAME, LARGEST_DESCRIPTION_BYTES, ModelEntry, parse_description
 from mtqscore.models.metadata import LARGEST_MODEL_BYTES
 from mtqscore.models.reference import (
@@ -24,7 +25,7 @@ from mtqscore.models.reference import (
 )
 from mtqscore.models.registry import find_registered, read_own_registry, read_registry
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Takes one message for the user."""
 
 _OTHER_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
@@ -49,18 +50,18 @@ class ModelFile:
 
 
 def is_path(model: str) -> bool:
-    """Tell whether the user means a file, not a name or a reference to the Hub."""
+    """True if the user means a file, not a name or a reference to the Hub."""
     if model.startswith(PREFIX):
         return False
     return model.lower().endswith((".onnx", *_OTHER_WEIGHTS)) or "/" in model or "\\" in model
 
 
-def load_model(model: str | None, tell: Tell | None = None) -> ModelFile:
+def load_model(model: str | None, notify: Notify | None = None) -> ModelFile:
     """Find a model and read it whole, so that what is checked is what runs.
 
     Args:
         model: a name, ``name@version``, ``hf:owner/name@revision``, the path of an ONNX file, or None for the default.
-        tell: takes messages while a model is fetched.
+        notify: takes messages while a model is fetched.
 
     Returns:
         The file, its checksum compared with that of its description, if it has one.
@@ -71,15 +72,12 @@ def load_model(model: str | None, tell: Tell | None = None) -> ModelFile:
     """
     if model is not None and is_path(model):
         return _read_file(Path(model))
-    entry = fetch_model(model, tell)
+    entry = fetch_model(model, notify)
     try:
         content = entry.path.read_bytes()
     except OSError as error:
         raise EnvironmentProblemError(f"model {entry.title}: cannot read {entry.path}; {_repair(entry)}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != entry.sha256:
-        raise _damaged(entry, sha256)
-    return ModelFile(entry.title, content, sha256, entry.bundled)
+    return ModelFile(entry.title, content, _checked(entry, hashlib.sha256(content).hexdigest()), entry.bundled)
 
 
 def find_model(model: str | None) -> ModelEntry:
@@ -90,8 +88,7 @@ def find_model(model: str | None) -> ModelEntry:
 
     Raises:
         UsageError: no model has this name, or the reference is not pinned.
-        EnvironmentProblemError: a list is damaged; or it is a model of the Hub whose description is not here, or
-            damaged.
+        EnvironmentProblemError: a list is damaged; or a model of the Hub has no description here, or a damaged one.
     """
     if model is None or not model.startswith(PREFIX):
         return _find_named(model)
@@ -102,12 +99,12 @@ def find_model(model: str | None) -> ModelEntry:
     return entry
 
 
-def fetch_model(model: str | None, tell: Tell | None = None) -> ModelEntry:
+def fetch_model(model: str | None, notify: Notify | None = None) -> ModelEntry:
     """Make sure that a model is on this machine; the Hub is asked only for what is not.
 
     Args:
         model: as for ``find_model``.
-        tell: takes messages while something is fetched; None fetches in silence.
+        notify: takes messages while something is fetched; None fetches in silence.
 
     Returns:
         The model; bytes that were fetched just now are verified.
@@ -120,15 +117,10 @@ def fetch_model(model: str | None, tell: Tell | None = None) -> ModelEntry:
         entry = _find_named(model)
     else:
         reference = pinned(model)
-        entry = _read_cached(reference) or _fetch_description(reference, tell)
-    if entry.hub is None or entry.is_here:
-        return entry
-    from mtqscore.models import hub
-
-    hub.fetch(entry.hub, entry.file, size=entry.size, tell=tell)
-    sha256 = _sha256(entry.path)
-    if sha256 != entry.sha256:
-        raise _damaged(entry, sha256)
+        entry = _read_cached(reference) or _fetch_description(reference, notify)
+    if entry.hub is not None and not entry.is_here:
+        hub.fetch(entry.hub, entry.file, size=entry.size, notify=notify)
+        _checked(entry, _sha256(entry.path))
     return entry
 
 
@@ -170,7 +162,7 @@ def verify_model(entry: ModelEntry) -> str | None:
     """Compare a model's bytes with its checksum.
 
     Returns:
-        What is wrong and what to do, in one line; None if nothing is.
+        The fault and its remedy, in one line; None without one.
     """
     try:
         sha256 = _sha256(entry.path)
@@ -199,8 +191,6 @@ def remove_model(model: str) -> int:
         reference = entry.hub
     if not os.path.isdir(reference.snapshot):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
         raise UsageError(f"model {model} is not on this machine: there is nothing to remove")
-    from mtqscore.models import hub
-
     return hub.remove(reference)
 
 
@@ -213,8 +203,6 @@ def pinned(model: str) -> HubReference:
     try:
         return parse_reference(model)
     except UnpinnedError as error:
-        from mtqscore.models import hub
-
         try:
             advice = f"it is now {hub.current_revision(error.repository, error.branch)}"
         except EnvironmentProblemError as problem:
@@ -241,10 +229,8 @@ def _read_cached(reference: HubReference) -> ModelEntry | None:
         raise EnvironmentProblemError(f"{reference}: {place} cannot be used ({error}); {fix}") from error
 
 
-def _fetch_description(reference: HubReference, tell: Tell | None) -> ModelEntry:
-    from mtqscore.models import hub
-
-    place = hub.fetch(reference, DESCRIPTION_NAME, most_bytes=LARGEST_DESCRIPTION_BYTES, tell=tell)
+def _fetch_description(reference: HubReference, notify: Notify | None) -> ModelEntry:
+    place = hub.fetch(reference, DESCRIPTION_NAME, most_bytes=LARGEST_DESCRIPTION_BYTES, notify=notify)
     try:
         return parse_description(place.read_bytes(), hub=reference)
     except ValueError as error:
@@ -264,18 +250,18 @@ def _repair(entry: ModelEntry) -> str:
     return "reinstall mtqscore" if entry.bundled else f"put the right file there, or correct {entry.folder}"
 
 
-def _damaged(entry: ModelEntry, sha256: str) -> EnvironmentProblemError:
-    """Say that a file is not what it should be; one that was fetched is removed, so that the next try starts anew."""
+def _checked(entry: ModelEntry, sha256: str) -> str:
+    """Refuse a file with another checksum; one that was fetched is removed, so that the next try starts anew."""
+    if sha256 == entry.sha256:
+        return sha256
     text = f"model {entry.title}: {entry.path} is damaged (its sha256 is {sha256}, not {entry.sha256})"
     if entry.hub is None:
-        return EnvironmentProblemError(f"{text}; {_repair(entry)}")
-    from mtqscore.models import hub
-
+        raise EnvironmentProblemError(f"{text}; {_repair(entry)}")
     try:
         hub.remove(entry.hub)
     except EnvironmentProblemError as error:
-        return EnvironmentProblemError(f"{text}, and cannot be removed: {error}")
-    return EnvironmentProblemError(f"{text}; it was removed: try again to fetch it anew")
+        raise EnvironmentProblemError(f"{text}, and cannot be removed: {error}") from error
+    raise EnvironmentProblemError(f"{text}; it was removed: try again to fetch it anew")
 
 
 def _no_file(path: Path) -> str:

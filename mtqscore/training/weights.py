@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.models import LARGEST_MODEL_BYTES, ModelEntry, fetch_model, is_path
+from mtqscore.models import LARGEST_MODEL_BYTES, ModelEntry, fetch_model, hub, is_path
 
 LAST_FILE = "last.safetensors"
 """Everything that is needed to go on: weights, averaged weights, optimiser, history; within an epoch also the place."""
@@ -70,8 +70,6 @@ def _of_model(entry: ModelEntry) -> Path:
     if path is None:
         raise UsageError(f"{entry.title}: has no weights to train on; name the run that the model came from")
     if entry.hub is not None and not path.is_file():
-        from mtqscore.models import hub
-
         path = hub.fetch(entry.hub, entry.weights, most_bytes=LARGEST_MODEL_BYTES)
     try:
         content = path.read_bytes()

@@ -166,7 +166,7 @@ def publish(
         if dry_run:
             say(f"nothing was uploaded; without --dry-run this goes to {repository}")
             return
-        typer.echo(str(upload(prepared, repository, private=private, tell=say)))
+        typer.echo(str(upload(prepared, repository, private=private, notify=say)))
 
 
 # --- output ---------------------------------------------------------------------------------------------------
