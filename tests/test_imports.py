@@ -29,10 +29,10 @@ def loaded_after(code: str, *arguments: str, folder: Path | None = None) -> set[
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
-def test_assess_loads_nothing_of_training(tmp_path: Path, fake_model: str, rate_hz: int) -> None:
+def test_assess_loads_nothing_of_training(tmp_path: Path, rate_hz: int) -> None:
     write(tmp_path / "a.wav", speechlike(1, rate_hz), rate_hz)
     outputs = ["--csv", "a.csv", "--json", "a.json", "--jsonl", "a.jsonl"]
-    arguments = ["assess", ".", "--model", fake_model, *outputs]
+    arguments = ["assess", ".", *outputs]
     loaded = loaded_after("from mtqscore.cli import main; main()", *arguments, folder=tmp_path)
     assert "onnxruntime" in loaded, "it must have scored"
     assert not loaded & HEAVY
