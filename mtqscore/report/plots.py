@@ -95,9 +95,6 @@ class Scatter:
 def check_picture(picture: str) -> None:
     """Refuse what cannot be drawn before anything else happens.
 
-    Args:
-        picture: the file to come.
-
     Raises:
         UsageError: its ending is none of `FORMATS`.
         MissingExtraError: matplotlib is not installed.
@@ -115,13 +112,7 @@ def check_picture(picture: str) -> None:
 def draw_scatter(
     picture: Path, rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimates], scatter: Scatter
 ) -> None:
-    """Draw estimates against labels.
-
-    Args:
-        picture: the file to make or replace; its ending names the format.
-        rows: labelled recordings.
-        estimates: scores by recording.
-        scatter: names, measures and colours.
+    """Draw estimates against labels; the ending of the picture names its format.
 
     Raises:
         UsageError: the file cannot be made there.

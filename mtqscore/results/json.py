@@ -55,14 +55,7 @@ class JsonLinesWriter:
 
 
 def read_line(line: bytes, options: AssessConfig | None) -> tuple[Assessment, Shard | None]:
-    """Read one line of JSON Lines.
-
-    Args:
-        line: with or without its end.
-        options: of its run, as far as they are known.
-
-    Returns:
-        The row, and the shard that it names.
+    """Read one line of JSON Lines: the row, and the shard that it names.
 
     Raises:
         ValueError: it is no row.

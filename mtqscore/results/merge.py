@@ -40,9 +40,6 @@ def merge_results(parts: Sequence[Results], paths: Sequence[str] | None = None) 
             known of the whole list than shards hold, and rows are put in the order in which a folder is searched:
             by the names of its folders and files, as text.
 
-    Returns:
-        All rows, how many were there twice, and what is missing.
-
     Raises:
         UsageError: the parts do not belong together, or differ on one recording.
     """

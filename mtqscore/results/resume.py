@@ -74,13 +74,9 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
     # --- what is to be done -------------------------------------------------------------------------------------
 
     def plan(self, inputs: Sequence[Input]) -> list[Input]:
-        """Look at what the file holds; it changes by no more than a half last line, which is cut off.
+        """Choose, of all recordings of the result, in order, those that must be scored: no row holds for them.
 
-        Args:
-            inputs: every recording of the result, in its order.
-
-        Returns:
-            Those that must be scored, because no row holds for them.
+        The file changes by no more than a half last line, which is cut off.
 
         Raises:
             UsageError: the file is no result as JSON Lines, or one of other recordings.
@@ -170,14 +166,7 @@ class ResumedFile(AbstractContextManager["ResumedFile"]):
     # --- all rows, in their order -------------------------------------------------------------------------------
 
     def rows(self, scored: Iterable[Assessment]) -> Iterator[Assessment]:
-        """Put the rows that hold between those that are new.
-
-        Args:
-            scored: rows of the recordings that `plan` returned, in that order.
-
-        Yields:
-            The rows of all recordings in the order of the result.
-        """
+        """Yield the rows of all recordings in the order of the result: those that hold between those just scored."""
         plan = iter(self._plan)
         for assessment in scored:
             if assessment.begins_recording:

@@ -50,14 +50,7 @@ def shard_number(path: str, count: int) -> int:
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Read ``3/8``, or ``auto`` in a task of a SLURM job array.
-
-    Args:
-        text: as it was typed.
-        environment: of the process.
-
-    Returns:
-        The number of the shard, from 1, and how many there are.
+    """Read ``3/8``, or ``auto`` in a task of a SLURM job array: number of the shard, from 1, and count.
 
     Raises:
         UsageError: it is neither, or the environment does not hold it.
@@ -91,16 +84,7 @@ def _slurm_shard(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def take_shard(inputs: Sequence[Input], number: int, count: int) -> tuple[list[Input], Shard]:
-    """Choose the recordings of one shard.
-
-    Args:
-        inputs: the whole list.
-        number: of the shard, from 1.
-        count: how many there are.
-
-    Returns:
-        Its recordings in the order of the list, maybe none, and the shard.
-    """
+    """Choose the recordings of one shard of the whole list, in its order; there may be none."""
     chosen = [item for item in inputs if shard_number(item.path, count) == number]
     paths = {item.path for item in inputs}
     return chosen, Shard(number, count, len({item.path for item in chosen}), len(paths))

@@ -56,12 +56,7 @@ class Excerpt:
 def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
     """Choose the stretch to show: all of a short recording, of a long one what surrounds its worst second.
 
-    Args:
-        assessment: a scored recording.
-        longest_s: longest stretch.
-
-    Returns:
-        The stretch with its curves; the start of the recording when there are no scores along time.
+    Without scores along time, it is the start of the recording, and has no curves.
     """
     duration_s = assessment.duration_s or 0.0
     length_s = min(duration_s, longest_s)
@@ -80,16 +75,15 @@ def cut_excerpt(assessment: Assessment, longest_s: float) -> Excerpt:
 
 
 def score_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz: int, scorer: Scorer) -> Excerpt:
-    """Score every second of a stretch alone.
+    """Score every second of a stretch alone, and give the stretch with these scores to draw.
+
+    It stays as it was when no second of it can be scored alone.
 
     Args:
         excerpt: the stretch.
         samples: its sound, float32 (samples,).
         sample_rate_hz: rate of the sound.
         scorer: the model.
-
-    Returns:
-        The stretch with these scores to draw; as it was when no second of it can be scored alone.
     """
     pieces = SecondsScorer(scorer)
     pieces.push(Resampler(sample_rate_hz).push(samples, last=True))
@@ -120,15 +114,7 @@ def score_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz
 
 
 def smooth(values: NDArray[np.float32], hop_s: float) -> NDArray[np.float32]:
-    """Smooth curves along time; gaps stay gaps and nothing leaks across them as a value.
-
-    Args:
-        values: (frames, targets), NaN where there is nothing.
-        hop_s: seconds from one frame to the next.
-
-    Returns:
-        float32 (frames, targets): means weighted by a Hann window, of what is there.
-    """
+    """Smooth curves (frames, targets) by a Hann window; gaps (NaN) stay gaps and leak nowhere as a value."""
     half = max(1, round(SMOOTHING_S / hop_s))
     kernel = np.hanning(2 * half + 1)
     smoothed = np.full(values.shape, np.nan, np.float32)
@@ -141,14 +127,7 @@ def smooth(values: NDArray[np.float32], hop_s: float) -> NDArray[np.float32]:
 
 
 def worst_second(frames: FrameScores) -> float | None:
-    """Find the second with the lowest mean G-MOS.
-
-    Args:
-        frames: scores along time.
-
-    Returns:
-        Its beginning in seconds; None when the recording is hardly longer than that, or has no G-MOS.
-    """
+    """Find the beginning of the second with the lowest mean G-MOS; None in a short recording or without G-MOS."""
     width = round(WORST_S / frames.hop_s)
     if "g_mos" not in frames.targets or width < 1 or len(frames.values) < 2 * width:
         return None

@@ -55,9 +55,7 @@ class Detail:
 def make_detail(chosen: Chosen, scorer: Scorer | None = None) -> Detail:
     """Read the sound of a recording again and draw it; what cannot be read any more is left out and noted.
 
-    Args:
-        chosen: the recording.
-        scorer: the model, to score every second alone; None draws the frame scores.
+    With a scorer, every second is scored alone; else the frame scores are drawn.
     """
     excerpt = chosen.candidate.excerpt
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtqscore.base.text import TITLES
-from mtqscore.report.html.rows import RowColumns
+from mtqscore.report.html.rows import Rows
 from mtqscore.targets import MOS_HIGH, MOS_LOW, SUPERVISED, Target
 
 BIN_WIDTH = 0.25
@@ -66,7 +66,7 @@ def place(value: float) -> float:
     return round((value - MOS_LOW) / (MOS_HIGH - MOS_LOW) * WIDTH, 2)
 
 
-def distributions(rows: RowColumns) -> list[Distribution]:
+def distributions(rows: Rows) -> list[Distribution]:
     """Describe S-MOS, N-MOS and G-MOS."""
     return [_describe(target, np.array(rows.known(target.name))) for target in SUPERVISED]
 

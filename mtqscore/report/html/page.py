@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from mtqscore.base.text import TITLES, clock, display_name, moment, printable
 from mtqscore.report.html.detail import Detail
 from mtqscore.report.html.distribution import distributions
-from mtqscore.report.html.rows import GateFilter, RowColumns
+from mtqscore.report.html.rows import GateFilter, Rows
 from mtqscore.report.html.writer import HtmlConfig
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
@@ -47,7 +47,7 @@ class Page:
     run: Run
     config: HtmlConfig
     summary: RunSummary
-    rows: RowColumns
+    rows: Rows
     details: Sequence[Detail]
     left_out: int
     gates: Sequence[GateFilter]
@@ -86,7 +86,7 @@ def write_page(stream: TextIO, page: Page) -> None:
         style=Markup(style),
         script=Markup(script),
         distributions=distributions(page.rows),
-        shown=list(page.rows.shown(STATIC_ROWS)),
+        shown=page.rows.first(STATIC_ROWS),
         element_of=element_of,
         rows_json=Markup(page.rows.as_json(element_of, page.gates)),
         flags=[(flag, page.summary.flags[flag], FLAG_MEANING[flag]) for flag in Flag if page.summary.flags[flag]],

@@ -73,15 +73,7 @@ def palette() -> NDArray[np.uint8]:
 
 
 def encode_png(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
-    """Encode a picture of palette colours.
-
-    Args:
-        pixels: uint8 (rows, columns), indices of colours, top row first.
-        colours: uint8 (colours, 3), red, green and blue.
-
-    Returns:
-        The PNG file.
-    """
+    """Encode a picture: uint8 (rows, columns), top row first, of indices of colours, uint8 (colours, 3)."""
     rows, columns = pixels.shape
     lines = np.zeros((rows, columns + 1), np.uint8)  # each line begins with its filter: none
     lines[:, 1:] = pixels

@@ -58,13 +58,13 @@ class HtmlWriter:
     ) -> None:
         # A run without this report does not wait for the modules that only it needs.
         from mtqscore.report.html.choice import Choice
-        from mtqscore.report.html.rows import RowColumns
+        from mtqscore.report.html.rows import Rows
 
         self._stream = stream
         self._run = run
         self._scorer = scorer
         self._config = config or HtmlConfig()
-        self._rows = RowColumns(run.targets)
+        self._rows = Rows(run.targets)
         self._choice = Choice(run.targets, self._config.files, self._config.excerpt_s)
 
     def begin(self) -> None:
