@@ -33,18 +33,18 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""What a network can hold, by the names of safetensors."""
+"""Types of tensors by the names of safetensors."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Args:
         path: the file.
         config: the configuration of the run that wrote it.
         tensors: name to tensor; the names start with ``model.``, ``average.`` or ``optimizer.``.
-        state: epoch, history and whatever else the run noted.
+        state: epoch, history and other facts of the run.
     """
 
     path: Path
@@ -197,7 +197,7 @@ def check_same_config(stored: TrainConfig, asked: TrainConfig, where: Path, free
     """
     old, new = to_plain(stored), to_plain(asked)
     for name in [name for name in old if isinstance(old[name], dict) and isinstance(new[name], dict)]:
-        # Of a table only those of its settings that differ are told.
+        # Of a table only those of its settings that differ are named.
         inner = {**old[name], **new[name]}
         old |= {f"{name}.{key}": old[name].get(key) for key in inner}
         new |= {f"{name}.{key}": new[name].get(key) for key in inner}

@@ -75,7 +75,7 @@ class MplLoss:
         """Compute the loss of a batch, or a share of it.
 
         Args:
-            estimates: what the network said, each target in its own unit.
+            estimates: output of the network, each target in its own unit.
             labels: float32 (batch, targets); NaN where missing.
             frame_labels: float32 (batch, frames, targets) where frames have labels of their own; missing where
                 ``labels`` are missing.

@@ -50,20 +50,20 @@ HEADS = "heads."
 LEAST_SHARE = 0.5
 """Weights that begin with less than this share of another network's are as good as fresh ones."""
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a recipe begins with.
+    """Beginning of a recipe.
 
     Args:
         config: settings of the run.
         rows: recordings with the labels that are learned.
         initial: weights to begin with; None for fresh ones.
-        report: what ``results.json`` tells of the recipe.
+        report: entries of ``results.json``.
         held_out: recordings outside the training split, with their labels as the table has them.
-        estimates: what the teacher says of each recording; None where the table's own values serve.
+        estimates: those of the teacher by recording; None where the table's own values serve.
     """
 
     config: TrainConfig
@@ -78,7 +78,7 @@ def prepare(
     rows: Sequence[LabelledRecording],
     config: TrainConfig,
     sources: Sources,
-    say: Say,
+    notify: Notify,
     advance: Callable[[int, int], None],
 ) -> Start:
     """Do what comes before training: ask the teacher, or take its weights.
@@ -87,11 +87,11 @@ def prepare(
         rows: the recordings.
         config: settings with recipe and teacher.
         sources: where the rest is found.
-        say: is told what was done.
-        advance: told of the progress of the teacher.
+        notify: takes a line on what was done.
+        advance: takes the progress of the teacher.
 
     Returns:
-        What `carry_out` takes.
+        Arguments of `carry_out`.
 
     Raises:
         UsageError: the teacher estimates nothing that is wanted, its weights do not fit, or the run folder holds a run
@@ -102,28 +102,28 @@ def prepare(
     _check_front_end(config)
     folder = sources.folder
     begun = read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
-    config, initial, taken = _initial(config, sources, begun, say)
+    config, initial, taken = _initial(config, sources, begun, notify)
     report |= {"initial_weights": taken} if taken else {}
     if begun is not None:  # refused before a teacher is asked in vain
         check_same_config(begun.config, resolved(config), begun.path.parent, FREE_SETTINGS)
     learned = [*rows]
     estimates: dict[Path, Estimates] | None = None
     if config.recipe == "mpl" and config.teacher != TABLE:
-        labels = _ask(rows, config, sources, say, advance)
+        labels = _ask(rows, config, sources, notify, advance)
         wanted = [name for name in labels.targets if name in _pseudo(config)]
         report |= {"teacher_sha256": labels.fingerprint, "pseudo_labels": str(labels.table)}
-        # The test split keeps the labels of the table, so that it tells how true the network is, not how obedient.
+        # The test split keeps the labels of the table, so that results on it are not about obedience to the teacher.
         learned = labels.applied(rows, wanted, ("train", "val"))
-        estimates = {row.path: said for row, said in zip(rows, labels.estimates(), strict=True)}
+        estimates = {row.path: found for row, found in zip(rows, labels.estimates(), strict=True)}
     for name in config.targets:
         if not any(name in row.labels for row in learned if row.split == "train"):
-            say(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
+            notify(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
     held_out = [row for row in rows if row.split != "train"] if config.recipe == "mpl" else []
-    return Start(config, _with_labels(learned, config, say), initial, report, held_out, estimates)
+    return Start(config, _with_labels(learned, config, notify), initial, report, held_out, estimates)
 
 
 def _initial(
-    config: TrainConfig, sources: Sources, begun: Checkpoint | None, say: Say
+    config: TrainConfig, sources: Sources, begun: Checkpoint | None, notify: Notify
 ) -> tuple[TrainConfig, Checkpoint | None, dict[str, Any] | None]:
     """Settle the network, and take the weights to begin with, if any: of the teacher for ``kt``, else of ``--init``.
 
@@ -143,18 +143,18 @@ def _initial(
     if checkpoint is begun:
         return config, None, {"from": str(weights)}
     initial, taken = transfer(checkpoint, config, heads=config.recipe != "kt")
-    say(
+    notify(
         f"{weights}: {taken['share']:.0%} of the weights below the heads are taken ({', '.join(taken['taken'])}); "
         f"fresh: {', '.join(taken['fresh']) or 'none'}"
     )
     return config, initial, {"from": str(weights), **taken}
 
 
-def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, say: Say) -> list[LabelledRecording]:
+def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, notify: Notify) -> list[LabelledRecording]:
     """Leave out training recordings that teach nothing: they would take their share of every batch."""
     kept = [row for row in rows if row.split != "train" or row.labels.keys() & set(config.targets)]
     if len(kept) < len(rows):
-        say(f"{len(rows) - len(kept):,} training recordings have no label that is learned, and are left out")
+        notify(f"{len(rows) - len(kept):,} training recordings have no label that is learned, and are left out")
     return kept
 
 
@@ -165,10 +165,10 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
         where: label table or corpus, for messages and for the record.
         folder: run folder.
         start: from `prepare`.
-        watch: who is told of the progress.
+        watch: callbacks for the progress.
 
     Returns:
-        What ``results.json`` holds.
+        Content of ``results.json``.
 
     Raises:
         InputError: a split is missing or a recording is faulty.
@@ -247,7 +247,7 @@ def _ask(
     rows: Sequence[LabelledRecording],
     config: TrainConfig,
     sources: Sources,
-    say: Say,
+    notify: Notify,
     advance: Callable[[int, int], None],
 ) -> PseudoLabels:
     device = training_device(config.device)
@@ -260,14 +260,14 @@ def _ask(
         labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first_process())
     columns = dict(zip(labels.targets, labels.values.T, strict=True))
     if isinstance(teacher, ReferenceTeacher) and (warning := check_references(rows, columns)):
-        say(warning)
+        notify(warning)
     how = "kept from before in" if labels.kept else "kept in"
-    say(f"{labels.teacher}: {', '.join(wanted)} of {len(rows):,} recordings, {how} {labels.table}")
+    notify(f"{labels.teacher}: {', '.join(wanted)} of {len(rows):,} recordings, {how} {labels.table}")
     for name in wanted:
         missing = np.flatnonzero(np.isnan(columns[name]))
         if len(missing):
             example = printable(str(rows[missing[0]].path))
-            say(f"{len(missing):,} recordings have no {name} from the teacher, such as {example}")
+            notify(f"{len(missing):,} recordings have no {name} from the teacher, such as {example}")
     return labels
 
 

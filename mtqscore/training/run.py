@@ -41,18 +41,18 @@ def train_run(
 ) -> dict[str, Any]:
     """Train a network, or go on with an interrupted run in the same folder.
 
-    Under ``torchrun`` the processes share the work; the first one writes and speaks.
+    Under ``torchrun`` the processes share the work; the first one writes files and messages.
 
     Args:
         table: label table, or folder that holds ``manifest.csv``.
         folder: run folder; made if needed.
         config: settings.
-        watch: who is told of the progress.
+        watch: callbacks for the progress.
         init: run folder or checkpoint whose weights are the starting point; its network is trained.
         rows: the recordings with their labels; None reads them from the table.
 
     Returns:
-        What ``results.json`` holds: the best epoch and its agreement with the labels of each split.
+        Content of ``results.json``: the best epoch and its agreement with the labels of each split.
 
     Raises:
         InputError: the table or a recording is faulty, or a split is missing.
@@ -83,18 +83,18 @@ def carry_out_run(
     init: Path | store.Checkpoint | None,
     read: Callable[[TrainConfig, Watch, ProcessGroup], RunData],
 ) -> dict[str, Any]:
-    """Train in a folder, or go on there, and judge the best epoch: what every kind of run has in common.
+    """Train in a folder, or go on there, and evaluate the best epoch: the frame of every kind of run.
 
     Args:
-        where: what the user named as data, for the record.
+        where: label table, folder or corpus, for the record.
         folder: run folder; made if needed.
         config: settings.
-        watch: who is told of the progress.
+        watch: callbacks for the progress.
         init: run folder or checkpoint whose weights are the starting point; its network is trained.
-        read: gives what to learn from, by the settled settings.
+        read: gives the data, by the settled settings.
 
     Returns:
-        What ``results.json`` holds.
+        Content of ``results.json``.
 
     Raises:
         InputError: a recording is faulty, or something is missing.
@@ -135,7 +135,7 @@ def make_folder(folder: Path) -> None:
 
 
 def load_split(rows: Sequence[LabelledRecording], config: TrainConfig, watch: Watch) -> Dataset:
-    """Read the recordings of one split, and tell how many they are and where they are held."""
+    """Read the recordings of one split, and note their number and where they are held."""
     start = time.perf_counter()
     data = Dataset(rows, config.memory_limit_gb * GIGABYTE, torch.get_num_threads(), targets_of(config))
     size = data.memory_bytes / GIGABYTE

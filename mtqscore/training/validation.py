@@ -1,10 +1,9 @@
-"""How well a network agrees with the labels of a split."""
+"""Agreement of a network with the labels of a split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,18 +13,15 @@ from mtqscore.analysis import statistics as stats
 from mtqscore.targets import SAMPLE_RATE_HZ, Target
 from mtqscore.training.compute.distributed import ALONE, ProcessGroup
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.dataset import plain_batches
+from mtqscore.training.data.dataset import Dataset, plain_batches
 from mtqscore.training.losses import MplLoss
-
-if TYPE_CHECKING:
-    from mtqscore.training.data.dataset import Dataset
-    from mtqscore.training.networks import Network
+from mtqscore.training.networks import Network
 
 MEASURES = ("lcc", "srcc", "rmse")
-"""What is noted of every epoch."""
+"""Measures of every epoch."""
 
 AGREEMENT = ("lcc", "srcc", "ktau", "mse", "rmse")
-"""What is told of the best epoch."""
+"""Measures of the best epoch."""
 
 VALIDATION_BATCH = 32
 

@@ -22,12 +22,12 @@ def best_file(target: str) -> str:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run has begun in a folder: the same command goes on there."""
+    """Check for a run that has begun in a folder: the same command goes on there."""
     return os.path.isfile(folder / LAST_FILE)  # noqa: PTH113 - the methods of Path raise where a name is too long
 
 
 def is_on_disk(choice: str) -> bool:
-    """Whether a folder or file is named, not a model."""
+    """Distinguish a folder or file from the name of a model."""
     return is_path(choice) or os.path.exists(choice)  # noqa: PTH110 - as above
 
 

@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 
 def without_memory() -> None:
-    """What oneDNN says."""
+    """Fail with the words of oneDNN."""
     raise RuntimeError("could not create a primitive")
 
 

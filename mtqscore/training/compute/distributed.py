@@ -62,7 +62,7 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and messages."""
+        """True for the process that writes files and messages."""
         return self.rank == 0
 
     def share(self, items: int) -> BatchShare:
@@ -165,7 +165,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
 
 @functools.cache
 def reports_errors() -> bool:
-    """Whether this process is the first of all to meet an error: it reports it, the others end in silence."""
+    """Return True in the first process that meets an error: it reports it, the others end in silence."""
     try:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(address, port, is_master=False, timeout=SHORT_WAIT)  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ def reports_errors() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one of ``torchrun`` that writes files and messages."""
+    """Return True in the process of ``torchrun`` that writes files and messages."""
     return os.environ.get("RANK", "0") == "0"
 
 

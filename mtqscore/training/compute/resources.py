@@ -1,4 +1,4 @@
-"""What a run may lack, room for its files or memory: each becomes one line, and leaves the last checkpoint usable."""
+"""Shortage of room for files or of memory: it ends a run in one line, and leaves the last checkpoint usable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY_WORDS = re.compile(
     r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED"
     r"|could not create a (primitive|memory)(?! descriptor)"
 )
-"""What torch and its libraries (cuBLAS, cuDNN, oneDNN) say."""
+"""Words in the errors of torch and its libraries (cuBLAS, cuDNN, oneDNN)."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def run_file(path: Path) -> Iterator[Path]:
 
 
 def write_problem(path: Path, error: OSError) -> EnvironmentProblemError:
-    """Say in one line that a file of the run folder cannot be written."""
+    """Make the error of a file of the run folder that cannot be written."""
     return EnvironmentProblemError(
         f"{path}: cannot be written: {error.strerror or error}; finished checkpoints are intact, and the same command "
         "goes on from the last one"
@@ -66,7 +66,7 @@ def _without_nan(value: object) -> object:
 
 @contextmanager
 def enough_memory(config: TrainConfig, device: torch.device, folder: Path) -> Iterator[None]:
-    """Turn a lack of memory into one line that says what to lower.
+    """Turn a lack of memory into one line with the settings to lower.
 
     Raises:
         EnvironmentProblemError: memory did not suffice.

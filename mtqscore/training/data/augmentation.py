@@ -1,4 +1,4 @@
-"""What an epoch does to its recordings, drawn from nothing but their lengths, the seed and the epoch.
+"""Augmentation of an epoch, drawn from nothing but the lengths of recordings, the seed and the epoch.
 
 A plan needs no audio, so that processes which share a batch draw the same one, and so that an epoch can go on in its
 middle without decoding what came before.
@@ -23,7 +23,7 @@ LENGTH_JITTER = 0.1
 """Lengths are blurred by this share before sorting, so that batches differ from epoch to epoch."""
 
 MIN_SPLICE_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Shorter stretches of another recording hold too little to be judged by."""
+"""Shorter stretches of another recording hold too little to be scored by."""
 
 FADE_SAMPLES = SAMPLE_RATE_HZ // 125
 
@@ -54,7 +54,7 @@ class Silence:
 
     Args:
         before: samples in front.
-        noise: what is to be heard in the pauses, as long as silence and recording together, int16 (samples,).
+        noise: content of the pauses, as long as silence and recording together, int16 (samples,).
     """
 
     before: int
@@ -63,7 +63,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Splice:
-    """A stretch of one recording in another, so that frames must tell what is bad from what is not.
+    """A stretch of one recording in another, so that frame scores must follow the quality along time.
 
     Args:
         item: position in the batch of the recording that gets it.

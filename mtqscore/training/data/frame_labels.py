@@ -48,7 +48,7 @@ def labels_along(
     curves: Sequence[Curve | None],
     positions: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Label every frame of some items of a batch by the curve of what is heard there.
+    """Label every frame of some items of a batch by the curve of the recording there.
 
     In silence around a recording, and along a recording without a curve, frames have the label of the recording.
 
