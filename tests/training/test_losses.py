@@ -1,9 +1,10 @@
+"""Multi-task loss of utterances and frames."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
 from mtqscore.training.losses import MplLoss
 from mtqscore.training.networks import Estimates
@@ -25,14 +26,21 @@ def loss_of(error: float, config=None, frames: int = 4) -> torch.Tensor:
     return MplLoss(config or small_config())(said, LABELS).total
 
 
-@pytest.mark.parametrize(("error", "value"), [(0.5, 0.125), (1.0, 0.5), (1.5, 1.0), (-1.5, 1.0)])
-def test_huber_below_at_and_above_delta(error, value):
+@pytest.mark.parametrize(
+    ("changes", "error", "value"),
+    [
+        ({}, 0.5, 0.125),
+        ({}, 1.0, 0.5),
+        ({}, -1.5, 1.0),
+        ({"delta": {"default": 0.5}}, 1.0, 0.375),
+        ({"loss": "mse"}, 1.5, 2.25),
+        ({"loss": "mae"}, 1.5, 1.5),
+    ],
+)
+def test_losses_of_one_error(changes, error, value):
+    """Huber below, at and above delta, which scales it other than smooth L1; the squared error is not halved."""
     # Six tasks on one scale, each with the utterance and the frame term.
-    assert float(loss_of(error)) == pytest.approx(6 * 2 * value, rel=1e-5)
-
-
-def test_delta_scales_as_huber_and_not_as_smooth_l1():
-    assert float(loss_of(1.0, small_config(delta={"default": 0.5}))) == pytest.approx(6 * 2 * 0.375, rel=1e-5)
+    assert float(loss_of(error, small_config(**changes))) == pytest.approx(6 * 2 * value, rel=1e-5)
 
 
 def test_delta_weights_and_alpha_are_per_task():
@@ -83,16 +91,6 @@ def test_missing_labels_add_nothing_and_give_no_gradient():
     assert float(scores.grad[1, 0]) == pytest.approx(2 * 0.5 / 2), "the mean is over the utterances with a label"
     assert parts.utterance[5].isnan()
     assert float(parts.utterance[0]) == pytest.approx(0.125)
-
-
-def test_unknown_target_is_named():
-    with pytest.raises(UsageError, match="csig"):
-        MplLoss(small_config(delta={"default": 1.0, "csig": 1.0}))
-
-
-@pytest.mark.parametrize(("kind", "value"), [("mse", 2.25), ("mae", 1.5), ("huber", 1.0)])
-def test_squared_error_is_not_halved_and_absolute_error_is_a_line(kind, value):
-    assert float(loss_of(1.5, small_config(loss=kind))) == pytest.approx(6 * 2 * value, rel=1e-5)
 
 
 def test_alpha_by_target():
