@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtqscore.labels.table import write_table
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
+from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig
@@ -33,6 +34,12 @@ def stopping(after_steps: int) -> Watch:
             raise StopError
 
     return Watch(step, QUIET.message)
+
+
+def same_tensors(first: Path, second: Path) -> bool:
+    """Compare two checkpoints bit for bit."""
+    one, two = read_checkpoint(first).tensors, read_checkpoint(second).tensors
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 COLUMNS = ["path", "split", *(target.name for target in TARGETS)]

@@ -29,7 +29,7 @@ from mtqscore.training.schedule import learning_rate, make_optimizer
 from mtqscore.training.tracking.history import best_epoch, quality
 from mtqscore.training.tracking.tensorboard import Board
 from mtqscore.training.weights import LAST_FILE, best_file
-from tests.training_kit import QUIET, small_config, write_corpus
+from tests.training_kit import QUIET, StopError, same_tensors, small_config, stopping
 
 TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_layers=1, custom_heads=1)
 TINY_MOSA = MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)
@@ -61,12 +61,7 @@ def test_everything_follows_the_targets_of_the_network(corpus, tmp_path):
     assert [target.name for target in load_network(read_checkpoint(tmp_path)).targets] == ["pesq", "stoi"]
 
 
-def test_a_split_without_labels_of_these_targets_is_refused(corpus, tmp_path):
-    with pytest.raises(InputError, match="split train has no recordings with labels of sdi"):
-        train_run(corpus, tmp_path, small_config(targets=("sdi",)), QUIET)
-
-
-@pytest.mark.parametrize("metric", ["srcc", "rmse", "loss"])
+@pytest.mark.parametrize("metric", ["srcc", "loss"])
 def test_the_best_epoch_is_chosen_by_a_metric_and_by_target(corpus, tmp_path, metric):
     config = small_config(epochs=4, lr=2e-2, ema=0.5, monitor=("n_mos", "stoi"), monitor_metric=metric)
     results = train_run(corpus, tmp_path, dataclasses.replace(config, best_per_target=True), QUIET)
@@ -88,13 +83,6 @@ def test_undefined_correlations_leave_the_choice_to_the_loss():
     assert best_epoch(history, small_config()) == 2
     assert quality({"val_loss": 2.0, "val_s_mos_lcc": float("nan")}, ["s_mos"], small_config()) == -3.0
     assert quality({"val_loss": 2.0, "val_s_mos_lcc": -0.9}, ["s_mos"], small_config()) > -3.0
-
-
-def test_two_recordings_for_validation_leave_the_choice_to_the_loss(tmp_path):
-    results = train_run(write_corpus(tmp_path / "few", 8), tmp_path / "run", small_config(epochs=2), QUIET)
-    (first, second) = read_curves(tmp_path / "run")
-    assert first["val_n_mos_lcc"] == "nan"
-    assert results["best_epoch"] == 1 + (float(second["val_loss"]) < float(first["val_loss"]))
 
 
 def test_settings_of_earlier_checkpoints_are_understood():
@@ -134,23 +122,16 @@ def test_published_schedules():
     assert max(learning_rate(sloped, step, 5) for step in range(9)) == 1.0
 
 
-@pytest.mark.parametrize(("choice", "kind"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
-def test_optimisers_go_on_bit_identically(corpus, tmp_path, choice, kind):
-    config = small_config(epochs=2, optimizer=choice, schedule="constant", warmup_epochs=0.0, lr=1e-3)
-    assert type(make_optimizer(config, build(config))) is kind
+def test_another_optimiser_goes_on_bit_identically(corpus, tmp_path):
+    for choice, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
+        config = small_config(epochs=2, optimizer=choice, schedule="constant", warmup_epochs=0.0, lr=1e-3)
+        assert type(make_optimizer(config, build(config))) is kind
     train_run(corpus, tmp_path / "whole", config, QUIET)
-
-    def stop(line: str) -> None:
-        if line.startswith("epoch 1/"):
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train_run(corpus, tmp_path / "stopped", config, Watch(QUIET.step, stop))
+    with pytest.raises(StopError):
+        train_run(corpus, tmp_path / "stopped", config, stopping(3))
     train_run(corpus, tmp_path / "stopped", config, QUIET)
-    one, other = (read_checkpoint(tmp_path / name / LAST_FILE).tensors for name in ("whole", "stopped"))
-    assert one.keys() == other.keys()
-    assert any(name.startswith("optimizer.") for name in one)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(name.startswith("optimizer.") for name in read_checkpoint(tmp_path / "whole" / LAST_FILE).tensors)
+    assert same_tensors(tmp_path / "whole" / LAST_FILE, tmp_path / "stopped" / LAST_FILE)
 
 
 def test_front_ends_learn_at_their_own_rate_or_not_at_all():
@@ -180,23 +161,15 @@ def test_front_ends_learn_at_their_own_rate_or_not_at_all():
 )
 def test_other_networks_go_on_within_an_epoch_and_are_read_back(corpus, tmp_path, network, penalised):
     config = small_config(epochs=1, network=network, max_clip_s=0.6, lr=1e-3, checkpoint_minutes=1e-9)
-
-    def stop(*_: object) -> None:
-        raise InterruptedError
-
     results = train_run(corpus, tmp_path / "whole", config, QUIET)
     assert ("train_penalty" in read_curves(tmp_path / "whole")[0]) == penalised
     folder = tmp_path / "stopped"
-    with pytest.raises(InterruptedError):
-        train_run(corpus, folder, config, Watch(stop, QUIET.message))
+    with pytest.raises(StopError):
+        train_run(corpus, folder, config, stopping(1))
     assert read_checkpoint(folder / LAST_FILE).state["step"] == 1
     assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
-    one, other = (read_checkpoint(where / LAST_FILE).tensors for where in (tmp_path / "whole", folder))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    before = (folder / LAST_FILE).read_bytes()
-    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
-    assert (folder / LAST_FILE).read_bytes() == before
+    assert same_tensors(tmp_path / "whole" / LAST_FILE, folder / LAST_FILE)
+    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"], "read back"
 
 
 def test_weights_that_were_trained_on_another_front_end_are_refused(tmp_path, monkeypatch):
@@ -227,12 +200,8 @@ def events(folder: Path) -> Iterator[Any]:
 def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(corpus, tmp_path, monkeypatch):
     config = small_config(epochs=2, tensorboard=True)
 
-    def stop(done: int, *_: object) -> None:
-        if done == 3:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train_run(corpus, tmp_path / "run", config, Watch(stop, QUIET.message))
+    with pytest.raises(StopError):
+        train_run(corpus, tmp_path / "run", config, stopping(3))
     train_run(corpus, tmp_path / "run", config, QUIET)
     seen: dict[tuple[str, int], float] = {}
     for event in events(tmp_path / "run"):

@@ -24,7 +24,7 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.run import train_run
 from mtqscore.training.schedule import learning_rate
 from mtqscore.training.weights import BEST_FILE, LAST_FILE
-from tests.training_kit import QUIET, small_config, stopping, write_corpus
+from tests.training_kit import QUIET, same_tensors, small_config, stopping, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,6 @@ def finished(corpus, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     train_run(corpus, folder, small_config(), QUIET)
     return folder
-
-
-def same_tensors(first: Path, second: Path) -> bool:
-    one, two = read_checkpoint(first).tensors, read_checkpoint(second).tensors
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_other_seed_ends_elsewhere(corpus, finished, tmp_path):
@@ -118,6 +113,8 @@ def test_split_without_labels_is_refused(corpus, tmp_path):
     write_table(tmp_path / "manifest.csv", list(record), [record])
     with pytest.raises(InputError, match="split val has no recordings with labels"):
         train_run(tmp_path, tmp_path / "run", small_config(), QUIET)
+    with pytest.raises(InputError, match="split train has no recordings with labels of sdi"):
+        train_run(corpus, tmp_path / "run", small_config(targets=("sdi",)), QUIET)
     assert not (tmp_path / "run").exists()
 
 

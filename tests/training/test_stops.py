@@ -25,7 +25,7 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.networks import Network
 from mtqscore.training.run import train_run
 from mtqscore.training.weights import LAST_FILE
-from tests.training_kit import QUIET, StopError, small_config, stopping
+from tests.training_kit import QUIET, StopError, same_tensors, small_config, stopping
 
 ROOT = Path(__file__).parents[2]
 EVERY_STEP = 1e-9
@@ -47,9 +47,7 @@ def assert_same_runs(one: Path, other: Path) -> None:
     assert names == sorted(path.name for path in other.glob("*.safetensors"))
     assert len(names) == 8
     for name in names:
-        first, second = read_checkpoint(one / name), read_checkpoint(other / name)
-        assert first.tensors.keys() == second.tensors.keys()
-        assert all(torch.equal(first.tensors[key], second.tensors[key]) for key in first.tensors), name
+        assert same_tensors(one / name, other / name), name
     curves = [read_checkpoint(folder / LAST_FILE).state["history"] for folder in (one, other)]
     for record in (*curves[0], *curves[1]):
         del record["seconds"]
