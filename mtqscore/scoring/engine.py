@@ -83,17 +83,6 @@ def by_recording(rows: Iterator[Assessment]) -> Iterator[list[Assessment]]:
         yield together
 
 
-def one_by_one(
-    recordings: Iterator[list[Assessment]], progress: Callable[[float], None] | None
-) -> Iterator[Assessment]:
-    """Yield the rows of recordings, and report how much audio they are."""
-    for rows in recordings:
-        for row in rows:
-            if progress is not None and row.ok:
-                progress(row.duration_s or 0.0)
-            yield row
-
-
 def lost_row(engine: Engine, item: Input) -> Assessment:
     """Return the row of a recording that ends every process that reads it."""
     return Assessment(

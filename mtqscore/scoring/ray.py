@@ -1,43 +1,40 @@
-"""Scoring on a Ray cluster: a pool of workers, each with an assessor of its own, and the rows of one process."""
+"""Scoring on a Ray cluster: a pool of workers, each with the model, and the rows of one process."""
 
 from __future__ import annotations
 
+import io
 import logging
-import math
 import os
-import pickle
 import signal
 import socket
+import sys
 import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from mtqscore.base.devices import CPU_PROVIDER
 from mtqscore.base.machine import usable_cores
+from mtqscore.base.version import VERSION
 from mtqscore.config import AssessConfig
 from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError, UsageError
 from mtqscore.scoring.assessor import Assessor
-from mtqscore.scoring.engine import LOSSES, as_inputs, lost_row, one_by_one
-from mtqscore.scoring.ray_worker import Job, Ledger, Rescuer, Worker, try_worker
+from mtqscore.scoring.engine import LoadedModel
+from mtqscore.scoring.pooled import PooledEngine, Worker
+from mtqscore.scoring.ray_worker import Job, RayWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from mtqscore.audio.inputs import Input
     from mtqscore.scores import Assessment
 
-RECORDINGS_A_TASK = 64
-"""Recordings that a worker gets at once, and that are scored again when it is lost."""
-
-TASKS_A_WORKER = 4
-"""A short list is cut into at least so many tasks a worker, so that all end at about the same time."""
-
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster of our own; names and rows are all that passes through it."""
-
-PATIENCE_S = 10.0
-"""How long the thread that feeds the workers may take to end."""
 
 REACH_S = 10.0
 """How long an address may take to answer."""
@@ -45,7 +42,6 @@ REACH_S = 10.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 """Settings under which Ray calls nobody and prints nothing; those of the user go before."""
@@ -72,7 +68,43 @@ class Cluster:
             raise UsageError(f"--workers {self.workers} is not at least 1")
 
 
-class RayEngine:
+class _Actor(Worker):
+    """An actor of the cluster.
+
+    Args:
+        ray: the library.
+        job: the order.
+        resources: what it reserves.
+    """
+
+    def __init__(self, ray: Any, job: Job, resources: dict[str, int]) -> None:
+        self._ray = ray
+        self._actor = ray.remote(**resources)(RayWorker).remote(job)
+        self.load: Future[LoadedModel] = Future()
+        self._actor.load.remote().future().add_done_callback(self._note_load)
+
+    def _note_load(self, load: Future[tuple[LoadedModel, str]]) -> None:
+        try:
+            loaded, version = load.result()
+            if version != VERSION:
+                raise EnvironmentProblemError(
+                    f"the workers have mtqscore {version}, this is {VERSION}: install the same"
+                )
+        except BaseException as error:  # it is for who waits for the model
+            self.load.set_exception(error)
+        else:
+            self.load.set_result(loaded)
+
+    def score(self, inputs: list[Input]) -> Future[list[list[Assessment]]]:
+        """Begin to score; the rows of each recording."""
+        return cast("Future[list[list[Assessment]]]", self._actor.score.remote(inputs).future())
+
+    def end(self) -> None:
+        """End it at once, whatever it does."""
+        self._ray.kill(self._actor)
+
+
+class RayEngine(PooledEngine):
     """Scores as an `Assessor` does, with workers on one machine or many.
 
     Args:
@@ -92,188 +124,127 @@ class RayEngine:
     def __init__(self, config: AssessConfig, cluster: Cluster, notify: Callable[[str], None] | None = None) -> None:
         if config.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"--engine ray knows --device auto, cpu and cuda (a GPU a worker), not {config.device}")
-        self.config = config
-        # What describes a run needs the model here as well, but no GPU.
-        here = Assessor(AssessConfig(model=config.model, device="cpu"), notify)
-        self.scorer, self.loaded = here.scorer, here.loaded
+        super().__init__(config, None)  # what befalls workers stands in Ray's log
         self._threads = config.threads or 1
         address = cluster.address or os.environ.get("RAY_ADDRESS") or None
         if address is not None:
             _reach(address)
         self._ray = _import_ray()
+        errors = self._ray.exceptions
+        self.lost_errors = (errors.RayActorError, errors.OutOfMemoryError)
         self._is_guest = self._ray.is_initialized()
         self._on_termination = signal.getsignal(signal.SIGTERM)
-        self._results: Generator[dict[str, Any], None, None] = (_ for _ in ())
+        self._stdout = redirect_stdout(cast("io.TextIOBase", _WithoutRay(sys.stdout)))
+        self._stdout.__enter__()
         try:
-            self._started = not self._is_guest and _connect(self._ray, address, self._threads)
+            started = not self._is_guest and _connect(self._ray, address, self._threads)
             # Ray's own handler aborts in the middle of a call; what Ctrl-C raises is taken well everywhere.
             _handle(signal.SIGTERM, signal.default_int_handler)
-            self._gpus = int(config.device != "cpu" and self._most("GPU") >= 1)
-            self._job = self._agree()
-            self._workers = self._count(cluster.workers)
+            self._job = Job(replace(config, threads=self._threads), self._here.model_sha256, os.getcwd())  # noqa: PTH109
+            self._agree()
+            for _ in range(self._count(cluster.workers) - len(self._workers)):
+                self._start()
         except BaseException:
             self.__exit__()
             raise
         if notify is not None:
-            where = "this machine" if self._started else _counted(len(self._nodes()), "machine")
-            notify(f"ray: {_counted(self._workers, 'worker')} on {where}")
-
-    def __enter__(self) -> Self:
-        return self
+            where = "this machine" if started else _counted(len(self._nodes()), "machine")
+            notify(f"ray: {_counted(len(self._workers), 'worker')} on {where}")
 
     def __exit__(self, *_: object) -> None:
         """Leave the cluster, unless the program had joined it; one of our own ends, whatever is pressed meanwhile."""
         on_interrupt = signal.getsignal(signal.SIGINT)
         _handle(signal.SIGINT, signal.SIG_IGN)
         _handle(signal.SIGTERM, signal.SIG_IGN)
-        self._end_iteration()
+        super().__exit__()
         if not self._is_guest:
-            self._ray.shutdown()
+            with redirect_stdout(io.StringIO()):  # it prints what it held back
+                self._ray.shutdown()
+        self._stdout.__exit__(None, None, None)
         _handle(signal.SIGTERM, self._on_termination)
         _handle(signal.SIGINT, on_interrupt)
 
-    def _end_iteration(self) -> None:
-        """End the thread that feeds the workers: if it asks Ray once Ray has shut down, Ray ends the process with 1."""
-        self._results.close()
-        for thread in threading.enumerate():
-            if type(thread).__module__.startswith("ray.data."):
-                thread.join(PATIENCE_S)
+    @cached_property
+    def _here(self) -> Assessor:
+        """The model in this process, without a GPU."""
+        return Assessor(AssessConfig(model=self.config.model, channels=self.config.channels, device="cpu"))
 
     def assess_files(
         self, paths: Iterable[str | os.PathLike[str] | Input], progress: Callable[[float], None] | None = None
     ) -> Iterator[Assessment]:
-        """Score many files, as `Engine.assess_files` does.
-
-        Tasks of a worker that is lost are done by another. The recordings of a task that has lost several are scored
-        one by one, and one that ends its worker again is ``unreadable``.
-        """
-        for row in one_by_one(self._in_order(list(as_inputs(paths))), progress):
-            yield replace(row, options=self.config)
-
-    def _in_order(self, inputs: list[Input]) -> Iterator[list[Assessment]]:
-        """The rows of every recording."""
-        if not inputs:
-            return
-        done = 0
+        """Score many files, as `Engine.assess_files` does."""
         try:
-            self._results = self._iterate(self._dataset(inputs))
-            for record in self._results:
-                yield from self._one_by_one(inputs[done : record["position"]])
-                yield pickle.loads(record["rows"])
-                done = record["position"] + 1
-            yield from self._one_by_one(inputs[done:])
+            for row in super().assess_files(paths, progress):
+                yield replace(row, options=self.config)
         except Exception as error:  # Ray's, which have no base in common
             raise _problem(error) from error
 
-    def _iterate(self, dataset: Any) -> Generator[dict[str, Any], None, None]:
-        """What `Dataset.iter_rows` yields, without its threads, which do not end when the iteration is left."""
-        for bundle in dataset.iter_internal_ref_bundles():
-            for block in bundle.block_refs:
-                yield from self._ray.get(block).to_pylist()
-
-    def _dataset(self, inputs: list[Input]) -> Any:
-        """The run as Ray Data has it: blocks of one task each, through a pool of workers, in their order."""
-        import pyarrow
-        from ray.data import ActorPoolStrategy, from_arrow
-
-        ledger = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote()
-        size = min(RECORDINGS_A_TASK, math.ceil(len(inputs) / (self._workers * TASKS_A_WORKER)))
-        # Names as bytes: Arrow's text takes no name that is no text.
-        tasks = [
-            pyarrow.table({"task": [pickle.dumps((start, inputs[start : start + size]))]})
-            for start in range(0, len(inputs), size)
-        ]
-        workers = min(self._workers, len(tasks))
-        dataset = from_arrow(tasks).map_batches(
-            Worker,
-            fn_constructor_args=(self._job, ledger),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(min_size=workers, max_size=workers, max_tasks_in_flight_per_actor=2),
-            num_cpus=self._threads,
-            num_gpus=self._gpus,
-        )
-        dataset.context.execution_options.preserve_order = True
-        dataset.context.enable_progress_bars = False
-        return dataset
-
-    def _one_by_one(self, inputs: Sequence[Input]) -> Iterator[list[Assessment]]:
-        """Score what a lost task leaves behind, each recording in a worker that it may end."""
-        # Beside the pool, which holds all that the cluster has; on the processor, since a GPU has its worker.
-        job = replace(self._job, config=replace(self._job.config, device="cpu", precision="fp32"))
-        remote = self._ray.remote(num_cpus=0)(Rescuer)
-        rescuer = None
-        for item in inputs:
-            for _attempt in range(LOSSES):
-                rescuer = rescuer or remote.remote(job)
-                try:
-                    yield self._ray.get(rescuer.score.remote(item))
-                    break
-                except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError):
-                    rescuer = None
-            else:
-                yield [lost_row(self, item)]
-        if rescuer is not None:
-            self._ray.kill(rescuer)
-
     # --- the cluster --------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._workers.append(_Actor(self._ray, self._job, self._resources))
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _most(self, resource: str) -> float:
-        """What the best machine of the cluster has."""
+        """Return what the best machine of the cluster has."""
         return max((node.get(resource, 0.0) for node in self._nodes()), default=0.0)
 
     def _count(self, most: int | None) -> int:
-        """Workers that fit."""
+        """Count the workers that fit."""
         fitting = 0
         for node in self._nodes():
             here = int(node.get("CPU", 0) // self._threads)
-            fitting += min(here, int(node.get("GPU", 0))) if self._gpus else here
+            fitting += min(here, int(node.get("GPU", 0))) if self._resources["num_gpus"] else here
         return max(1, fitting if most is None else min(most, fitting))
 
-    def _agree(self) -> Job:
+    def _agree(self) -> None:
         """Let one worker load the model, so that what cannot work ends the run before it begins.
 
         Raises:
             EnvironmentProblemError: no machine has so many cores, or the worker cannot score.
         """
-        from mtqscore.base.version import VERSION
-
         if self._most("CPU") < self._threads:
             raise EnvironmentProblemError(
                 f"no machine of the cluster has {self._threads} cores: --threads is {self._most('CPU'):g} at most"
             )
-        job = Job(replace(self.config, threads=self._threads), self.loaded.model_sha256, os.getcwd())  # noqa: PTH109
+        gpus = int(self.config.device != "cpu" and self._most("GPU") >= 1)
+        self._resources = {"num_cpus": self._threads, "num_gpus": gpus}
+        self._start()
         try:
-            remote = self._ray.remote(num_cpus=self._threads, num_gpus=self._gpus)(try_worker)
-            version, provider = self._ray.get(remote.remote(job))
+            self.loaded = self._workers[0].load.result()
         except Exception as error:  # Ray's, which have no base in common
             raise _problem(error) from error
-        if version != VERSION:
-            raise EnvironmentProblemError(f"the workers have mtqscore {version}, this is {VERSION}: install the same")
-        self.loaded = self.loaded._replace(provider=provider)
-        if provider == CPU_PROVIDER:
-            self._gpus, job = 0, replace(job, config=replace(job.config, device="cpu"))
-        return job
+        if self.loaded.provider == CPU_PROVIDER:
+            self._job = self._job._replace(config=replace(self._job.config, device="cpu"))
+            if gpus:  # it has one for nothing
+                self._workers.pop().end()
+                self._resources["num_gpus"] = 0
+
+
+class _WithoutRay:
+    """Stdout without what Ray prints there of its workers, in threads of its own; it knows no way to be quiet."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, unless Ray does."""
+        own = not threading.current_thread().name.startswith("ray_")
+        return int(self._stream.write(text)) if own else len(text)
 
 
 def _import_ray() -> Any:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        import pyarrow  # noqa: F401
         import ray
-        import ray.data
     except ImportError as error:
         raise MissingExtraError("assess --engine ray", "ray", error.name or "ray") from error
-    # Ray writes its log into files of its own; ray.data has a handler beside that of ray.
-    for handler in list(logging.getLogger("ray.data").handlers):
-        if isinstance(handler, logging.StreamHandler):
-            logging.getLogger("ray.data").removeHandler(handler)
-    # What befalls workers it prints to stdout, and knows no other way to keep that clean.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
 

@@ -281,7 +281,7 @@ def test_where_no_process_can_be_started(fake_model: str, folder: Path, monkeypa
     def refuse(*_: object) -> None:
         raise OSError("no room for a process")
 
-    monkeypatch.setattr(processes, "_Worker", refuse)
+    monkeypatch.setattr(processes, "_Process", refuse)
     assert sum(row.ok for row in scored(fake_model, folder, 3)) == 40
 
 

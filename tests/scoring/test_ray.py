@@ -165,7 +165,7 @@ def test_workers_are_lost_and_the_rows_are_those_of_one_process(
     reason = json.loads(lines.pop(poisoned[0]))["reason"]
     assert reason == "2 processes ended while they read it"
     assert lines == whole, "every row is there once, in its order, with the same digits"
-    assert len(list((folder / "shadow" / "pids").iterdir())) >= 6, "workers were replaced again and again"
+    assert len(list((folder / "shadow" / "pids").iterdir())) >= 4, "workers were replaced"
     stored = read_results(str(folder / "o.parquet")).rows
     assert [row.path for row in stored] == [row["path"] for row in rows(folder / "o.jsonl")]
 
