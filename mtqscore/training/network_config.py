@@ -20,7 +20,7 @@ class CompactConfig:
             exported graph adds one channel that marks padding.
         conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
         conv_strides: step of each block along frequency.
-        hop_samples: step of the spectrum: 256, or 512 for half of its cost, where each sample is heard once.
+        hop_samples: step of the spectrum: 256, or 512 for half of its cost, where each sample is used once.
         time_stride: frames of the spectrum a step of the first block.
         second_time_stride: frames a step of the second block; 2 halves the cost of all that follows the first. Scores
             stand hop_samples times both apart.
@@ -28,7 +28,7 @@ class CompactConfig:
         lstm_units: units a direction.
         dense_units: size of a frame before the heads.
         dropout: share of those units dropped in training.
-        floor_db: power a bin below which nothing is heard, relative to white noise at the active level.
+        floor_db: power a bin below which nothing counts, relative to white noise at the active level.
         feature_mean_db: typical power a bin, subtracted.
         feature_spread_db: typical spread of the power a bin, divided by.
     """
@@ -89,7 +89,7 @@ SSL_BUNDLES = {
     "wav2vec2-base": "WAV2VEC2_BASE",
     "xls-r-300m": "WAV2VEC2_XLSR_300M",
 }
-"""Self-supervised models by the names of ``torchaudio.pipelines``, which say their sizes and where the weights are."""
+"""Self-supervised models by the names of ``torchaudio.pipelines``, which hold their sizes and file names."""
 
 
 @dataclass(frozen=True)
@@ -237,4 +237,4 @@ class XlsRSqaConfig:
 
 
 NetworkConfig = CompactConfig | MosaNetConfig | MosSslConfig | XlsRSqaConfig
-"""What a run can train; ``kind`` tells them apart in files."""
+"""Networks that a run can train, distinguished by ``kind`` in files."""

@@ -1,4 +1,4 @@
-"""What a network costs where it is used: parameters, bytes as ONNX, processor time of onnxruntime on one thread."""
+"""Cost of a network in use: parameters, bytes as ONNX, processor time of onnxruntime on one thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """Cost of a network in use.
 
     Args:
         parameters: what is trained, all heads included.

@@ -63,7 +63,7 @@ def write_release(
 
     Args:
         out: the ONNX file.
-        identity: what its metadata says.
+        identity: for its metadata.
         accuracy: what is known of it.
         parity: what the comparison with torch found.
         targets: what the model estimates.

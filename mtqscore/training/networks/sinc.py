@@ -21,7 +21,7 @@ LEAST_BAND_HZ = 50.0
 FIRST_MEL = 80.0
 FIRST_LOW_HZ = 30.0
 LAST_MARGIN_HZ = 100.0
-"""Where the bank starts on the mel scale, the lower edge of its first filter, and what the last leaves below 8 kHz."""
+"""Start of the bank on the mel scale, lower edge of its first filter, and distance of the last one from 8 kHz."""
 
 
 class SincConv(nn.Module):

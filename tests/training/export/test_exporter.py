@@ -203,7 +203,7 @@ def test_command_line_exports_a_model_that_assess_takes(run, checkpoint, tmp_pat
 
 
 def test_export_compares_on_the_validation_recordings_of_the_run(run, checkpoint, tmp_path):
-    """Whatever they are called, and whether they came from a table or from a corpus by name."""
+    """Names that are no text, from a table or from a corpus by name."""
     (tmp_path / "run").mkdir()
     shutil.copy(checkpoint, tmp_path / "run" / "best.safetensors")
     paths = [tmp_path / os.fsdecode(name) for name in (b"-a,\xff.flac", b"b\n.flac")]

@@ -31,7 +31,7 @@ TARGETS = ("s_mos", "n_mos", "g_mos")
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """What a training run leaves: a checkpoint, and estimates of the held-out recordings."""
+    """A folder as a training run leaves it: a checkpoint, and estimates of the held-out recordings."""
     folder = tmp_path / "run"
     folder.mkdir()
     write_checkpoint(

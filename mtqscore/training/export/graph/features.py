@@ -24,7 +24,7 @@ QUARTER_SAMPLES = STFT_SAMPLES // 4
 EIGHTH_SAMPLES = STFT_SAMPLES // 8
 
 VERY_END = 2**62
-"""Where a slice ends that goes to the end."""
+"""End of a slice that goes to the end."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class SslFrontEnd(nn.Module):
         x = encoder.feature_projection(self._convolved(waveform, lengths.clamp(min=FIELD_SAMPLES)))
         mask = frame_mask(counts, x.shape[1])
         padded = is_exporting() or bool((counts < x.shape[1]).any())
-        # The convolution that says where frames are looks 64 frames ahead: there it must find what is beyond any end.
+        # The convolution of positions looks 64 frames ahead: there it must find zeros, as beyond any end.
         x = x.masked_fill(~mask[:, :, None], 0.0)
         x = x + transformer.pos_conv_embed(x)
         # torchaudio's name for: before the first block, rather than after the last.

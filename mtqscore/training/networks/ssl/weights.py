@@ -1,4 +1,4 @@
-"""Weights of self-supervised front ends: where they lie, how they are fetched, and which files are understood."""
+"""Weights of self-supervised front ends: their place, their download, and the forms of file that are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraErr
 from mtqscore.training.network_config import SSL_BUNDLES, SslConfig
 
 WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"
-"""Where the files of torchaudio's bundles are."""
+"""Address of the files of torchaudio's bundles."""
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
@@ -64,22 +64,20 @@ def bundle_of(config: SslConfig) -> Any:
 
 
 def model_sizes(config: SslConfig) -> dict[str, Any]:
-    """Give the arguments of torchaudio's factory for a model.
-
-    Args:
-        config: which model, and the sizes of a ``custom`` one.
-    """
+    """Give the arguments of torchaudio's factory for a model."""
     # The bundle's own description: torchaudio 2.11 is the last release, so these names stay.
     sizes = dict(bundle_of(config)._params)
     if config.model == "custom":
         sizes["extractor_conv_layer_config"] = [
             (config.custom_conv_units, kernel, stride) for _, kernel, stride in sizes["extractor_conv_layer_config"]
         ]
-        sizes["encoder_embed_dim"] = config.custom_units
-        sizes["encoder_num_layers"] = config.custom_layers
-        sizes["encoder_num_heads"] = config.custom_heads
-        sizes["encoder_ff_interm_features"] = 4 * config.custom_units
-        sizes["encoder_pos_conv_groups"] = math.gcd(sizes["encoder_pos_conv_groups"], config.custom_units)
+        sizes |= {
+            "encoder_embed_dim": config.custom_units,
+            "encoder_num_layers": config.custom_layers,
+            "encoder_num_heads": config.custom_heads,
+            "encoder_ff_interm_features": 4 * config.custom_units,
+            "encoder_pos_conv_groups": math.gcd(sizes["encoder_pos_conv_groups"], config.custom_units),
+        }
     return sizes
 
 
@@ -87,8 +85,8 @@ def build_model(config: SslConfig, sizes: dict[str, Any]) -> Any:
     """Build torchaudio's ``Wav2Vec2Model`` with random weights.
 
     Args:
-        config: says which kind of attention.
-        sizes: what `model_sizes` gave, with fewer blocks where not all are needed.
+        config: chooses the kind of attention.
+        sizes: from `model_sizes`, with fewer blocks where not all are needed.
     """
     models = load_torchaudio("torchaudio.models")
     factory = models.wavlm_model if bundle_of(config)._model_type == "WavLM" else models.wav2vec2_model
@@ -117,7 +115,7 @@ def fetch(url: str, path: Path) -> None:
     """Download a file so that it is there whole or not at all.
 
     Args:
-        url: what to get.
+        url: its address.
         path: where it goes; its folder is made.
 
     Raises:
@@ -126,18 +124,18 @@ def fetch(url: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            replacing(path) as partial,
             urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply,
+            replacing(path) as partial,
             partial.open("wb") as file,
         ):
-            size = int(reply.headers.get("Content-Length") or 0)
-            print(f"fetching {url} ({size / 1e9:.2f} GB) to {str(path)!r}", file=sys.stderr)
+            print(f"fetching {url} ({(reply.length or 0) / 1e9:.2f} GB) to {str(path)!r}", file=sys.stderr)
+            size = reply.length or 0
             while chunk := reply.read(CHUNK_BYTES):
                 file.write(chunk)
                 if size and sys.stderr.isatty():
-                    print(f"\r{100 * file.tell() // size} %", end="\n" if file.tell() == size else "", file=sys.stderr)
-            if size and file.tell() != size:
-                raise OSError(f"{file.tell()} of {size} bytes came")
+                    print(f"\r{100 * file.tell() // size} %", end="" if reply.length else "\n", file=sys.stderr)
+            if reply.length:
+                raise OSError(f"the last {reply.length} bytes did not come")
     except (OSError, http.client.HTTPException) as error:
         raise EnvironmentProblemError(
             f"{url}: cannot be fetched ({getattr(error, 'reason', error)}); get it by other means and put it at"
@@ -157,7 +155,7 @@ def load_weights(model: Any, path: Path, name: str, total: int) -> None:
     Args:
         model: torchaudio's ``Wav2Vec2Model``.
         path: a state dict of torchaudio or of Hugging Face transformers, as ``.safetensors`` or for ``torch.load``.
-        name: what the weights should be, for messages.
+        name: the model that the weights should be of, for messages.
         total: transformer blocks of the whole model.
 
     Raises:
@@ -173,18 +171,18 @@ def load_weights(model: Any, path: Path, name: str, total: int) -> None:
         idle = key.endswith(".conv.bias") and key not in own and not state[key].any()
         if beyond or idle or key.startswith("aux."):
             del state[key]
-    try:
-        wrong = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        reason = str(error).split("\n\t")[1] if "\n\t" in str(error) else str(error)
-        raise InputError(f"{str(path)!r}: not the weights of {name}: {reason}") from error
-    if wrong.missing_keys or wrong.unexpected_keys:
-        facts = [
-            f"{len(keys)} tensors {what}, such as {keys[0]!r}"
-            for keys, what in ((wrong.missing_keys, "are missing"), (wrong.unexpected_keys, "do not belong"))
-            if keys
-        ]
-        raise InputError(f"{str(path)!r}: not the weights of {name}: {'; '.join(facts)}")
+    faults = [
+        f"{len(keys)} tensors {fault}, such as {min(keys)!r}"
+        for keys, fault in ((own.keys() - state.keys(), "are missing"), (state.keys() - own.keys(), "do not belong"))
+        if keys
+    ] or [
+        f"size mismatch for {key}: {list(state[key].shape)}, not {list(tensor.shape)}"
+        for key, tensor in own.items()
+        if state[key].shape != tensor.shape
+    ]
+    if faults:
+        raise InputError(f"{str(path)!r}: not the weights of {name}: {'; '.join(faults[:2])}")
+    model.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
