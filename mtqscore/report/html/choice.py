@@ -27,25 +27,19 @@ class Candidate:
         assessment: its row, without scores along time.
         excerpt: the stretch to show, with its curves.
         stamp: size and time of change of its file when it was scored; None when it has none.
+        why: reason for showing it, in words; empty when all are shown.
     """
 
     index: int
     assessment: Assessment
     excerpt: Excerpt
     stamp: Stamp | None
+    why: str = ""
 
     @property
     def g_mos(self) -> float:
         """G-MOS, the order of candidates."""
         return named_scores(self.assessment)["g_mos"]
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A recording that is shown in detail, and the reason in words; empty when all are shown."""
-
-    candidate: Candidate
-    why: str
 
 
 class Choice:
@@ -95,19 +89,19 @@ class Choice:
         excerpt = cut_excerpt(assessment, self._excerpt_s)
         return Candidate(index, replace(assessment, frames=None), excerpt, path_stamp(assessment.path))
 
-    def chosen(self, gates: GateReport | None) -> list[Chosen]:
+    def chosen(self, gates: GateReport | None) -> list[Candidate]:
         """Choose, now that all rows are known, and give the recordings to show, worst first."""
         if self._scored <= self._files:
-            return _worst_first(Chosen(candidate, "") for candidate in self._sample)
-        picks: dict[int, Chosen] = {}
+            return _worst_first(self._sample)
+        picks: dict[int, Candidate] = {}
         for candidate, why in chain(self._failing(gates), self._lowest()):
             if len(picks) < self._worst_files:
-                picks.setdefault(candidate.index, Chosen(candidate, why))
+                picks.setdefault(candidate.index, replace(candidate, why=why))
         rest = sorted((item for item in self._sample if item.index not in picks), key=lambda item: item.g_mos)
         wanted = min(self._files - len(picks), len(rest))
         for step in range(wanted):
             candidate = rest[round((step + 0.5) * len(rest) / wanted - 0.5)]
-            picks[candidate.index] = Chosen(candidate, "from a random sample of the rest")
+            picks[candidate.index] = replace(candidate, why="from a random sample of the rest")
         return _worst_first(picks.values())
 
     def _failing(self, gates: GateReport | None) -> Iterable[tuple[Candidate, str]]:
@@ -124,5 +118,5 @@ class Choice:
             yield candidate, "among the lowest G-MOS"
 
 
-def _worst_first(chosen: Iterable[Chosen]) -> list[Chosen]:
-    return sorted(chosen, key=lambda item: (item.candidate.g_mos, item.candidate.index))
+def _worst_first(chosen: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(chosen, key=lambda item: (item.g_mos, item.index))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtqscore.audio.decoding import open_recording
 from mtqscore.audio.sources import FileSource, Resampler, path_stamp
-from mtqscore.report.html.choice import Candidate, Chosen
+from mtqscore.report.html.choice import Candidate
 from mtqscore.report.html.curves import WORST_S, Excerpt, score_seconds
 from mtqscore.report.html.rows import safe_json
 from mtqscore.report.html.spectrogram import spectrogram_png, top_hz
@@ -35,13 +35,13 @@ class Detail:
     """A recording to hear and see.
 
     Args:
-        chosen: the recording, and why it is here.
+        chosen: the recording.
         excerpt: the stretch that is shown, with the curves that are drawn.
         content: sound, picture and curves as JSON, safe inside a script element.
         note: remarks on the sound, in words; empty without any.
     """
 
-    chosen: Chosen
+    chosen: Candidate
     excerpt: Excerpt
     content: str
     note: str
@@ -49,17 +49,17 @@ class Detail:
     @property
     def element(self) -> str:
         """Id of its element on the page."""
-        return f"listen-{self.chosen.candidate.index + 1}"
+        return f"listen-{self.chosen.index + 1}"
 
 
-def make_detail(chosen: Chosen, scorer: Scorer | None = None) -> Detail:
+def make_detail(chosen: Candidate, scorer: Scorer | None = None) -> Detail:
     """Read the sound of a recording again and draw it; what cannot be read any more is left out and noted.
 
     With a scorer, every second is scored alone; else the frame scores are drawn.
     """
-    excerpt = chosen.candidate.excerpt
+    excerpt = chosen.excerpt
     try:
-        sound = read_sound(chosen.candidate)
+        sound = read_sound(chosen)
     except UnscorableError as error:
         note = f"Sound and spectrogram are missing: {error.reason}."
         return Detail(chosen, excerpt, safe_json(_curves(excerpt)), note)

@@ -78,7 +78,7 @@ def write_page(stream: TextIO, page: Page) -> None:
 
     style = _joined(STYLES)
     script = _joined(SCRIPTS)
-    element_of = {detail.chosen.candidate.index: detail.element for detail in page.details}
+    element_of = {detail.chosen.index: detail.element for detail in page.details}
     template = _environment().get_template("report.html.jinja")
     pieces = template.generate(
         page=page,

@@ -19,16 +19,7 @@ from mtqscore.report.html.rows import safe_json
 from mtqscore.report.summary import RunSummary
 from mtqscore.scores import Assessment, Flag, Status
 from tests.conftest import Run as RunCommand
-from tests.report.html.kit import (
-    HOSTILE,
-    MADE,
-    RUN,
-    TARGETS,
-    Reader,
-    page,
-    scored,
-    unscored,
-)
+from tests.report.html.kit import HOSTILE, MADE, RUN, TARGETS, Reader, page, scored, unscored
 from tests.signals import speechlike, write
 
 
@@ -159,14 +150,7 @@ def test_the_comparison_is_shown() -> None:
     summary.comparison = compare_results(*results, CompareConfig({"g_mos": 0.1}))
     writer.finish(summary)
     text = Reader(stream.getvalue()).text
-    for words in (
-        "base <b>.jsonl",
-        "8 pairs",
-        "−0.500",
-        "worse",
-        "G-MOS fell by more than is allowed",
-        "Largest losses",
-    ):
+    for words in ("base <b>.jsonl", "8 pairs", "−0.500", "worse", "G-MOS fell by more than", "Largest losses"):
         assert words in text
 
 

@@ -12,12 +12,7 @@ from mtqscore.report.html.choice import Choice
 from mtqscore.report.html.curves import cut_excerpt, smooth, worst_second
 from mtqscore.report.html.detail import make_detail
 from mtqscore.report.html.spectrogram import MOST_COLUMNS, encode_png, palette, spectrogram_png
-from tests.report.html.kit import (
-    HOP_S,
-    TARGETS,
-    frames,
-    scored,
-)
+from tests.report.html.kit import HOP_S, TARGETS, frames, scored
 
 
 def test_smoothing_keeps_gaps_and_levels() -> None:

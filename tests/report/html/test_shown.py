@@ -40,7 +40,7 @@ def test_the_worst_are_shown_and_a_sample_of_the_rest() -> None:
     choice = Choice(TARGETS, 12, 30.0)
     for index, value in enumerate(values):
         choice.offer(index, scored(f"{index}.wav", float(value), 1.0))
-    shown = [item.candidate.g_mos for item in choice.chosen(None)]
+    shown = [item.g_mos for item in choice.chosen(None)]
     assert len(shown) == 12
     assert shown == sorted(shown)
     assert shown[:8] == sorted(values)[:8], "two thirds are the worst"
@@ -54,8 +54,8 @@ def test_what_a_failed_gate_names_is_shown() -> None:
     for index, row in enumerate(rows):
         choice.offer(index, row)
     chosen = choice.chosen(judge([parse_gate("s>=1.5", TARGETS)], rows))
-    assert [item.why for item in chosen if item.candidate.index == 90] == ["stands out in the failed gate s>=1.5"]
-    assert 90 not in [item.candidate.index for item in choice.chosen(None)]
+    assert [item.why for item in chosen if item.index == 90] == ["stands out in the failed gate s>=1.5"]
+    assert 90 not in [item.index for item in choice.chosen(None)]
 
 
 def test_recordings_of_one_name_are_told_apart() -> None:
@@ -64,7 +64,7 @@ def test_recordings_of_one_name_are_told_apart() -> None:
     for index, row in enumerate(rows):
         choice.offer(index, row)
     chosen = choice.chosen(judge([parse_gate("g>=2.02", TARGETS)], rows))
-    named = [item.candidate.index for item in chosen if "g>=2.02" in item.why]
+    named = [item.index for item in chosen if "g>=2.02" in item.why]
     assert named == [0, 1]
 
 
