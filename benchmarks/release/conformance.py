@@ -18,10 +18,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import soundfile
 import soxr
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 import mtqscore
 from mtqscore import AssessConfig, Assessor
 from mtqscore.diagnostics.conformance.check import deviations, score_clips
-from mtqscore.diagnostics.conformance.known import CLIPS_FOLDER, SCORES_FILE, TOLERANCE, Entry, KnownModel, read_known
+from mtqscore.diagnostics.conformance.known import CLIPS_FOLDER, SCORES_FILE, TOLERANCE, KnownModel, read_known
 from mtqscore.models import load_model
 from mtqscore.scoring.session import Scorer
 from mtqscore.targets import SAMPLE_RATE_HZ
@@ -171,36 +170,29 @@ def make_clips() -> None:
 # --- the scores -----------------------------------------------------------------------------------------------
 
 
-def announcement(model: KnownModel, entry: Entry) -> str:
-    """Begin the line of the changelog that names an entry; the digest ties the line to the stored scores."""
-    content = json.dumps([model.label, model.sha256, model.targets, entry_to_json(entry)], sort_keys=True)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return f"- {model.label} conformance {entry.conformance}, scores {digest}, mtqscore {entry.release}: "
-
-
-def entry_to_json(entry: Entry) -> dict[str, Any]:
-    """Turn an entry into what scores.json holds of it."""
-    clips = {name: {"scores": clip.scores, "seconds": clip.seconds} for name, clip in sorted(entry.clips.items())}
-    return {"conformance": entry.conformance, "release": entry.release, "clips": clips}
+def announcement(model: KnownModel) -> str:
+    """Begin the line of the changelog that names a model's number; the digest ties it to the stored scores."""
+    digest = hashlib.sha256(msgspec.json.encode(model, order="sorted")).hexdigest()[:12]
+    return f"- {model.label} conformance {model.conformance}, scores {digest}, mtqscore {model.release}: "
 
 
 def next_state(label: str, known: Mapping[str, KnownModel]) -> KnownModel | None:
-    """Score the clips with a model and return it with one more entry; None when no score moved."""
+    """Score the clips with a model and return it with its next number; None when no score moved."""
     assessor = Assessor(AssessConfig(model=label, device="cpu", frames=True))
-    found = score_clips(assessor)
+    found = dict(sorted(score_clips(assessor).items()))
     old = known.get(assessor.model)
     if old is None:
         number = int(Scorer(load_model(label), "cpu").info.conformance)
-        first = Entry(number, mtqscore.__version__, found)
-        return KnownModel(assessor.model, assessor.model_sha256, assessor.targets, (first,))
-    if old.sha256 != assessor.model_sha256:
+    elif old.sha256 != assessor.model_sha256:
         raise SystemExit(f"{old.label} is another file than the one that was released; a new file is a new version")
-    moved = deviations(found, old.current.clips)
-    print(f"{old.label}: largest deviation from conformance {old.current.conformance}: {max(moved.values()):.4f}")
-    if max(moved.values()) <= TOLERANCE:
-        return None
-    raised = Entry(old.current.conformance + 1, mtqscore.__version__, found)
-    return replace(old, history=(*old.history, raised))
+    else:
+        moved = max(deviations(found, old.clips).values())
+        print(f"{old.label}: largest deviation from conformance {old.conformance}: {moved:.4f}")
+        if moved <= TOLERANCE:
+            return None
+        number = old.conformance + 1
+    release = mtqscore.__version__
+    return KnownModel(assessor.model, assessor.model_sha256, assessor.targets, number, release, found)
 
 
 def update(label: str, why: str) -> None:
@@ -210,19 +202,11 @@ def update(label: str, why: str) -> None:
     if model is None:
         print("nothing to store")
         return
-    models = {**known, model.label: model}
-    document = {
-        name: {
-            "sha256": item.sha256,
-            "targets": item.targets,
-            "history": [entry_to_json(entry) for entry in item.history],
-        }
-        for name, item in sorted(models.items())
-    }
-    text = json.dumps({"models": document}, indent=1)
+    models = sorted({**known, model.label: model}.values(), key=lambda item: item.label)
+    text = json.dumps({"models": msgspec.to_builtins(models)}, indent=1)
     lines = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)
     SCORES_FILE.write_text(lines + "\n", encoding="utf-8")
-    line = announcement(model, model.current) + why + "\n"
+    line = announcement(model) + why + "\n"
     page = CHANGELOG.read_text(encoding="utf-8")
     if HEADING not in page:
         page = f"{page.rstrip()}\n\n{HEADING}"

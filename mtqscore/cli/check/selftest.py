@@ -9,7 +9,7 @@ import typer
 from mtqscore.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
-    from mtqscore.diagnostics.conformance.check import Conformance
+    from mtqscore.diagnostics.conformance.check import Conformance, DeviceCheck
 
 FAILED_EXIT = 4
 
@@ -25,8 +25,9 @@ def selftest(
         typer.Option("--model", metavar="NAME|FILE.onnx", help="One model; if not given, every one on this machine."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the deviation of every clip.")] = False,
 ) -> None:
-    """Score the known clips on every device, and compare with the scores that the models were released with.
+    """Score the known clips on every device, and compare with the scores that the model was released with.
 
     A model without stored scores is compared between devices only. Exit code 0: no score deviates by more than
     0.005. 2: there is no such model. 4: a score deviates, or something does not work.
@@ -49,7 +50,7 @@ def selftest(
             content = {"passed": passed, "models": [_to_json(item) for item in found]}
             print_result(json.dumps(document(SELFTEST, content, version=None), indent=2))
         else:
-            print_result("\n\n".join(_to_text(item) for item in found))
+            print_result("\n".join("\n".join(_to_lines(item, verbose=verbose)) for item in found))
     if not passed:
         raise typer.Exit(FAILED_EXIT)
 
@@ -78,37 +79,43 @@ def _to_json(found: Conformance) -> dict[str, object]:
     }
 
 
-def _to_text(found: Conformance) -> str:
-    """Lay out one model: a line a clip, a column a device, and what it comes to."""
-    from mtqscore.base.text import printable
+def _to_lines(found: Conformance, *, verbose: bool) -> list[str]:
+    """Lay out one model: one line, and if wanted a table with a line a clip and a column a device."""
+    from mtqscore.base.text import printable, text_table
 
-    ran = [item for item in found.devices if item.deviations]
     number = f"conformance {found.conformance}" if found.conformance is not None else "no stored scores"
-    lines = [printable(f"{found.model}, {number}"), ""]
+    lines = [printable(f"{found.model}, {number}: {_verdict(found)}")]
+    ran = [item for item in found.devices if item.deviations]
+    if not verbose:
+        return lines
     if ran:
         rows = [["largest deviation", *(item.device for item in ran)]]
         rows += [[clip, *(f"{item.deviations[clip]:.4f}" for item in ran)] for clip in ran[0].deviations]
-        width = max(len(row[0]) for row in rows)
-        lines += [row[0].ljust(width) + "".join(cell.rjust(10) for cell in row[1:]) for row in rows] + [""]
-    lines += [
-        f"{item.device} failed: {printable(item.problem)}" for item in found.devices if item.problem and item.counts
-    ]
+        lines += ["", *text_table(rows, left=rows[0][:1])]
     absent = [item.device for item in found.devices if not item.counts]
     if absent:
-        lines.append(f"Not here: {', '.join(absent)}; mtqscore doctor says why.")
-    return "\n".join([*lines, _verdict(found)])
+        lines += ["", f"Not here: {', '.join(absent)}; mtqscore doctor says why."]
+    return [*lines, ""]
 
 
 def _verdict(found: Conformance) -> str:
     from mtqscore.diagnostics.conformance.known import TOLERANCE
 
-    if not found.passed:
-        return f"Not as it should be: a device fails, or scores deviate by more than {TOLERANCE}."
+    failed = [item for item in found.devices if not item.passed]
+    ran = ", ".join(item.device for item in found.devices if item.counts)
+    if failed:
+        return f"not as released: {'; '.join(map(_fault, failed))}"
     if found.conformance is not None:
-        return f"As released: no score deviates by more than {TOLERANCE}."
-    if found.compared:
-        return f"The devices agree within {TOLERANCE}; there are no stored scores of this model."
-    return "It runs, but nothing was compared: no stored scores of this model, and only one device."
+        largest = max(item.largest or 0.0 for item in found.devices)
+        return f"as released on {ran} (largest deviation {largest:.4f} of {TOLERANCE})"
+    return f"{ran} agree within {TOLERANCE}" if found.compared else f"runs on {ran}; nothing was compared"
+
+
+def _fault(item: DeviceCheck) -> str:
+    if item.problem:
+        return f"{item.device} failed ({item.problem})"
+    clip = max(item.deviations, key=lambda name: item.deviations[name])
+    return f"{item.device} deviates by {item.deviations[clip]:.4f} ({clip})"
 
 
 def _finite(value: float | None) -> float | None:

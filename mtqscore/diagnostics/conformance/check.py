@@ -105,7 +105,7 @@ def check_model(model: str | None) -> Conformance:
     assessor = Assessor(AssessConfig(model=model, device=usable[0], frames=True))
     known = find_known(assessor.model_sha256)
     found = score_clips(assessor)
-    reference = known.current.clips if known else found
+    reference = known.clips if known else found
     checks = [DeviceCheck(usable[0], assessor.provider, deviations=deviations(found, reference) if known else {})]
     for name in usable[1:]:
         try:
@@ -114,7 +114,7 @@ def check_model(model: str | None) -> Conformance:
         except MtqscoreError as error:
             checks.append(DeviceCheck(name, problem=str(error)))
     checks += [DeviceCheck(item.name, problem=item.reason, counts=False) for item in devices if not item.works]
-    number = known.current.conformance if known else None
+    number = known.conformance if known else None
     return Conformance(assessor.model, assessor.model_sha256, number, tuple(checks))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from mtqscore.errors import EnvironmentProblemError
 
@@ -20,9 +18,8 @@ DECIMALS = 4
 """Of stored scores: finer than the tolerance, coarser than what differs between processors."""
 
 
-@dataclass(frozen=True)
-class ClipScores:
-    """What a model says of one clip.
+class ClipScores(msgspec.Struct, frozen=True):
+    """Scores of one clip.
 
     Args:
         scores: one value a target, in the order of the model's targets.
@@ -40,41 +37,28 @@ class ClipScores:
         return max(_gap(*pair) for rows in zip(mine, theirs, strict=True) for pair in zip(*rows, strict=True))
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The scores of one model under one conformance number.
-
-    Args:
-        conformance: the number, raised by one whenever a score moves by more than the tolerance.
-        release: version of mtqscore that gave these scores.
-        clips: by name of the clip.
-    """
-
-    conformance: int
-    release: str
-    clips: Mapping[str, ClipScores]
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A released model and all conformance numbers that it ever had, oldest first.
+class KnownModel(msgspec.Struct, frozen=True):
+    """A released model and the scores that it must give.
 
     Args:
         label: name@version.
         sha256: checksum of its file, hexadecimal.
         targets: names of its scores, in order.
-        history: the last entry is what the model must give now.
+        conformance: the number, raised by one whenever a score moves by more than the tolerance.
+        release: version of mtqscore that gave these scores.
+        clips: scores by name of the clip.
     """
 
     label: str
     sha256: str
     targets: tuple[str, ...]
-    history: tuple[Entry, ...]
+    conformance: int
+    release: str
+    clips: dict[str, ClipScores]
 
-    @property
-    def current(self) -> Entry:
-        """What the model must give now."""
-        return self.history[-1]
+
+class _Stored(msgspec.Struct):
+    models: list[KnownModel]
 
 
 def clip_paths() -> list[Path]:
@@ -96,34 +80,16 @@ def read_known() -> dict[str, KnownModel]:
         EnvironmentProblemError: the file is missing or damaged.
     """
     try:
-        document = json.loads(SCORES_FILE.read_text(encoding="utf-8"))
-        return {label: _model_from_json(label, item) for label, item in document["models"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise EnvironmentProblemError(
-            f"{SCORES_FILE}: the stored scores are damaged ({error!r}); reinstall mtqscore"
-        ) from error
+        stored = msgspec.json.decode(SCORES_FILE.read_bytes(), type=_Stored)
+    except (OSError, ValueError) as error:
+        damaged = f"{SCORES_FILE}: the stored scores are damaged ({error}); reinstall mtqscore"
+        raise EnvironmentProblemError(damaged) from error
+    return {model.label: model for model in stored.models}
 
 
 def find_known(sha256: str) -> KnownModel | None:
     """Find the released model that a file is, by its checksum; None for any other."""
     return next((model for model in read_known().values() if model.sha256 == sha256), None)
-
-
-def _model_from_json(label: str, item: Mapping[str, Any]) -> KnownModel:
-    history = tuple(
-        Entry(
-            int(entry["conformance"]),
-            str(entry["release"]),
-            {
-                name: ClipScores(tuple(clip["scores"]), tuple(tuple(second) for second in clip["seconds"]))
-                for name, clip in entry["clips"].items()
-            },
-        )
-        for entry in item["history"]
-    )
-    if not history:
-        raise ValueError(f"{label} has no scores")
-    return KnownModel(label, str(item["sha256"]), tuple(item["targets"]), history)
 
 
 def _gap(mine: float | None, theirs: float | None) -> float:
