@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -172,23 +173,39 @@ class SoundSampler:
                 best, best_db, name = piece, level_db(piece), item.path.name
             if best_db > level_db(whole) - 15:
                 break
-        if played_hz != rate_hz:
-            best = np.asarray(soxr.resample(best, played_hz, rate_hz))
-        return np.pad(best, (0, max(0, samples - len(best))), mode="wrap")[:samples], name
+        return played(best, played_hz, rate_hz, samples), name
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
         """Mix several talkers at uneven levels; see ``noises.NoiseSampler``."""
-        wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
-        total = np.zeros(wanted)
-        for _ in range(talkers):
+
+        def draw(_wanted: int) -> Signal:
             talker = self._talkers[str(rng.choice(self._names))]
-            piece = _decoded(talker[int(rng.integers(len(talker)))].path)
-            piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
-            level = active_level_db(piece, SPEECH_RATE_HZ)
-            total += piece * 10 ** ((-26 - level + rng.normal(0, 3)) / 20)
-        if rate_hz != SPEECH_RATE_HZ:
-            total = np.asarray(soxr.resample(total, SPEECH_RATE_HZ, rate_hz))
-        return total[:samples]
+            return _decoded(talker[int(rng.integers(len(talker)))].path)
+
+        return mixed_babble(draw, rng, samples, rate_hz, talkers)
+
+
+def played(piece: Signal, played_hz: float, rate_hz: int, samples: int) -> Signal:
+    """Bring a stretch that is played at one rate to another one and to a length, shape (samples,)."""
+    if played_hz != rate_hz:
+        piece = np.asarray(soxr.resample(piece, played_hz, rate_hz))
+    return np.pad(piece, (0, max(0, samples - len(piece))), mode="wrap")[:samples]
+
+
+def mixed_babble(
+    draw: Callable[[int], Signal], rng: np.random.Generator, samples: int, rate_hz: int, talkers: int
+) -> Signal:
+    """Mix talkers at uneven levels; ``draw`` gives speech at 16 kHz of one of them, about as many samples as wanted."""
+    wanted = -(-samples * SPEECH_RATE_HZ // rate_hz) + 16
+    total = np.zeros(wanted)
+    for _ in range(talkers):
+        piece = draw(wanted)
+        piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
+        level = active_level_db(piece, SPEECH_RATE_HZ)
+        total += piece * 10 ** ((-26 - level + rng.normal(0, 3)) / 20)
+    if rate_hz != SPEECH_RATE_HZ:
+        total = np.asarray(soxr.resample(total, SPEECH_RATE_HZ, rate_hz))
+    return total[:samples]
 
 
 def trimmed(signal: Signal, margin_s: float = 0.15) -> Signal:

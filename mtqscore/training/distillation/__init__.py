@@ -1,1 +1,1 @@
-"""Distillation: clips of unlabelled speech, what a panel of teachers says of them, and the run that learns it."""
+"""Distillation: clips of unlabelled speech, the ensemble of teachers that scores them, and the run of the student."""

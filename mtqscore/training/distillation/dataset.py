@@ -196,7 +196,7 @@ class DistillationDataset:
     def _ahead(
         self, plans: Iterator[BatchPlan], drafts: Sequence[ClipDraft], group: ProcessGroup
     ) -> Iterator[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]]:
-        """Begin the clips of a few batches before they are asked for: those that this process needs, by item."""
+        """Begin the clips of a few batches ahead: those that this process needs, by item."""
         waiting: deque[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]] = deque()
         try:
             while True:

@@ -21,7 +21,7 @@ from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.errors import InputError
 from mtqscore.simulation.corpus import degrade
 from mtqscore.simulation.degradations.noises import MADE
-from mtqscore.simulation.sampler import SourceFile, list_files
+from mtqscore.simulation.sampler import SourceFile, list_files, mixed_babble, played
 from mtqscore.simulation.voices import vary
 from mtqscore.targets import SAMPLE_RATE_HZ
 from mtqscore.training.config import DistillConfig
@@ -150,7 +150,7 @@ def _reason(error: OSError | RuntimeError) -> str:
 
 
 def divide(files: Sequence[SpeechFile], share: float, seed: int) -> tuple[list[SpeechFile], list[SpeechFile]]:
-    """Hold out what a table says; else whole talkers, or single recordings where there are few talkers.
+    """Hold out the split val of a table; else whole talkers, or single recordings where there are few talkers.
 
     Args:
         files: two or more.
@@ -159,9 +159,6 @@ def divide(files: Sequence[SpeechFile], share: float, seed: int) -> tuple[list[S
 
     Returns:
         Those to learn from, and those held out.
-
-    Raises:
-        InputError: there is one recording only.
     """
     held = [one.split == "val" for one in files]
     if not any(held) or all(held):
@@ -187,9 +184,7 @@ class StretchSampler:
 
     Every second of the speech is as likely to be drawn as every other one.
 
-    Args:
-        speech: recordings of speech, one or more.
-        noise: recordings of noise; without any, noise is made.
+    Without recordings of noise, noise is made.
     """
 
     def __init__(self, speech: Sequence[SpeechFile], noise: Sequence[SpeechFile] = ()) -> None:
@@ -201,12 +196,7 @@ class StretchSampler:
         return int(np.searchsorted(self._ends, rng.integers(self._ends[-1]), side="right"))
 
     def draft(self, key: tuple[int, ...], config: DistillConfig) -> ClipDraft:
-        """Draw a clip.
-
-        Args:
-            key: seed of everything random in it.
-            config: lengths and shares.
-        """
+        """Draw a clip; its key is the seed of everything random in it."""
         rng = np.random.default_rng(key)
         number = self.draw(rng)
         available = self.speech[number].samples
@@ -231,23 +221,13 @@ class StretchSampler:
             piece = _drawn(one, wanted, rng)
             if level_db(piece) > SILENCE_DB:
                 break
-        piece = np.resize(piece, wanted)
-        if played_hz != rate_hz:
-            piece = np.asarray(soxr.resample(piece, played_hz, rate_hz))
-        return np.pad(piece, (0, max(0, samples - len(piece))), mode="wrap")[:samples], one.path.name
+        return played(np.resize(piece, wanted), played_hz, rate_hz, samples), one.path.name
 
     def babble(self, rng: np.random.Generator, samples: int, rate_hz: int, talkers: int) -> Signal:
-        """Mix several talkers at uneven levels; see ``noises.Recordings``."""
-        wanted = -(-samples * SAMPLE_RATE_HZ // rate_hz) + 16
-        total = np.zeros(wanted)
-        for _ in range(talkers):
-            piece = _drawn(self.speech[self.draw(rng)], wanted, rng)
-            piece = np.roll(np.resize(piece, wanted), int(rng.integers(wanted)))
-            level = active_level_db(piece, SAMPLE_RATE_HZ)
-            total += piece * 10 ** ((SPEECH_DB - level + rng.normal(0, 3)) / 20)
-        if rate_hz != SAMPLE_RATE_HZ:
-            total = np.asarray(soxr.resample(total, SAMPLE_RATE_HZ, rate_hz))
-        return total[:samples]
+        """Mix several talkers at uneven levels; see ``noises.NoiseSampler``."""
+        return mixed_babble(
+            lambda wanted: _drawn(self.speech[self.draw(rng)], wanted, rng), rng, samples, rate_hz, talkers
+        )
 
 
 def _drawn(file: SpeechFile, samples: int, rng: np.random.Generator) -> Signal:
@@ -256,12 +236,7 @@ def _drawn(file: SpeechFile, samples: int, rng: np.random.Generator) -> Signal:
 
 
 def read_stretch(file: SpeechFile, start: int, samples: int) -> Signal:
-    """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where the recording ends before its header says.
-
-    Args:
-        file: the recording.
-        start: first sample at 16 kHz.
-        samples: how many.
+    """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where it is shorter than by its header.
 
     Raises:
         InputError: it cannot be decoded, or holds what is no number.
@@ -283,11 +258,6 @@ def read_stretch(file: SpeechFile, start: int, samples: int) -> Signal:
 
 def make_clip(draft: ClipDraft, sampler: StretchSampler, config: DistillConfig) -> Samples:
     """Read a stretch and degrade it; where there is no sound, or it cannot be read, another one takes its place.
-
-    Args:
-        draft: the clip.
-        sampler: of its speech and noise.
-        config: allowed degradations.
 
     Returns:
         int16 (samples,), as long as the draft.

@@ -17,7 +17,7 @@ PARTS: tuple[Part, ...] = ("channels", "recurrent", "dense")
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Options of a pruning; every field says its meaning.
+    """Options of a pruning; see the help of each field.
 
     Raises:
         UsageError: a value is outside what is allowed.

@@ -106,7 +106,7 @@ def prune_run(
 def prune(
     network: CompactNet, train: Dataset | None, training: TrainConfig, config: PruneConfig, watch: Watch
 ) -> CompactNet:
-    """Cut a network down to the share that is asked for.
+    """Cut a network down to the wanted share.
 
     Args:
         network: stays as it is.

@@ -30,13 +30,8 @@ def open_teacher(
         choice: ``references``, or as for `open_clip_teacher`.
         rows: the recordings that it is opened for.
         base: folder that the table's column ``clean`` is relative to.
-        device: where networks compute.
+        device: of networks.
         references: folder of clean references; None for those of the table.
-
-    Raises:
-        UsageError: it is nothing of these.
-        InputError: a checkpoint is damaged.
-        FaultyTableError: references are missing or do not fit.
     """
     if choice == REFERENCES:
         with ReferenceTeacher(rows, base, references) as exact:
@@ -46,12 +41,12 @@ def open_teacher(
 
 
 def open_clip_teacher(choice: str, device: torch.device) -> ClipTeacher:
-    """Open a teacher that needs no reference.
+    """Open a teacher that needs no reference, with networks on a device.
 
     Args:
         choice: a run folder, a checkpoint, an ONNX file, a TOML file that describes any other ONNX file, or a model by
             name.
-        device: where networks compute.
+        device: of networks.
 
     Raises:
         UsageError: it is nothing of these.

@@ -34,8 +34,6 @@ POLL_S = 1.0
 LONGEST_WAIT_S = 24 * 3600.0
 
 Advance = Callable[[int, int], None]
-"""Takes how many of how many are done."""
-
 Values = list[float | None]
 """Estimates of one recording, by target; None for none."""
 
@@ -45,8 +43,8 @@ class PseudoLabels:
     """A teacher's estimates of every recording of a corpus.
 
     Args:
-        teacher: its name.
-        fingerprint: digest of all that decides its estimates, hexadecimal.
+        teacher: its name, and as the next two see `Teacher`.
+        fingerprint: of the teacher.
         targets: of the estimates.
         values: float32 (recordings, targets), rounded as files hold it; NaN where there is no estimate.
         table: the CSV that keeps it.
@@ -100,7 +98,7 @@ def pseudo_label(
         teacher: gives the estimates.
         rows: the recordings.
         base: folder of the label table; where it cannot be written to, a folder of the user keeps the labels.
-        advance: notified of the progress.
+        advance: notified of how many of how many are done.
         wait: another process estimates: wait until it is done.
 
     Raises:

@@ -93,15 +93,12 @@ class ReferenceTeacher:
 
 
 def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path | None) -> dict[Path, Path]:
-    """Find the clean reference of each recording, and check that both are of one length.
+    """Find the clean reference of each recording, by recording, and check that both are of one length.
 
     Args:
         rows: the recordings.
         base: folder that the column ``clean`` is relative to; an empty cell there means that there is none.
         folder: searched through for files of the recordings' names, of any format; None takes the column.
-
-    Returns:
-        References by recording.
 
     Raises:
         UsageError: there is no such folder or column, or the table is one of ``mtqscore simulate``.
@@ -147,7 +144,7 @@ def check_references(rows: Sequence[LabelledRecording], exact: Mapping[str, NDAr
         A warning, empty if there is nothing to warn of.
 
     Raises:
-        InputError: that is so for most of them: the references are not theirs.
+        InputError: most of them have not.
     """
     strange = np.flatnonzero((exact["stoi"] < STRANGER_STOI) & (exact["sdi"] >= SDI_LIMIT))
     if not len(strange):

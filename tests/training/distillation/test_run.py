@@ -103,8 +103,8 @@ def test_new_clips_in_every_epoch_for_any_number_of_processes_without_what_is_he
     assert 0 < changed < len(clips), "chains without what is held out stay as they are"
 
 
-def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_in(folder):
-    """The teacher agrees with itself, of recordings and along them; a student that begins as it is told so too."""
+def test_validation_holds_frame_scores_of_the_teacher_and_labels_are_mixed_in(folder):
+    """The teacher agrees with itself, of recordings and along them; a student with its weights does too."""
     corpus = write_corpus(folder / "corpus", 8)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)
     config = small_config(recipe="scratch", teacher="none", epochs=1, lr=0.0, distillation=settings)
@@ -130,7 +130,7 @@ def test_validation_holds_what_the_teacher_says_along_time_and_labels_are_mixed_
 
 
 def test_batches_hold_clips_and_labelled_recordings_by_their_share(folder):
-    """What the teacher says is the label of a clip; a recording of the table keeps its own."""
+    """A clip has the scores of the teacher as its label; a recording of the table keeps its own."""
     rows = [row for row in read_label_table(write_corpus(folder / "corpus", 8)) if row.split == "train"]
     sources, _ = list_speech(folder / "speech", [], lambda *_: None)
     settings = dataclasses.replace(SHORT, clips=6, label_share=0.25)

@@ -43,7 +43,7 @@ def test_recordings_that_cannot_be_used_are_named_and_those_of_runs_are_no_speec
     assert len(list_speech(folder / "speech", [], lambda *_: None)[0]) == 5
 
 
-def test_talkers_are_held_out_whole_or_else_recordings_or_what_a_table_says():
+def test_talkers_are_held_out_whole_or_else_recordings_or_the_split_of_a_table():
     many = [
         SpeechFile(Path(f"{talker}/{talker}-{index}.wav"), 1, str(talker)) for talker in range(10) for index in range(3)
     ]

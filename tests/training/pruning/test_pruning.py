@@ -80,7 +80,7 @@ def score(network: CompactNet) -> tuple[Tensor, Tensor]:
     return estimates.scores, torch.where(estimates.mask[..., None], estimates.frame_scores, 0.0)
 
 
-def test_without_its_dead_units_a_network_says_the_same_in_torch_and_as_onnx() -> None:
+def test_without_its_dead_units_a_network_has_the_same_scores_in_torch_and_as_onnx() -> None:
     network = with_dead_units()
     smaller = cut(network, alive(network))
     assert smaller.config.conv_channels == (5, 7)
@@ -97,9 +97,9 @@ def test_without_its_dead_units_a_network_says_the_same_in_torch_and_as_onnx() -
 def test_data_find_the_dead_units_and_they_go_first(recordings: Dataset) -> None:
     network = with_dead_units()
     found = by_taylor(network, recordings, small_config(), lambda *_: None)
-    for name, worth in found.items():
-        assert worth[DEAD[name]].abs().max() == 0.0
-        assert worth.count_nonzero() >= len(worth) / 2, "a unit may be silent on all recordings, but not most of them"
+    for name, importance in found.items():
+        assert importance[DEAD[name]].abs().max() == 0.0
+        assert importance.count_nonzero() >= len(importance) / 2, "most units are used by some recording"
     keep = count_parameters(cut(network, alive(network))) / count_parameters(network)
     pruned = prune(network, recordings, small_config(), PruneConfig(keep=keep, rounds=1), QUIET)
     assert pruned.config.dense_units < network.config.dense_units
@@ -113,14 +113,14 @@ def test_importance_is_the_squared_slope_of_the_loss_in_a_gate(
 ) -> None:
     network = small_network(1)
     one = Dataset(recordings.rows[:1], 1e9, 1)
-    worth = by_taylor(network, one, small_config(), lambda *_: None)[name]
+    importance = by_taylor(network, one, small_config(), lambda *_: None)[name]
     loss = MplLoss(small_config())
     waveform = torch.from_numpy(one.audio(0) / np.float32(32768))[None]
-    gate = torch.ones(len(worth))
+    gate = torch.ones(len(importance))
     network.get_submodule(module).register_forward_hook(
         lambda _module, _inputs, output: output * gate.view([-1 if at == axis else 1 for at in range(output.ndim)])
     )
-    for unit in worth.topk(3).indices:
+    for unit in importance.topk(3).indices:
         values = []
         for change in (-0.02, 0.02):
             gate[unit] = 1 + change
@@ -128,7 +128,7 @@ def test_importance_is_the_squared_slope_of_the_loss_in_a_gate(
                 values.append(loss(network(waveform, torch.tensor([waveform.shape[1]])), torch.from_numpy(one.labels)))
         gate[unit] = 1
         slope = (values[1].total - values[0].total) / 0.04
-        assert float(slope.square()) == pytest.approx(float(worth[unit]), rel=0.05)
+        assert float(slope.square()) == pytest.approx(float(importance[unit]), rel=0.05)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -172,9 +172,9 @@ def test_magnitude_is_the_mean_weight_of_a_filter_and_ranks_within_a_layer() -> 
     network = small_network()
     with torch.no_grad():
         network.squeeze.weight[3] *= 10
-    worth = by_magnitude(network)["squeeze"]
-    assert worth.argmax() == 3
-    assert float(worth.mean()) == pytest.approx(1.0)
+    importance = by_magnitude(network)["squeeze"]
+    assert importance.argmax() == 3
+    assert float(importance.mean()) == pytest.approx(1.0)
 
 
 def test_time_is_measured() -> None:

@@ -1,4 +1,4 @@
-"""What teachers say is kept, recording by recording, and asked for once."""
+"""Estimates of teachers are kept, recording by recording, and made once."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from tests.training_kit import write_corpus
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 
-class Countdown:
-    """A teacher whose estimates follow the file's size; it counts what it is asked, and may break off."""
+class SizeTeacher:
+    """A teacher whose estimates follow the file's size; it notes the recordings, and may break off."""
 
-    name = "countdown"
+    name = "size"
     targets = ("pesq", "stoi")
     fingerprint = "ab" * 32
 
     def __init__(self, breaks_at: int | None = None) -> None:
-        self.asked: list[str] = []
+        self.estimated: list[str] = []
         self.breaks_at = breaks_at
 
     def estimate(self, rows):
-        if self.breaks_at is not None and len(self.asked) >= self.breaks_at:
+        if self.breaks_at is not None and len(self.estimated) >= self.breaks_at:
             raise KeyboardInterrupt
-        self.asked += [row.path.name for row in rows]
+        self.estimated += [row.path.name for row in rows]
         sizes = np.array([row.path.stat().st_size for row in rows])
         return np.stack([sizes / 7919 % 4, np.where(sizes % 5, sizes / 104_729 % 1, np.nan)], axis=1).astype(np.float32)
 
 
-class Listener(Countdown):
-    """A teacher that decodes what it is asked about."""
+class DecodingTeacher(SizeTeacher):
+    """A teacher that decodes the recordings."""
 
     def estimate(self, rows):
         for row in rows:
@@ -60,21 +60,21 @@ def own_rows(tmp_path) -> list[LabelledRecording]:
     return read_label_table(write_corpus(tmp_path / "corpus", 8))
 
 
-def asked_of(rows, teacher=None, **options):
-    teacher = teacher or Countdown()
+def labelled(rows, teacher=None, **options):
+    teacher = teacher or SizeTeacher()
     labels = pseudo_label(teacher, rows, rows[0].path.parent, lambda *_: None, **options)
-    return labels, teacher.asked
+    return labels, teacher.estimated
 
 
-def test_a_teacher_is_asked_once(own_rows):
-    first, asked = asked_of(own_rows)
-    assert len(asked) == 8
+def test_estimates_are_made_once(own_rows):
+    first, estimated = labelled(own_rows)
+    assert len(estimated) == 8
     assert not first.kept
-    again, asked = asked_of(own_rows)
+    again, estimated = labelled(own_rows)
     assert again.kept
-    assert asked == []
+    assert estimated == []
     np.testing.assert_array_equal(again.values, first.values)
-    np.testing.assert_allclose(first.values, Countdown().estimate(own_rows), atol=5.1e-5)
+    np.testing.assert_allclose(first.values, SizeTeacher().estimate(own_rows), atol=5.1e-5)
     folder = own_rows[0].path.parent
     assert first.table.parent == folder
     assert {path.name for path in folder.glob("pseudo*")} == {
@@ -90,11 +90,11 @@ def test_a_teacher_is_asked_once(own_rows):
 
 
 @pytest.mark.usefixtures("few_at_once")
-def test_every_recording_that_a_teacher_cannot_hear_is_named(own_rows):
+def test_every_recording_that_cannot_be_decoded_is_named(own_rows):
     for row in (own_rows[1], own_rows[6]):
         row.path.write_bytes(row.path.read_bytes()[:3000])
     with pytest.raises(FaultyTableError) as caught:
-        asked_of(own_rows, Listener())
+        labelled(own_rows, DecodingTeacher())
     assert [fault.line for fault in caught.value.faults] == [own_rows[1].line, own_rows[6].line]
 
 
@@ -102,98 +102,83 @@ def test_every_recording_that_a_teacher_cannot_hear_is_named(own_rows):
 @pytest.mark.parametrize("tail", ["", '{"a": [1.0, 0.', "[[1.0]]\n", '{"a": 1}\n', '{"a": [1.0]}\n'])
 def test_an_interrupted_teacher_goes_on(own_rows, tail):
     with pytest.raises(KeyboardInterrupt):
-        asked_of(own_rows, Countdown(breaks_at=6))
+        labelled(own_rows, SizeTeacher(breaks_at=6))
     folder = own_rows[0].path.parent
     (log,) = folder.glob("pseudo*")
     with log.open("a") as stream:
         stream.write(tail)
-    labels, asked = asked_of(own_rows)
-    assert asked == ["6.flac", "7.flac"]
-    np.testing.assert_allclose(labels.values, Countdown().estimate(own_rows), atol=5.1e-5)
+    labels, estimated = labelled(own_rows)
+    assert estimated == ["6.flac", "7.flac"]
+    np.testing.assert_allclose(labels.values, SizeTeacher().estimate(own_rows), atol=5.1e-5)
     assert not log.exists()
 
 
-def change_a_recording(rows):
-    rows[2].path.write_bytes(rows[2].path.read_bytes() + b"\0" * 9)
-    return rows, Countdown()
+def with_teacher(**changes):
+    teacher = SizeTeacher()
+    vars(teacher).update(changes)
+    return lambda rows: (rows, teacher)
 
 
-def touch_a_recording(rows):
-    os.utime(rows[2].path, ns=(1, 1))
-    return rows, Countdown()
+def with_file(pattern, change):
+    """Change a file of the corpus before the second call."""
+
+    def changed(rows):
+        (path,) = rows[0].path.parent.glob(pattern)
+        change(path)
+        return rows, SizeTeacher()
+
+    return changed
 
 
-def edit_the_table(rows):
-    (table,) = rows[0].path.parent.glob("pseudo*.csv")
-    table.write_text(table.read_text().replace("val", "train"))
-    return rows, Countdown()
+def grow(path):
+    path.write_bytes(path.read_bytes() + b"\0" * 9)
 
 
-def lose_the_note(rows):
-    (note,) = rows[0].path.parent.glob("pseudo*.json")
-    note.write_text("{")
-    return rows, Countdown()
-
-
-def shorten_the_note(rows):
-    (note,) = rows[0].path.parent.glob("pseudo*.json")
+def without_recordings(note):
     note.write_text(json.dumps(json.loads(note.read_text()) | {"recordings": []}))
-    return rows, Countdown()
-
-
-def change_the_teacher(rows):
-    teacher = Countdown()
-    teacher.fingerprint = "ab" * 6 + "0" * 52  # the same name of its file
-    return rows, teacher
-
-
-def change_the_targets(rows):
-    teacher = Countdown()
-    teacher.targets = ("pesq", "sdi")
-    return rows, teacher
 
 
 @pytest.mark.parametrize(
     ("change", "anew"),
     [
-        (change_a_recording, ["2.flac"]),
-        (touch_a_recording, ["2.flac"]),
-        (edit_the_table, None),
-        (lose_the_note, None),
-        (shorten_the_note, None),
-        (change_the_teacher, None),
-        (change_the_targets, None),
-        (lambda rows: (rows[::-1], Countdown()), []),
-        (lambda rows: (rows[:-1], Countdown()), []),
+        (with_file("2.flac", grow), ["2.flac"]),
+        (with_file("2.flac", lambda path: os.utime(path, ns=(1, 1))), ["2.flac"]),
+        (with_file("pseudo*.csv", lambda path: path.write_text(path.read_text().replace("val", "train"))), None),
+        (with_file("pseudo*.json", lambda path: path.write_text("{")), None),
+        (with_file("pseudo*.json", without_recordings), None),
+        (with_teacher(fingerprint="ab" * 6 + "0" * 52), None),  # the same name of its file
+        (with_teacher(targets=("pesq", "sdi")), None),
+        (lambda rows: (rows[::-1], SizeTeacher()), []),
+        (lambda rows: (rows[:-1], SizeTeacher()), []),
     ],
 )
-def test_only_what_was_said_of_the_very_same_is_used_again(own_rows, change, anew):
-    asked_of(own_rows)
+def test_only_estimates_of_the_very_same_are_used_again(own_rows, change, anew):
+    labelled(own_rows)
     rows, teacher = change(own_rows)
-    labels, asked = asked_of(rows, teacher)
-    assert asked == ([row.path.name for row in rows] if anew is None else anew)
-    np.testing.assert_allclose(labels.values, Countdown().estimate(rows), atol=5.1e-5)
-    assert asked_of(rows, teacher)[0].kept
+    labels, estimated = labelled(rows, teacher)
+    assert estimated == ([row.path.name for row in rows] if anew is None else anew)
+    np.testing.assert_allclose(labels.values, SizeTeacher().estimate(rows), atol=5.1e-5)
+    assert labelled(rows, teacher)[0].kept
 
 
 @pytest.mark.usefixtures("few_at_once")
-def test_a_teacher_is_asked_about_what_is_new_in_a_corpus_that_grows(own_rows):
-    asked_of(own_rows[:4])
+def test_only_new_recordings_of_a_growing_corpus_are_estimated(own_rows):
+    labelled(own_rows[:4])
     with pytest.raises(KeyboardInterrupt):
-        asked_of(own_rows, Countdown(breaks_at=3))
-    labels, asked = asked_of(own_rows)
-    assert asked == ["7.flac"]
-    np.testing.assert_allclose(labels.values, Countdown().estimate(own_rows), atol=5.1e-5)
+        labelled(own_rows, SizeTeacher(breaks_at=3))
+    labels, estimated = labelled(own_rows)
+    assert estimated == ["7.flac"]
+    np.testing.assert_allclose(labels.values, SizeTeacher().estimate(own_rows), atol=5.1e-5)
 
 
-def test_what_is_said_of_recordings_of_another_table_stays_while_they_are_there(own_rows):
-    asked_of(own_rows[:5])
-    assert asked_of(own_rows[3:])[1] == ["5.flac", "6.flac", "7.flac"]
-    assert asked_of(own_rows)[1] == []
+def test_estimates_of_another_table_stay_while_its_recordings_are_there(own_rows):
+    labelled(own_rows[:5])
+    assert labelled(own_rows[3:])[1] == ["5.flac", "6.flac", "7.flac"]
+    assert labelled(own_rows)[1] == []
     own_rows[0].path.unlink()
-    change_a_recording(own_rows)
-    labels, asked = asked_of(own_rows[2:])
-    assert asked == ["2.flac"]
+    grow(own_rows[2].path)
+    labels, estimated = labelled(own_rows[2:])
+    assert estimated == ["2.flac"]
     with labels.table.open(newline="") as stream:
         names = [record["path"] for record in csv.DictReader(stream)]
     assert sorted(names) == [f"{number}.flac" for number in range(1, 8)]
@@ -203,32 +188,32 @@ def test_what_is_said_of_recordings_of_another_table_stays_while_they_are_there(
 def test_where_the_corpus_cannot_be_written_to_the_user_keeps_them(own_rows, own_folder):
     folder = own_rows[0].path.parent
     (folder / "pseudo_labels-abababababab.partial.jsonl").mkdir()
-    labels, _ = asked_of(own_rows)
+    labels, _ = labelled(own_rows)
     assert labels.table.is_relative_to(own_folder)
-    assert asked_of(own_rows)[0].kept
+    assert labelled(own_rows)[0].kept
     (own_folder / "pseudo-labels").rename(own_folder / "gone")
     (own_folder / "pseudo-labels").write_text("in the way")
     with pytest.raises(EnvironmentProblemError, match="kept nowhere"):
-        asked_of(own_rows)
+        labelled(own_rows)
 
 
 def test_other_processes_wait_for_the_first(own_rows, monkeypatch):
     monkeypatch.setattr(pseudo_labels, "POLL_S", 0.01)
     found = []
-    waiting = threading.Thread(target=lambda: found.append(asked_of(own_rows, wait=True)))
+    waiting = threading.Thread(target=lambda: found.append(labelled(own_rows, wait=True)))
     waiting.start()
     time.sleep(0.05)
     assert not found
-    asked_of(own_rows)
+    labelled(own_rows)
     waiting.join(10)
-    labels, asked = found[0]
+    labels, estimated = found[0]
     assert labels.kept
-    assert asked == []
+    assert estimated == []
 
 
 def test_labels_are_replaced_by_target_and_split(own_rows):
     rows = [dataclasses.replace(row, split="test") if number < 2 else row for number, row in enumerate(own_rows)]
-    labels, _ = asked_of(rows)
+    labels, _ = labelled(rows)
     made = labels.applied(rows, ["pesq"], ("train", "val"))
     for number, (row, new) in enumerate(zip(rows, made, strict=True)):
         assert new.labels["s_mos"] == row.labels["s_mos"]
