@@ -1,4 +1,4 @@
-"""What samples say about themselves: finite, clipped, silent, narrowband. All of it cheap and streamed."""
+"""Checks of samples as they stream by: finite, clipped, silent, narrowband."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _SPEECH_PARTS, _HIGH_PARTS = (
 
 
 class ClippingDetector:
-    """Looks at samples as they were recorded, before mixing and resampling.
+    """Detector of flat tops, and of samples that are none, before mixing and resampling.
 
     Args:
         sample_rate_hz: their rate.
@@ -119,17 +119,17 @@ class ClippingDetector:
 
     @property
     def first_clipped_s(self) -> float | None:
-        """Where the first flat top begins; None without one."""
+        """Begin of the first flat top; None without one."""
         return None if self._first_flat is None else self._first_flat / self._rate_hz
 
     @property
     def clipped(self) -> bool:
-        """Whether too much of the recording stands at full scale."""
+        """True if too much of the recording stands at full scale."""
         return self._flat > CLIPPED_SHARE * self._values
 
 
 class BandwidthDetector:
-    """Looks at windows at the model's rate: is there sound, and is there any above the telephone band."""
+    """Detector of sound above the telephone band, in windows at the model's rate."""
 
     def __init__(self) -> None:
         self._speech_power = 0.0
@@ -151,7 +151,7 @@ class BandwidthDetector:
 
     @property
     def narrowband(self) -> bool:
-        """Whether nothing was found above the telephone band."""
+        """True if nothing was found above the telephone band."""
         return self._speech_power > 0 and self._high_power < self._speech_power * 10 ** (NARROWBAND_DB / 10)
 
 
@@ -186,5 +186,5 @@ def _variances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def has_sound(window: NDArray[np.float32]) -> bool:
-    """Tell whether any 100 ms of a window (samples,) at the model's rate reach -80 dBFS."""
+    """Check for any 100 ms of a window (samples,) at the model's rate that reach -80 dBFS."""
     return sound_level_db(window) > -math.inf

@@ -79,7 +79,7 @@ class Window:
 
     @property
     def has_sound(self) -> bool:
-        """Whether there is anything to score."""
+        """True where there is anything to score."""
         return math.isfinite(self.level_db)
 
 

@@ -177,7 +177,7 @@ class RemoteSource(FileSource):
 
     @property
     def changed(self) -> bool:
-        """Whether the file was replaced while it was fetched."""
+        """True if the file was replaced while it was fetched."""
         return self._download.changed
 
 

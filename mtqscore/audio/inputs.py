@@ -11,37 +11,16 @@ from typing import NamedTuple
 from mtqscore.base.libraries import load_library
 from mtqscore.scores import Status
 
-_ALIASES = [
-    "8svx",
-    "aif",
-    "aifc",
-    "aiffc",
-    "bwf",
-    "fap",
-    "iff",
-    "ima",
-    "ircam",
-    "mat",
-    "mp1",
-    "mp2",
-    "mpga",
-    "nist",
-    "oga",
-    "opus",
-    "sf",
-    "snd",
-    "sph",
-    "spx",
-    "svx",
-    "wave",
-    "wavex",
-]
+_ALIASES = {
+    *("8svx", "aif", "aifc", "aiffc", "bwf", "fap", "iff", "ima", "ircam", "mat", "mp1", "mp2", "mpga", "nist"),
+    *("oga", "opus", "sf", "snd", "sph", "spx", "svx", "wave", "wavex"),
+}
 _WITHOUT_HEADER = {"raw"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class Stamp(NamedTuple):
-    """State of a file, to tell its content from an earlier or a later one.
+    """State of a file, to compare its content with an earlier or a later one.
 
     Args:
         size_bytes: its size; None where it is not known.
@@ -73,7 +52,7 @@ class Input:
 
 
 def is_remote(name: str) -> bool:
-    """Tell whether a name has a scheme, such as ``s3://``; a folder of this machine of that name is ``./s3:``."""
+    """Check for a scheme, such as ``s3://``; a folder of this machine of that name is ``./s3:``."""
     return _SCHEME.match(name) is not None
 
 
@@ -83,11 +62,11 @@ def audio_extensions() -> frozenset[str]:
     soundfile = load_library("soundfile")
 
     known = {name.lower() for name in soundfile.available_formats()}
-    return frozenset((known | set(_ALIASES)) - _WITHOUT_HEADER)
+    return frozenset((known | _ALIASES) - _WITHOUT_HEADER)
 
 
 def is_audio_name(path: str) -> bool:
-    """Tell whether a name ends as recordings do."""
+    """Check for a name that ends as recordings do."""
     return os.path.splitext(path)[1][1:].lower() in audio_extensions()
 
 

@@ -1,4 +1,4 @@
-"""What can be measured on a recording without a model: level, peak, clipping, bandwidth, silence, channels."""
+"""Signal measurements on a recording, without a model: level, peak, clipping, bandwidth, silence, channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPECTRUM_S = 0.064
 """Of every stretch, so much goes into the spectrum."""
 
 QUIET_QUANTILE = 0.1
-"""The level that a tenth of the stretches stays below stands for what is heard between words."""
+"""The level that a tenth of the stretches stays below stands for the background between words."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SignalMeasurements:
         duration_s: length of what was read.
         level_dbfs: active level: mean power of the 100 ms stretches near the loudest one; None for digital silence.
         quiet_dbfs: level that a tenth of the sounding stretches stay below; None without any.
-        peak_dbfs: largest sample of the judged channels; None for digital silence.
+        peak_dbfs: largest sample of the scored channels; None for digital silence.
         clipped_share: share of samples in flat tops at full scale.
         first_clipped_s: where the first one begins; None without one.
         bandwidth_hz: frequency above which nearly nothing lies (less than -55 dB beside the speech band); None without
@@ -74,7 +74,7 @@ class SignalMeter:
         sample_rate_hz: rate of the recording.
         channels: how many it has.
         full_scale: largest value that its encoding can hold.
-        columns: the channels that are judged, counted from 0; None is all, mixed.
+        columns: the channels that are scored, counted from 0; None is all, mixed.
     """
 
     def __init__(self, sample_rate_hz: int, channels: int, full_scale: float, columns: list[int] | None = None) -> None:
@@ -94,7 +94,7 @@ class SignalMeter:
         self._spectrum = np.zeros(self._spectrum_samples // 2 + 1)
 
     def update(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next block (frames, channels) and return what is judged of it, mono, (frames,).
+        """Take the next block (frames, channels) and return what is scored of it, mono, (frames,).
 
         Raises:
             UnscorableError: a sample is not finite, or too large to be one of a recording.
@@ -104,7 +104,7 @@ class SignalMeter:
         mono = np.ascontiguousarray(chosen[:, 0]) if chosen.shape[1] == 1 else chosen.mean(axis=1)
         self._peak = max(self._peak, float(chosen.max()), -float(chosen.min()))
         self._total += float(mono.sum(dtype=np.float64))
-        with np.errstate(invalid="ignore", over="ignore"):  # channels that are not judged may hold anything
+        with np.errstate(invalid="ignore", over="ignore"):  # channels that are not scored may hold anything
             self._sums += block.sum(axis=0, dtype=np.float64)
             self._squares += np.einsum("ij,ij->j", block, block, dtype=np.float64)
         self._equal = self._equal and bool((block == block[:, :1]).all())
@@ -124,7 +124,7 @@ class SignalMeter:
         self._spectrum += (np.abs(np.fft.rfft(pieces, axis=1)).astype(np.float64) ** 2).sum(axis=0)
 
     def measurements(self) -> SignalMeasurements:
-        """What was measured up to here."""
+        """Measurements up to here."""
         if not self._powers and len(self._rest):  # shorter than one stretch
             self._powers.append(np.array([self._rest.var(dtype=np.float64)]))
         powers = np.concatenate(self._powers) if self._powers else np.zeros(0)

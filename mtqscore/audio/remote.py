@@ -41,7 +41,7 @@ _NO_CREDENTIALS = re.compile(r"(NoCredentials|PartialCredentials|TokenRetrieval|
 
 
 def is_web(name: str) -> bool:
-    """Tell whether it is an address of the web, where there are neither folders nor patterns: ? begins a query."""
+    """Check for an address of the web, where there are neither folders nor patterns: ? begins a query."""
     return name.lower().startswith(("http://", "https://"))
 
 
@@ -66,7 +66,7 @@ def find_remote(name: str) -> list[Input]:
     """
     is_pattern = not is_web(name) and _has_magic(name)
     try:
-        locate(name)  # so that a missing library is told before anything is scored
+        locate(name)  # so that a missing library is reported before anything is scored
         if is_web(name) or (is_audio_name(name) and not is_pattern):
             return [Input(name)]
         return list(_expand(name, is_pattern=is_pattern))
@@ -107,7 +107,7 @@ def _store(scheme: str) -> Any:
         import fsspec
     except ImportError as error:
         raise MissingExtraError(f"{scheme}://", "remote", "fsspec") from error
-    for library in _TALKATIVE:  # errors are told in rows; a program with handlers of its own still gets them
+    for library in _TALKATIVE:  # errors stand in rows; a program with handlers of its own still gets them
         logging.getLogger(library).addHandler(logging.NullHandler())
     if scheme not in fsspec.available_protocols():
         raise UnscorableError(Status.NOT_FOUND, f"no kind of store is called {scheme}://")
@@ -184,7 +184,7 @@ def stamp_of_info(info: dict[str, Any]) -> Stamp | None:
 
 
 def _nanoseconds(time: object) -> int | None:
-    """A time of change as stores tell it, in nanoseconds since 1970."""
+    """A time of change as stores give it, in nanoseconds since 1970."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)
@@ -198,7 +198,7 @@ def _nanoseconds(time: object) -> int | None:
 
 
 def fault_of(error: Exception, name: str, done: str = "fetched") -> UnscorableError:
-    """What an exception of a store's library says of a file.
+    """Fault of a file by an exception of its store's library.
 
     Args:
         error: the exception.
@@ -206,14 +206,14 @@ def fault_of(error: Exception, name: str, done: str = "fetched") -> UnscorableEr
         done: what could not be done to it.
 
     Raises:
-        EnvironmentProblemError: it says that the store does not answer, which is the fault of no file.
+        EnvironmentProblemError: the store does not answer, which is the fault of no file.
     """
     if isinstance(error, EnvironmentProblemError):
         raise error
     if isinstance(error, UnscorableError):
         return error
     scheme = name.partition("://")[0]
-    # For a web server fsspec says that there is no such file, whatever the reason.
+    # For a web server fsspec reports that there is no such file, whatever the reason.
     causes = list(_causes(error))[is_web(name) and isinstance(error, FileNotFoundError) :] or [error]
     kinds = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
     if any(map(_OUT_OF_REACH.fullmatch, kinds)) and not is_web(name):
@@ -242,6 +242,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-    """What an exception says, in one line without a name of some hundred characters."""
+    """Text of an exception, in one line without a name of some hundred characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"

@@ -1,4 +1,4 @@
-"""Files and arrays as blocks of float32 samples, in bounded memory; what cannot be read says why."""
+"""Files and arrays as blocks of float32 samples, in bounded memory; faults of files as statuses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Source(Protocol):
 
     @property
     def truncated(self) -> bool:
-        """Whether samples were missing at the end; final once ``blocks`` has ended."""
+        """True if samples were missing at the end; final once ``blocks`` has ended."""
 
 
 class FileSource:
@@ -128,7 +128,7 @@ class FileSource:
 
     @property
     def truncated(self) -> bool:
-        """Whether the file ends before its header says, or broke while it was read."""
+        """True if the file ends before its header says, or broke while it was read."""
         return self._truncated
 
     @property
@@ -138,7 +138,7 @@ class FileSource:
 
     @property
     def changed(self) -> bool:
-        """Whether the file was written to since it was opened."""
+        """True if the file was written to since it was opened."""
         after = os.fstat(self._handle)
         return (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns)
 
@@ -355,7 +355,7 @@ def _unscorable(error: OSError | ValueError) -> UnscorableError:
 
 
 def _log_says_truncated(log: str) -> bool:
-    """Whether libsndfile's notes on a file say that it holds less than it announces."""
+    """Look in libsndfile's notes for signs that a file holds less than it announces."""
     if any(sign in log for sign in _BREAK_SIGNS):
         return True
     sizes = [(int(claimed), int(real)) for claimed, real in _SHORTENED.findall(log)]

@@ -1,4 +1,4 @@
-"""Long audio as windows that a model can hear at once, and their scores as one."""
+"""Long audio as windows that a model can get at once, and their scores as one."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ DIGITAL_SILENCE = 1e-5
 class SoundWindower:
     """A `Windower` for recordings that begin or end in digital silence: that silence becomes windows of its own.
 
-    Silence that was put around a recording says nothing of its speech and noise, yet a model that hears it takes the
+    Silence that was put around a recording is no part of its speech and noise, yet a model that gets it takes the
     background for a quieter one. Silence between sounds stays where it is.
 
     Args:
         window_samples: longest window.
         hop_samples: step between the model's frames; cuts fall on multiples of it from the first sound on, so that a
-            model hears the same frames whatever silence there is ahead.
-        min_samples: shortest window that the model judges; shorter sound keeps some of the silence beside it.
+            model gets the same frames whatever silence there is ahead.
+        min_samples: shortest window that the model scores; shorter sound keeps some of the silence beside it.
 
     Example:
         >>> windower = SoundWindower(window_samples=8, hop_samples=2, min_samples=4)
@@ -143,7 +143,7 @@ class SoundWindower:
 
 
 def _sound(samples: NDArray[np.float32]) -> tuple[int, int]:
-    """Where the first sound begins and the last one ends; nowhere is twice 0."""
+    """Begin of the first sound and end of the last one; without any twice 0."""
     if len(samples) and min(abs(samples[0]), abs(samples[-1])) > DIGITAL_SILENCE:  # nearly always, and much cheaper
         return 0, len(samples)
     sounding = np.flatnonzero(np.abs(samples) > DIGITAL_SILENCE)
@@ -157,7 +157,7 @@ FULL_WEIGHT_DB, NO_WEIGHT_DB = 12.0, 24.0
 def level_weights(levels_db: Sequence[float]) -> NDArray[np.float64]:
     """Weigh windows by how loud they are beside the loudest one.
 
-    A model hears every window at an even level, so that a pause with faint noise would be judged as nothing but
+    A model gets every window at an even level, so that a pause with faint noise would be scored as nothing but
     noise. What is far quieter than the rest of a recording is left out.
 
     Args:

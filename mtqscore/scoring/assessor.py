@@ -62,7 +62,7 @@ class _Pending:
 
     @property
     def complete(self) -> bool:
-        """Whether it was read to its end and all its windows are scored."""
+        """True once it was read to its end and all its windows are scored."""
         return bool(self.recording.results) and not self._waiting
 
 
@@ -110,7 +110,7 @@ class Assessor:
 
     @classmethod
     def over(cls, scorer: Scorer, config: AssessConfig) -> Assessor:
-        """Return an assessor over a model that is loaded already, on whatever device; the rest as ``config`` says."""
+        """Return an assessor over a model that is loaded already, on whatever device; the rest by ``config``."""
         assessor = cls.__new__(cls)
         assessor._begin(scorer, config)
         return assessor

@@ -1,7 +1,7 @@
 """Windows of many recordings scored together: like lengths side by side, several batches at a time.
 
-A GPU's libraries prepare themselves for every new shape of a batch. Where the scorer says so, windows are padded to a
-few lengths and batches filled up to a few sizes; scores depend on neither. On the CPU a batch is no larger than it
+A GPU's libraries prepare themselves for every new shape of a batch. Where the scorer asks for it, windows are padded
+to a few lengths and batches filled up to a few sizes; scores depend on neither. On the CPU a batch is no larger than it
 must be.
 """
 

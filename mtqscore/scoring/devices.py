@@ -20,7 +20,7 @@ _CUDA_NO_DEVICE = 100
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a device does not work.
+    """Reason that a device does not work.
 
     Args:
         reason: what stands in the way.
@@ -101,11 +101,11 @@ def _missing_cuda_library(onnxruntime: Any) -> Problem | None:
     import ctypes
 
     # Finds the Python packages of CUDA and cuDNN, which the loader does not; prints what it misses, cuDNN apart.
-    said = io.StringIO()
-    with _quiet_stderr(), contextlib.redirect_stdout(said), warnings.catch_warnings():
+    printed = io.StringIO()
+    with _quiet_stderr(), contextlib.redirect_stdout(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         onnxruntime.preload_dlls()
-    missing = [line.removeprefix("Failed to load ") for line in said.getvalue().splitlines() if line[:6] == "Failed"]
+    missing = [line.removeprefix("Failed to load ") for line in printed.getvalue().splitlines() if line[:6] == "Failed"]
     if not missing:
         try:
             ctypes.CDLL("cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9")
@@ -135,4 +135,4 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 PROBES: Mapping[str, Callable[[int], Problem | None]] = {"cuda": cuda_problem}
-"""Checks of a device by its number, for the kinds where more than opening a session can tell."""
+"""Checks of a device by its number, for the kinds where more than opening a session finds out."""

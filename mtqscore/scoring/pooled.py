@@ -55,7 +55,7 @@ class Worker(ABC):
 
     @property
     def has_loaded(self) -> bool:
-        """Whether it has come so far that it can score."""
+        """True once it can score."""
         return self.load.done() and self.load.exception() is None
 
 

@@ -37,7 +37,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster of our own; names and rows are all that passes through it."""
 
 REACH_S = 10.0
-"""How long an address may take to answer."""
+"""Time that an address may take to answer."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,7 +49,7 @@ _QUIET = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to score.
+    """Place to score.
 
     Args:
         address: of a cluster that runs, as Ray has it: ``auto``, ``host:port`` or ``ray://host:port``; None is that of
@@ -282,8 +282,8 @@ def _reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise EnvironmentProblemError(f"cannot reach the Ray cluster {address!r}: {said}; is it running?") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EnvironmentProblemError(f"cannot reach the Ray cluster {address!r}: {reason}; is it running?") from error
 
 
 def _counted(count: int, what: str) -> str:
@@ -291,7 +291,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _problem(error: Exception) -> MtqscoreError:
-    """What an exception of Ray's says, in one line; one of our own that a worker raised is itself again."""
+    """An exception of Ray's in one line; one of our own that a worker raised is itself again."""
     cause: BaseException | None = error
     while cause is not None:
         inner = getattr(cause, "cause", None)  # what Ray raises is also of the kind that it holds
@@ -304,6 +304,6 @@ def _problem(error: Exception) -> MtqscoreError:
 
 
 def _one_line(error: Exception) -> str:
-    """The last thing that an exception says: Ray's begin with what happened elsewhere."""
+    """The last line of an exception: Ray's begin with what happened elsewhere."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -31,7 +31,7 @@ _OUTPUTS = {"scores": ("float", 2), "frame_scores": ("float", 3)}
 _ELEMENTS = {1: "float", 7: "int64"}
 _SCALES = {target.name: (target.low, target.high) for target in TARGETS}
 _ROUNDING = 1e-5
-"""What float32 may put a score beyond its scale."""
+"""Rounding of float32 beyond a scale."""
 
 _SILENT = 4
 """onnxruntime's log level that lets only fatal errors through; its refusals also arrive as exceptions."""
@@ -54,7 +54,7 @@ _TINY_MODEL = bytes.fromhex(
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Whether a device works.
+    """State of a device.
 
     Args:
         name: as for ``--device``.
@@ -102,7 +102,7 @@ class Scorer:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether it runs on the processor."""
+        """True if it runs on the processor."""
         return self._device.provider == CPU_PROVIDER
 
     @property
@@ -163,7 +163,7 @@ class Scorer:
                 )
 
     def _open(self, model: ModelFile, device: str, precision: str) -> tuple[Any, Device, str]:
-        """Open a session on the device that was named, or on the best; a note tells why that is not a GPU."""
+        """Open a session on the device that was named, or on the best; with a note where that is not a GPU."""
         named, cpu = parse_device(device), Device(DEVICE_KINDS["cpu"])
         wanted = named or Device(DEVICE_KINDS["cuda"])
         if wanted.provider == CPU_PROVIDER:
@@ -171,7 +171,7 @@ class Scorer:
         found = _try_session(model.content, wanted, precision, _longest_window)
         if not isinstance(found, Problem):
             return found, wanted, ""
-        session = _load(model, cpu)  # or the model is at fault, and is told so
+        session = _load(model, cpu)  # or the model is at fault, and is named
         if named is not None:
             raise EnvironmentProblemError(f"device {device}: {found}")
         if precision != "fp32":
@@ -216,7 +216,7 @@ def available_devices() -> list[DeviceState]:
             continue
         states.append(_try_device(Device(kind)))
         number = 1
-        while kind.name in PROBES and PROBES[kind.name](number) is None:  # others do not tell how many there are
+        while kind.name in PROBES and PROBES[kind.name](number) is None:  # others do not count theirs
             states.append(_try_device(Device(kind, number)))
             number += 1
     return states
@@ -242,7 +242,7 @@ def _longest_window(session: Any) -> dict[str, Any]:
 def _try_session(
     content: bytes, device: Device, precision: str, feed: Callable[[Any], Mapping[str, Any]]
 ) -> Any | Problem:
-    """Open a session that runs, or tell why there is none."""
+    """Open a session that runs, or find out why there is none."""
     onnxruntime, kind = load_onnxruntime(), device.kind
     if kind.provider not in onnxruntime.get_available_providers():
         return Problem(f"this onnxruntime has no {kind.title}", f"{kind.install}, or use --device cpu")
@@ -327,7 +327,7 @@ def _spell(signature: dict[str, tuple[str, int]]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """One line of what onnxruntime said; of CUDA's long ones the middle, which tells what failed."""
+    """One line of an error of onnxruntime; of CUDA's long ones the middle, which names what failed."""
     text = str(error).strip() or type(error).__name__
     if cuda := re.search(r"(CUDA|CUDNN|CUBLAS)\w* failure [^;]*", text):
         text = cuda.group()

@@ -1,4 +1,4 @@
-"""What samples say about themselves."""
+"""Checks of samples as they stream by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtqscore.scores import Status, UnscorableError
 from tests.signals import RATE_HZ, speechlike
 
 
-def judge(samples: np.ndarray, full_scale: float = 1.0) -> ClippingDetector:
+def detected(samples: np.ndarray, full_scale: float = 1.0) -> ClippingDetector:
     raw = ClippingDetector(RATE_HZ, full_scale)
     for start in range(0, len(samples), 1_000):
         raw.update(samples[start : start + 1_000])
@@ -23,28 +23,28 @@ def test_the_first_sample_that_is_no_number_is_named(value: float) -> None:
     samples = speechlike(1, channels=2)
     samples[[8_000, 9_000], 1] = value
     with pytest.raises(UnscorableError, match=r"at 0\.500 s") as caught:
-        judge(samples)
+        detected(samples)
     assert caught.value.status is Status.NON_FINITE
 
 
 def test_values_that_no_recording_has_are_refused() -> None:
     with pytest.raises(UnscorableError, match="1e\\+30") as caught:
-        judge(np.full((10, 1), 1e30, np.float32))
+        detected(np.full((10, 1), 1e30, np.float32))
     assert caught.value.status is Status.UNREADABLE
 
 
 def test_flat_tops_are_clipping() -> None:
-    assert judge((speechlike(1) * 20).clip(-1, 32_767 / 32_768)).clipped
-    assert judge((speechlike(1) * 20).clip(-0.98, 0.98), full_scale=0.98).clipped
+    assert detected((speechlike(1) * 20).clip(-1, 32_767 / 32_768)).clipped
+    assert detected((speechlike(1) * 20).clip(-0.98, 0.98), full_scale=0.98).clipped
 
 
 def test_loud_is_not_clipped() -> None:
     tone = np.sin(2 * np.pi * 200 * np.arange(RATE_HZ) / RATE_HZ)[:, np.newaxis].astype(np.float32)
-    assert not judge(tone).clipped
-    assert not judge(speechlike(1) * 20).clipped, "float files may go beyond full scale"
+    assert not detected(tone).clipped
+    assert not detected(speechlike(1) * 20).clipped, "float files may go beyond full scale"
     peaks = speechlike(1)
     peaks[::2_000] = 1
-    assert not judge(peaks).clipped
+    assert not detected(peaks).clipped
 
 
 @pytest.mark.parametrize("level_db", [-75, -20])

@@ -71,7 +71,7 @@ class Terminal(io.StringIO):
 
 
 def shown(stream: io.StringIO, count: int) -> tuple[list[str], float]:
-    """What a table of rows with falling scores shows, every 100th not scored, and the memory that it took, in MB."""
+    """Lines of a table of rows with falling scores, every 100th not scored, and the memory that it took, in MB."""
     table, summary = TableWriter(stream, RUN, legend=False), RunSummary()
     tracemalloc.start()
     table.begin()

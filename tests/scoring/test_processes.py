@@ -152,7 +152,7 @@ def children(pid: int) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether processes end within some seconds."""
+    """Wait some seconds for the end of processes."""
     for _ in range(100):
         if not any(Path(f"/proc/{pid}").exists() and "\tZ" not in _state(pid) for pid in pids):
             return True
