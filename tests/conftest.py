@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,13 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def run(fake_model: str, tmp_path: Path) -> Run:
     """Run the command line as a process in a folder of its own; `assess` gets the small model."""
 
-    def call(*arguments: str | bytes, model: str | None = fake_model, **options: Any) -> Process:
-        command: list[str | bytes] = [sys.executable, "-m", "mtqscore", *arguments]
+    def call(
+        *arguments: str | bytes,
+        model: str | None = fake_model,
+        program: Sequence[str] = ("-m", "mtqscore"),
+        **options: Any,
+    ) -> Process:
+        command: list[str | bytes] = [sys.executable, *program, *arguments]
         if model is not None and arguments and arguments[0] == "assess":
             command[4:4] = ["--model", model]
         if "input" not in options:

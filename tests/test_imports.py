@@ -13,7 +13,7 @@ import pytest
 from tests.signals import speechlike, write
 
 HEAVY = {"torch", "torchaudio", "scipy", "pandas", "librosa", "matplotlib", "onnx", "pesq", "pystoi"}
-SLOW = {"huggingface_hub", "pydantic", "rich", "jinja2", "pyarrow", "asyncio", "multiprocessing", "http", "email"}
+SLOW = {"huggingface_hub", "rich", "jinja2", "pyarrow", "asyncio", "multiprocessing", "http"}
 SLOW |= {"numpy.ma"}  # which np.unique loads
 ROOT = Path(__file__).parent.parent
 
@@ -47,7 +47,7 @@ def test_a_plain_run_loads_only_what_it_uses(tmp_path: Path) -> None:
     assert "mtqscore.report.table" in loaded, "it must have shown a score"
     idle = {"training", "models.onnx_check", "analysis.gates", "analysis.compare", "report.formats", "audio.remote"}
     idle |= {"results.reading", "results.resume", "results.shards"}
-    assert not loaded & {"tomllib", "base64", *(f"mtqscore.{name}" for name in idle)}
+    assert not loaded & {"tomllib", *(f"mtqscore.{name}" for name in idle)}
 
 
 def test_import_loads_nothing_heavy() -> None:

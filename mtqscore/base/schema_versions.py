@@ -13,6 +13,7 @@ ASSESS = "mtqscore.assess/1"
 COMPARE = "mtqscore.compare/1"
 EVALUATE = "mtqscore.evaluate/1"
 EXPLAIN = "mtqscore.explain/1"
+LABEL = "mtqscore.label/1"
 SELFTEST = "mtqscore.selftest/1"
 DOCTOR = "mtqscore.doctor/1"
 

@@ -1,4 +1,4 @@
-"""What all commands are under: the app is built, and one place makes an error a message and an exit code."""
+"""The app of all commands, and the one place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import typer
 
 from mtqscore.cli.console import fail, prepare_streams, stdout_problem
-from mtqscore.cli.plain import PlainGroup
 from mtqscore.errors import MtqscoreError
 
 COMMANDS = {
@@ -40,9 +39,8 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """
     app = typer.Typer(
         name="mtqscore",
-        cls=PlainGroup,
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback()(_start)
@@ -67,13 +65,26 @@ def _start(
     """Score speech without a reference: S-MOS (speech), N-MOS (background noise), G-MOS (overall)."""
 
 
+def with_place_of_json(arguments: list[str]) -> list[str]:
+    """Add the ``-`` to a ``--json`` of earlier command lines, which named no file and meant stdout."""
+    if not arguments or arguments[0] not in ("doctor", "selftest", "models", "label"):
+        return arguments
+    completed: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        completed.append(word)
+        if word == "--json" and following != "-" and not following.endswith(".json"):
+            completed.append("-")
+    return completed
+
+
 def run() -> None:
     """Run the command that stands in the arguments; every expected failure ends in one line and its exit code."""
     prepare_streams()
-    named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    arguments = with_place_of_json(sys.argv[1:])
+    named = next((word for word in arguments if not word.startswith("-")), None)
     problem: MtqscoreError
     try:
-        build_app([named] if named in COMMANDS else COMMANDS)()
+        build_app([named] if named in COMMANDS else COMMANDS)(arguments)
         return
     except MtqscoreError as error:
         problem = error

@@ -1,4 +1,4 @@
-"""What goes to stderr, and how: messages, one-line refusals, progress on a terminal; and clean endings."""
+"""Output to stderr: messages, one-line refusals, progress on a terminal; and clean endings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mtqscore.errors import MtqscoreError
+from mtqscore.errors import ExitCode, MtqscoreError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-INTERRUPTED_EXIT = 130
-"""What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
-
-CLOSED_PIPE_EXIT = 141
-"""What a shell reports for a program that its reader no longer wants: 128 + SIGPIPE."""
+    from mtqscore.base.files import Output
 
 LEGIBLE = "mtqscore.legible"
 """How the streams of the terminal treat characters that their encoding lacks; see `_legible`."""
@@ -76,7 +72,7 @@ def print_result(text: str) -> None:
 
 
 def stdout_problem(error: OSError) -> MtqscoreError:
-    """Say why stdout cannot be written to, and write nothing more to it."""
+    """Explain a failure to write to stdout, and write nothing more to it."""
     from mtqscore.base.files import STDOUT, write_problem
 
     _abandon_stdout()
@@ -84,10 +80,41 @@ def stdout_problem(error: OSError) -> MtqscoreError:
 
 
 def fail(error: MtqscoreError) -> None:
-    """Write the one line that a refused command ends with, whatever stands in the names that it tells."""
+    """Write the one line that a refused command ends with, with any names in it made printable."""
     from mtqscore.base.text import printable
 
     say(f"mtqscore: {printable(str(error))}")
+
+
+def write_text(place: Output, text: str) -> None:
+    """Write a whole result to a place that is open, which then appears.
+
+    Raises:
+        MtqscoreError: it cannot be written.
+    """
+    from mtqscore.base.files import write_problem
+
+    try:
+        place.stream.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise write_problem(place.target, error) from error
+    place.commit()
+
+
+def write_document(target: str, content: object) -> None:
+    """Write one JSON document to a file, or to stdout for ``-``; as ASCII, so that any path can be read back.
+
+    Raises:
+        MtqscoreError: it cannot be written.
+    """
+    from json import dumps
+
+    from mtqscore.base.files import Output
+
+    with Output(target, line_by_line=False) as place:
+        write_text(place, dumps(content, allow_nan=False, indent=2) + "\n")
 
 
 @contextmanager
@@ -98,10 +125,10 @@ def clean_endings() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon_stdout()
-        sys.exit(CLOSED_PIPE_EXIT)
+        sys.exit(ExitCode.CLOSED_PIPE)
     except KeyboardInterrupt:
         say("mtqscore: interrupted")
-        sys.exit(INTERRUPTED_EXIT)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _abandon_stdout() -> None:

@@ -1,4 +1,4 @@
-"""What a project settles once for all its runs: ``mtqscore.toml``, or ``[tool.mtqscore]`` in pyproject.toml."""
+"""Settings of a project for all its runs: ``mtqscore.toml``, or ``[tool.mtqscore]`` in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ class Settings:
     channels: str | None = None
     gates: tuple[GateEntry, ...] = ()
     max_drop: Mapping[str, float] = field(default_factory=dict)
+
+    def assess_config(self, given: Mapping[str, Any]) -> AssessConfig:
+        """Settle the options of an assessment: what was given over these settings over the defaults.
+
+        Raises:
+            UsageError: a value is outside what is allowed.
+        """
+        values: dict[str, Any] = {"model": self.model, "device": self.device, "channels": self.channels}
+        values |= {name: value for name, value in given.items() if value != ""}
+        return AssessConfig(**{name: value for name, value in values.items() if value is not None})
 
 
 def find_settings(start: Path | None = None) -> Settings:

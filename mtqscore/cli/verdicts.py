@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mtqscore.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mtqscore.analysis.compare import Comparison
     from mtqscore.analysis.gates import GateReport
@@ -17,11 +19,8 @@ if TYPE_CHECKING:
     from mtqscore.results.run import Run
     from mtqscore.scores import Assessment
 
-GATE_FAILED_EXIT = 1
-SOME_FAILED_EXIT = 3
 
-
-def project_settings(config: str | None, *, no_config: bool) -> Settings:
+def project_settings(project: Mapping[str, Any]) -> Settings:
     """Settings of ``--config``, else of the project around the current folder; none with ``--no-config``.
 
     Raises:
@@ -30,34 +29,32 @@ def project_settings(config: str | None, *, no_config: bool) -> Settings:
     from pathlib import Path
 
     from mtqscore.cli.settings import Settings, find_settings, read_settings
-    from mtqscore.errors import UsageError
 
-    if no_config:
+    config = project.get("config")
+    if project.get("no_config"):
         if config is not None:
             raise UsageError("give --config or --no-config, not both")
         return Settings()
     return find_settings() if config is None else read_settings(Path(config))
 
 
-def gate_entries(
-    fail_under: Sequence[str] | None, warn_under: Sequence[str] | None, settings: Settings, *, quiet: bool = False
-) -> tuple[GateEntry, ...]:
+def gate_entries(limits: Mapping[str, Any], settings: Settings, *, quiet: bool = False) -> tuple[GateEntry, ...]:
     """Gates of the command line; if it has none, those of the settings.
 
     Args:
-        fail_under: gates that fail the run, as written.
-        warn_under: gates that only warn, as written.
+        limits: gates as they were given, by the options ``fail_under`` and ``warn_under``.
         settings: of the project.
-        quiet: do not say that gates of the settings are not used.
+        quiet: do not report that gates of the settings are not used.
     """
+    fail_under, warn_under = limits.get("fail_under", ()), limits.get("warn_under", ())
     if not fail_under and not warn_under:
         return settings.gates
     from mtqscore.analysis.gates import Level
     from mtqscore.cli.console import say
     from mtqscore.cli.settings import GateEntry
 
-    given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under or ()]
-    given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under or ()]
+    given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under]
+    given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under]
     if settings.gates and not quiet:
         from mtqscore.base.text import printable
 
@@ -68,9 +65,9 @@ def gate_entries(
 def exit_code(summary: RunSummary) -> int:
     """Exit code of what was found: 3 if some rows have no scores, else 1 if a gate or a comparison failed, else 0."""
     if summary.scored < summary.rows:
-        return SOME_FAILED_EXIT
+        return ExitCode.INPUT
     judged = [part.passed for part in (summary.gates, summary.comparison) if part is not None]
-    return 0 if all(judged) else GATE_FAILED_EXIT
+    return ExitCode.OK if all(judged) else ExitCode.GATE_FAILED
 
 
 def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, quiet: bool) -> None:
@@ -112,7 +109,6 @@ def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] =
     import os
 
     from mtqscore.base.files import STDOUT
-    from mtqscore.errors import UsageError
 
     targets = {kind: target for kind, target in named.items() if target is not None}
     taken = {os.path.realpath(name) for name in read if name not in (None, STDOUT)}

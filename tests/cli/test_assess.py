@@ -96,7 +96,7 @@ def test_a_list_may_hold_any_bytes(run: Run, folder: Path) -> None:
         ["rec", "--model", "no-such-model.onnx"],
         ["rec", "--channels", "left"],
         ["rec", "--device", "tpu"],
-        ["rec", "--threads", "0"],
+        ["rec", "--threads", "-1"],
         ["rec", "--threads", "many"],
         ["rec", "--batch-seconds", "nan"],
         ["rec", "--csv", "-", "--json", "-"],

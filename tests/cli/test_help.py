@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 
-from mtqscore.cli.app import build_app
+from mtqscore.cli.app import build_app, with_place_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +29,44 @@ def test_no_option_is_unexplained() -> None:
     assert [name for name, parameter in found.items() if not parameter.help] == []
 
 
-@pytest.mark.parametrize("command", ["compare", "evaluate", "explain", "export", "gate", "label", "simulate", "train"])
-def test_pages_name_no_types_of_python(run: Run, command: str) -> None:
+@pytest.mark.parametrize("command", ["", "assess", "gate", "models list"])
+def test_h_is_help(run: Run, command: str) -> None:
+    page = run(*command.split(), "-h").stdout
+    assert b"Show this message and exit." in page
+    assert page == run(*command.split(), "--help").stdout
+
+
+@pytest.mark.parametrize("command", ["assess", "gate", "compare"])
+def test_pages_end_with_examples(run: Run, command: str) -> None:
     page = run(command, "--help", env={"COLUMNS": "100"}).stdout.decode()
-    assert "Show this message and exit." in page
-    assert not [word for word in ("<bool>", "<str>", "<int", "<float", "<path>", "<list[str]>") if word in page]
+    assert f" mtqscore {command} " in page.split("Examples:")[1]
+
+
+@pytest.mark.parametrize("words", [["doctor", "--json"], ["doctor", "--json", "-"]])
+def test_json_is_a_document_to_a_file_or_stdout(run: Run, tmp_path: Path, words: list[str]) -> None:
+    assert json.loads(run(*words).stdout)["schema"] == "mtqscore.doctor/1"
+    assert with_place_of_json(["models", "show", "--json", "m"]) == ["models", "show", "--json", "-", "m"]
+    assert with_place_of_json(["assess", "--json", "a"]) == ["assess", "--json", "a"]
+    assert run("models", "list", "--json", "list.json").stdout == b""
+    assert json.loads((tmp_path / "list.json").read_text())["models"]
+
+
+def test_the_shell_completes_commands_options_and_choices(run: Run) -> None:
+    def completed(words: str) -> str:
+        asked = {"_MTQSCORE_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": words}
+        script = "import sys; sys.argv = ['mtqscore']; from mtqscore.cli import main; main()"
+        return run(program=["-c", script], env=asked).stdout.decode()
+
+    assert "assess" in completed("mtqscore as")
+    assert "--fail-under" in completed("mtqscore gate --fail")
+    assert "scratch" in completed("mtqscore train --recipe s")
 
 
 def test_options_of_assess_stand_in_groups(run: Run) -> None:
     page = run("assess", "--help", env={"COLUMNS": "100"}).stdout.decode()
     groups = page.split("╭─ ")[1:]
-    assert "<bool>" not in page
     held = {text.split(" ─")[0]: text for text in groups}
-    assert list(held) == ["Arguments", "Options", "What is scored", "How it is scored", "Judging", "Results"]
+    assert list(held) == ["Arguments", "Options", "What is scored", "How it is scored", "Results", "Judging"]
     assert "--fail-under        GATE" in held["Judging"]
     assert all(option in held["Results"] for option in ("--csv", "--junit", "--html-files", "--frames"))
     # Exit codes stand one below the other.

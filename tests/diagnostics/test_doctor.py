@@ -158,7 +158,7 @@ def test_the_doctor_needs_no_command_line_library(shim: Path, tmp_path: Path) ->
     for module in ("typer", "rich", "numpy"):
         (shim / f"{module}.py").write_text("raise ImportError('gone')")
     environment = {**os.environ, "PYTHONPATH": f"{shim}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "mtqscore.diagnostics.doctor"]
+    command = [sys.executable, "-m", "mtqscore", "doctor"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (4, b"")
     assert b"FAIL  numpy" in done.stdout

@@ -195,8 +195,8 @@ def test_label_command_judges_a_trio(triple: tuple[Path, Path, Path]) -> None:
     assert 1 < float(row["s_mos"]) < 4.7
     assert float(row["rest_db"]) < -15
     assert {"pesq", "stoi", "sdi"} <= set(row)
-    noisy = run("label", triple[2], triple[1], "--json")
-    before = json.loads(noisy.stdout)
+    noisy = run("label", triple[2], triple[1], "--json", "-")
+    (before,) = json.loads(noisy.stdout)["recordings"]
     assert before["n_mos"] < float(row["n_mos"])
     assert before["s_mos"] > float(row["s_mos"])
 
@@ -210,7 +210,7 @@ def test_label_command_says_when_it_judges_telephone_speech(speech: Signal, tmp_
     (row,) = csv.DictReader(done.stdout.splitlines())
     assert row["bandwidth"] == "narrow"
     assert float(row["s_mos"]) > 4.0, "a telephone recording is compared with telephone speech"
-    assert "judged as telephone speech" in done.stderr
+    assert "scored as telephone speech" in done.stderr
 
 
 def test_label_command_pairs_folders_and_keeps_every_row(triple: tuple[Path, Path, Path], tmp_path: Path) -> None:

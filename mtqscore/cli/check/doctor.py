@@ -1,31 +1,33 @@
-"""``mtqscore doctor``: what stands between this machine and a score."""
+"""``mtqscore doctor``: obstacles between this machine and a score."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from mtqscore.cli.plain import PlainCommand
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import ResultFiles
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("doctor", cls=PlainCommand)(doctor)
+    app.command("doctor")(takes(outputs=(ResultFiles, ("json",)))(doctor))
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(outputs: Given = NOTHING) -> None:
     """Examine the installation: packages, devices, audio formats, models, scores of known clips, folders.
 
     Exit code 0: recordings can be scored. 4: something stops that; each such line comes with one to paste.
     """
-    from mtqscore.cli.console import clean_endings, print_result
+    from mtqscore.base.files import Output
+    from mtqscore.cli.console import clean_endings, print_result, write_text
     from mtqscore.diagnostics.doctor.show import examination
 
     with clean_endings():
-        text, code = examination(as_json=as_json)
-        print_result(text)
+        text, code = examination(as_json="json" in outputs)
+        if "json" in outputs:
+            with Output(outputs["json"], line_by_line=False) as place:
+                write_text(place, text + "\n")
+        else:
+            print_result(text)
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""``mtqscore models``: which models there are, fetched from the Hub and published to it."""
+"""``mtqscore models``: models on this machine, fetched from the Hub and published to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtqscore.cli.plain import PlainCommand, PlainGroup
+from mtqscore.cli.console import say, write_document
 
 if TYPE_CHECKING:
     from mtqscore.models import ModelEntry
@@ -21,9 +21,9 @@ Name = Annotated[
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL]...", help="NAME, NAME@VERSION or hf:owner/name@revision.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document; - is stdout.")]
 
-models = typer.Typer(cls=PlainGroup, no_args_is_help=True, add_completion=False)
+models = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +46,8 @@ def _shell() -> Iterator[None]:
             raise write_problem(STDOUT, error) from error
 
 
-@models.command("list", cls=PlainCommand)
-def list_models(as_json: AsJson = False) -> None:
+@models.command("list")
+def list_models(json: Json = None) -> None:
     """Show the models of the package, of your own list and of the Hub's cache."""
     with _shell():
         from mtqscore.models import cached_models, read_own_registry, read_registry
@@ -55,31 +55,30 @@ def list_models(as_json: AsJson = False) -> None:
         default, bundled = read_registry()
         listed = [*bundled.values(), *read_own_registry().values()]
         entries = listed + cached_models(listed)
-        if as_json:
-            _write_json({"default": default, "models": [_as_json(entry, default) for entry in entries]})
+        if json is not None:
+            write_document(json, {"default": default, "models": [_as_json(entry, default) for entry in entries]})
         else:
             _write_table(entries, default)
 
 
-@models.command("show", cls=PlainCommand)
-def show(model: Name = None, as_json: AsJson = False) -> None:
+@models.command("show")
+def show(model: Name = None, json: Json = None) -> None:
     """Show everything that is known of a model."""
     with _shell():
         from mtqscore.models import find_model, read_registry
 
         entry = find_model(model)
         default, _ = read_registry()
-        if as_json:
-            _write_json(_as_json(entry, default))
+        if json is not None:
+            write_document(json, _as_json(entry, default))
         else:
             _show(entry, default)
 
 
-@models.command("fetch", cls=PlainCommand)
+@models.command("fetch")
 def fetch(names: Names = None) -> None:
     """Fetch models from the Hub, so that they can be used without a network."""
     with _shell():
-        from mtqscore.cli.console import say
         from mtqscore.errors import UsageError
         from mtqscore.models import fetch_model
 
@@ -91,14 +90,13 @@ def fetch(names: Names = None) -> None:
             say(f"{entry.title} {what}")
 
 
-@models.command("verify", cls=PlainCommand)
+@models.command("verify")
 def verify(names: Names = None) -> None:
     """Compare the bytes of models with their checksums: those named, else all on this machine.
 
     Exit code 0: all are whole. 4: one is not.
     """
     with _shell():
-        from mtqscore.cli.console import say
         from mtqscore.errors import EnvironmentProblemError
         from mtqscore.models import find_model, installed_models, verify_model
 
@@ -114,9 +112,9 @@ def verify(names: Names = None) -> None:
             raise EnvironmentProblemError(f"{problems} of {len(entries)} models are not what they should be")
 
 
-@models.command("path", cls=PlainCommand)
+@models.command("path")
 def path(model: Name = None) -> None:
-    """Print where the file of a model lies; nothing is fetched."""
+    """Print the path of a model; nothing is fetched."""
     with _shell():
         import os
         import sys
@@ -132,11 +130,10 @@ def path(model: Name = None) -> None:
         sys.stdout.buffer.flush()
 
 
-@models.command("remove", cls=PlainCommand)
+@models.command("remove")
 def remove(names: Names = None) -> None:
     """Remove models that were fetched from the Hub."""
     with _shell():
-        from mtqscore.cli.console import say
         from mtqscore.errors import UsageError
         from mtqscore.models import remove_model
 
@@ -146,7 +143,7 @@ def remove(names: Names = None) -> None:
             say(f"removed {name}: {_megabytes(remove_model(name))} are free again")
 
 
-@models.command("publish", cls=PlainCommand)
+@models.command("publish")
 def publish(
     source: Annotated[str, typer.Argument(metavar="DIR|FILE.onnx", help="What mtqscore export wrote.")],
     repository: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="Repository; made if need be.")],
@@ -155,7 +152,6 @@ def publish(
 ) -> None:
     """Put an exported model on the Hub, and print the reference that others give to --model."""
     with _shell():
-        from mtqscore.cli.console import say
         from mtqscore.models.publish import check_repository, prepare
         from mtqscore.models.publish import publish as upload
         from mtqscore.scoring.session import Scorer
@@ -199,15 +195,6 @@ def _as_json(entry: ModelEntry, default: str) -> dict[str, Any]:
         "path": str(entry.path) if entry.is_here else None,
         **entry.description(),
     }
-
-
-def _write_json(content: object) -> None:
-    import json
-    import sys
-
-    # ASCII, so that even a path whose bytes are no text can be written, and read back.
-    json.dump(content, sys.stdout, indent=2)
-    sys.stdout.write("\n")
 
 
 def _lcc(entry: ModelEntry) -> str:

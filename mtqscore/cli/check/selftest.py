@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import ResultFiles
+from mtqscore.errors import ExitCode
 
 if TYPE_CHECKING:
     from mtqscore.diagnostics.conformance.check import Conformance, DeviceCheck
 
-FAILED_EXIT = 4
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("selftest", cls=PlainCommand)(selftest)
+    app.command("selftest")(takes(outputs=(ResultFiles, ("json",)))(selftest))
 
 
 def selftest(
@@ -24,15 +24,17 @@ def selftest(
         str | None,
         typer.Option("--model", metavar="NAME|FILE.onnx", help="One model; if not given, every one on this machine."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the deviation of every clip.")] = False,
+    outputs: Given = NOTHING,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", metavar="", help="Show the deviation of every clip.")
+    ] = False,
 ) -> None:
     """Score the known clips on every device, and compare with the scores that the model was released with.
 
     A model without stored scores is compared between devices only. Exit code 0: no score deviates by more than
     0.005. 2: there is no such model. 4: a score deviates, or something does not work.
     """
-    from mtqscore.cli.console import clean_endings, print_result, without_native_noise
+    from mtqscore.cli.console import clean_endings, print_result, without_native_noise, write_document
 
     with clean_endings():
         with without_native_noise():
@@ -42,17 +44,15 @@ def selftest(
             labels = [entry.title for entry in installed_models()] if model is None else [model]
             found = [check_model(label) for label in labels]
         passed = all(item.passed for item in found)
-        if as_json:
-            import json
-
+        if "json" in outputs:
             from mtqscore.base.schema_versions import SELFTEST, document
 
             content = {"passed": passed, "models": [_to_json(item) for item in found]}
-            print_result(json.dumps(document(SELFTEST, content, version=None), indent=2))
+            write_document(outputs["json"], document(SELFTEST, content, version=None))
         else:
             print_result("\n".join("\n".join(_to_lines(item, verbose=verbose)) for item in found))
     if not passed:
-        raise typer.Exit(FAILED_EXIT)
+        raise typer.Exit(ExitCode.ENVIRONMENT)
 
 
 def _to_json(found: Conformance) -> dict[str, object]:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.options import (
-    JUDGING,
-    Channels,
-    ConfigFile,
-    Device,
-    Json,
-    Markdown,
-    MaxDrop,
-    Model,
-    NoConfig,
-    Precision,
-    Quiet,
-    Threads,
-)
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import Limits, Project, Quiet, ResultFiles
+from mtqscore.config import JUDGING, AssessConfig
+from mtqscore.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,19 +23,32 @@ if TYPE_CHECKING:
     from mtqscore.results.run import Results
     from mtqscore.scoring.assessor import Assessor
 
+EXAMPLES = """Examples:
+
+mtqscore compare base.jsonl new.jsonl --max-drop g=0.1
+
+mtqscore compare unprocessed/ enhanced/
+"""
 UNSCORED_SHOWN = 5
 """So many recordings that could not be scored are named, with the reason."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("compare", cls=PlainCommand)(compare)
+    wanted = ("model", "device", "precision", "channels", "threads")
+    made = takes(
+        limits=(Limits, ("max_drop",)),
+        scoring=(AssessConfig, wanted),
+        project=Project,
+        outputs=(ResultFiles, ("json", "md")),
+    )
+    app.command("compare", epilog=EXAMPLES)(made(compare))
 
 
 def compare(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Result of assess, recording, folder or pattern.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what is a file of results is not scored again.")],
-    max_drop: MaxDrop = None,
+    limits: Given = NOTHING,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Compare the means, whatever the names.", rich_help_panel=JUDGING)
     ] = False,
@@ -57,23 +59,17 @@ def compare(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.", rich_help_panel=JUDGING)
     ] = 0,
-    model: Model = None,
-    device: Device = None,
-    precision: Precision = None,
-    channels: Channels = None,
-    threads: Threads = None,
-    config: ConfigFile = None,
-    no_config: NoConfig = False,
-    json: Json = None,
-    md: Markdown = None,
+    scoring: Given = NOTHING,
+    project: Given = NOTHING,
+    outputs: Given = NOTHING,
     quiet: Quiet = False,
 ) -> None:
-    """Tell whether NEW is better than BASE, by how much, and how sure that is.
+    """Compare NEW with BASE: is it better, by how much, and how sure is that?
 
     Exit codes:
     0  no score fell by more than --max-drop allows
     1  one did
-    2  wrong use, different models, or names that do not tell what belongs together
+    2  wrong use, different models, or names that do not show what belongs together
     3  some recordings of a side have no scores
     4  the device or the model does not work, or a result cannot be written
     130  interrupted
@@ -85,19 +81,18 @@ def compare(
         from mtqscore.base.files import Output
         from mtqscore.base.text import printable
         from mtqscore.cli.verdicts import choose_targets, project_settings
-        from mtqscore.errors import UsageError
 
-        targets = choose_targets({"json": json, "md": md}, read=(base, new))
+        targets = choose_targets(outputs, read=(base, new))
         if seed < 0:
             raise UsageError(f"--seed {seed}: a seed is 0 or more")
-        settings = project_settings(config, no_config=no_config)
+        settings = project_settings(project)
+        max_drop = limits.get("max_drop")
         if max_drop and settings.max_drop and not quiet:
             say(f"the limits in {printable(str(settings.source))} are not used: the command line names its own")
-        limits = parse_max_drop(max_drop) if max_drop else settings.max_drop
-        comparing = CompareConfig(limits, allow_other_model, unpaired, seed=seed)
+        drops = parse_max_drop(max_drop) if max_drop else settings.max_drop
+        comparing = CompareConfig(drops, allow_other_model, unpaired, seed=seed)
         places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
-        options = _ScoringOptions(model, device, precision, channels, threads)
-        sides = _read_or_score((base, new), options, settings, comparing, quiet=quiet)
+        sides = _read_or_score((base, new), scoring, settings, comparing, quiet=quiet)
         comparison = compare_results(sides[0], sides[1], comparing)
         _show(comparison, places, seed)
         code = _conclude(comparison, sides, quiet=quiet)
@@ -105,25 +100,13 @@ def compare(
         raise typer.Exit(code)
 
 
-@dataclass(frozen=True)
-class _ScoringOptions:
-    """Flags that say how recordings are scored; None is not given."""
-
-    model: str | None
-    device: str | None
-    precision: str | None
-    channels: str | None
-    threads: int | None
-
-
 def _read_or_score(
-    names: tuple[str, str], options: _ScoringOptions, settings: Settings, comparing: CompareConfig, *, quiet: bool
+    names: tuple[str, str], scoring: Given, settings: Settings, comparing: CompareConfig, *, quiet: bool
 ) -> list[Results]:
     """Both sides: files of results are read first, and the rest is scored as they were."""
     from mtqscore.analysis.compare import check_comparable
     from mtqscore.audio.discovery import find_inputs
     from mtqscore.cli.scoring import describe_run, score
-    from mtqscore.errors import UsageError
     from mtqscore.results.reading import read_results
     from mtqscore.results.run import Results
 
@@ -133,14 +116,14 @@ def _read_or_score(
     if len(sides) < len(set(names)):
         inputs = {name: find_inputs([name]) for name in names if name not in sides}
         assessor = _make_assessor(
-            options, settings, next(iter(sides.values()), None), other_allowed=comparing.allow_other_model
+            scoring, settings, next(iter(sides.values()), None), other_allowed=comparing.allow_other_model
         )
         run = describe_run(assessor)
         for known in sides.values():
             check_comparable(known.run, run, comparing)
         for name, items in inputs.items():
             sides[name] = Results(name, run, tuple(score(assessor, items, quiet=quiet)))
-    elif options != _ScoringOptions(None, None, None, None, None):
+    elif scoring:
         raise UsageError(
             "--model, --device, --precision, --channels and --threads are for recordings, and both sides are results "
             "already"
@@ -160,23 +143,13 @@ def _names_recordings(name: str) -> bool:
     return is_pattern or os.path.isdir(name) or extension in audio_extensions()  # noqa: PTH112
 
 
-def _make_assessor(
-    options: _ScoringOptions, settings: Settings, known: Results | None, *, other_allowed: bool
-) -> Assessor:
+def _make_assessor(scoring: Given, settings: Settings, known: Results | None, *, other_allowed: bool) -> Assessor:
     """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
     from mtqscore.cli.scoring import load_assessor
-    from mtqscore.config import AssessConfig
-    from mtqscore.errors import UsageError
 
     of_other = None if known is None or known.run.options is None else known.run.options.channels
-    config = AssessConfig(
-        model=options.model or settings.model,
-        device=options.device or settings.device or "auto",
-        channels=options.channels or of_other or settings.channels or "mean",
-        threads=options.threads,
-        precision=options.precision or "fp32",
-    )
-    if known is None or options.model is not None:
+    config = settings.assess_config(scoring if of_other is None else {"channels": of_other, **scoring})
+    if known is None or "model" in scoring:
         return load_assessor(config)
     # A result is text that anyone may write: it names a model, but no file to load.
     if re.fullmatch(r"[\w.+-]+@[\w.+-]+", known.run.model):
@@ -194,9 +167,9 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
     import json
     from dataclasses import asdict
 
-    from mtqscore.base.files import STDOUT, write_problem
+    from mtqscore.base.files import STDOUT
     from mtqscore.base.schema_versions import COMPARE, document
-    from mtqscore.cli.console import print_result
+    from mtqscore.cli.console import print_result, write_text
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown
 
     content = {
@@ -209,13 +182,7 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
         "md": lambda: comparison_markdown(comparison),
     }
     for kind, place in places.items():
-        try:
-            place.stream.write(texts[kind]())
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise write_problem(place.target, error) from error
-        place.commit()
+        write_text(place, texts[kind]())
     if all(place.target != STDOUT for place in places.values()):
         print_result("\n".join(comparison_lines(comparison)))
 
@@ -224,7 +191,7 @@ def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) 
     """Say what stands in the way of exit code 0, and return the code."""
     from mtqscore.base.text import display_name, printable
     from mtqscore.cli.console import say
-    from mtqscore.cli.verdicts import GATE_FAILED_EXIT, SOME_FAILED_EXIT, say_verdicts
+    from mtqscore.cli.verdicts import say_verdicts
 
     unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
     if not quiet:
@@ -233,5 +200,5 @@ def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) 
             say(f"{name}: {row.status}: {printable(row.reason)}")
     say_verdicts(None, comparison, quiet=quiet)
     if unscored:
-        return SOME_FAILED_EXIT
-    return 0 if comparison.passed else GATE_FAILED_EXIT
+        return ExitCode.INPUT
+    return ExitCode.OK if comparison.passed else ExitCode.GATE_FAILED

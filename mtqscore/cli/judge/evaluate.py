@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.options import INPUT, RESULTS, Csv, Device, Json, Model, Quiet, Threads
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import Quiet, ResultFiles
+from mtqscore.config import INPUT, RESULTS, AssessConfig
+from mtqscore.errors import ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mtqscore.analysis.evaluate import Agreement, Contrast, Miss
     from mtqscore.base.files import Output
-    from mtqscore.config import AssessConfig
     from mtqscore.labels.table import LabelledRecording
 
     Found = dict[Path, dict[str, float]]
 
-SOME_FAILED_EXIT = 3
 NAMED = 5
 """So many recordings that have no estimate are named."""
 
@@ -32,7 +32,8 @@ STATISTICS = "Statistics"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("evaluate", cls=PlainCommand)(evaluate)
+    scoring = (AssessConfig, ("model", "device", "threads"))
+    app.command("evaluate")(takes(scoring=scoring, outputs=(ResultFiles, ("csv", "json")))(evaluate))
 
 
 def evaluate(
@@ -57,9 +58,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="train|val|test", help="Only recordings of this split; else all.", rich_help_panel=INPUT),
     ] = None,
-    model: Model = None,
-    device: Device = None,
-    threads: Threads = None,
+    scoring: Given = NOTHING,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,8 +88,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="COLUMN", help="Colour the plot by this column of the table.", rich_help_panel=RESULTS),
     ] = None,
-    csv: Csv = None,
-    json: Json = None,
+    outputs: Given = NOTHING,
     quiet: Quiet = False,
 ) -> None:
     """Compare scores with labels: LCC, SRCC, KTAU, MSE and RMSE with intervals, per file, condition and group.
@@ -105,25 +103,22 @@ def evaluate(
     from mtqscore.base.files import Output
     from mtqscore.cli.console import clean_endings, say, without_native_noise
     from mtqscore.cli.verdicts import choose_targets
-    from mtqscore.config import AssessConfig
-    from mtqscore.errors import UsageError
 
-    if predictions is not None and model is not None:
+    if predictions is not None and "model" in scoring:
         raise UsageError("give --model or --predictions, not both")
     if resamples < 1 or errors < 0 or seed < 0:
         raise UsageError("--resamples is 1 or more, --errors and --seed are 0 or more")
     # Not Path.is_dir, which raises where a name is too long.
     table = Path(labels) / "manifest.csv" if os.path.isdir(labels) else Path(labels)  # noqa: PTH112
     read = (str(table), predictions, against if _is_table(against) else None)
-    targets = choose_targets({"csv": csv, "json": json, "plot": plot}, read)
+    targets = choose_targets({**outputs, "plot": plot}, read)
     picture = targets.pop("plot", None)
     _check_plot(picture, colour)
     with clean_endings(), without_native_noise(), ExitStack() as stack:
         places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
         by_model = predictions is None or (against is not None and not _is_table(against))
         every, rows = _labelled(table, split, check_files=by_model)
-        config = AssessConfig(model=model, device=device or "auto", threads=threads)
-        estimator = _Estimator(every, rows, table.parent, config, quiet)
+        estimator = _Estimator(every, rows, table.parent, AssessConfig(**scoring), quiet)
         statistics = _Statistics(by or None, resamples, seed, errors)
         result = _judge(estimator, predictions, against, statistics, colour)
         _show(result, places, {"labels": str(table), "split": split, "recordings": len(rows)}, statistics)
@@ -135,7 +130,7 @@ def evaluate(
                 say(f"drawn to {picture}")
         some_failed = _lack_estimates(rows, result.estimates, quiet=quiet)
     if some_failed:
-        raise typer.Exit(SOME_FAILED_EXIT)
+        raise typer.Exit(ExitCode.INPUT)
 
 
 def _is_table(name: str | None) -> bool:
@@ -144,7 +139,6 @@ def _is_table(name: str | None) -> bool:
 
 def _check_plot(picture: str | None, colour: str | None) -> None:
     """Refuse what cannot be drawn before anything is scored."""
-    from mtqscore.errors import UsageError
 
     if picture is not None:
         from mtqscore.report.plots import check_picture
@@ -158,7 +152,6 @@ def _labelled(
     table: Path, split: str | None, *, check_files: bool
 ) -> tuple[list[LabelledRecording], list[LabelledRecording]]:
     """All rows of the table, and those that are judged: of the split, and with a label at all."""
-    from mtqscore.errors import InputError, UsageError
     from mtqscore.labels.table import SPLITS, read_label_table
 
     if split is not None and split not in SPLITS:
@@ -296,12 +289,13 @@ def _show(
 ) -> None:
     """Write what was asked for; stdout shows the tables, unless a file goes there."""
     import json
+    from io import StringIO
 
-    from mtqscore.base.files import STDOUT, write_problem
+    from mtqscore.base.files import STDOUT
     from mtqscore.base.names import as_text
     from mtqscore.base.schema_versions import EVALUATE, document
     from mtqscore.base.text import printable
-    from mtqscore.cli.console import print_result
+    from mtqscore.cli.console import print_result, write_text
     from mtqscore.report import agreement as report
 
     content = {
@@ -315,16 +309,12 @@ def _show(
         "largest_errors": [report.error_as_dict(item) for item in result.errors],
     }
     for kind, place in places.items():
-        try:
-            if kind == "csv":
-                report.write_csv(place.stream, result.found)
-            else:
-                place.stream.write(json.dumps(document(EVALUATE, content), ensure_ascii=False, allow_nan=False) + "\n")
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise write_problem(place.target, error) from error
-        place.commit()
+        if kind == "csv":
+            stream = StringIO()
+            report.write_csv(stream, result.found)
+            write_text(place, stream.getvalue())
+        else:
+            write_text(place, json.dumps(document(EVALUATE, content), ensure_ascii=False, allow_nan=False) + "\n")
     if any(place.target == STDOUT for place in places.values()):
         return
     lines = report.agreement_lines(result.found)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TextIO
 
 import typer
 
-from mtqscore.cli.options import ConfigFile, FailUnder, Json, Junit, Markdown, NoConfig, Quiet, WarnUnder
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import Limits, Project, Quiet, ResultFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,25 +18,30 @@ if TYPE_CHECKING:
     from mtqscore.scores import Assessment
 
 
+EXAMPLES = """Examples:
+
+mtqscore gate scores.jsonl --fail-under 'g>=3.2' --fail-under 'p05(n)>=2.8 in clean/**'
+
+mtqscore gate scores.jsonl --junit junit.xml
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("gate", cls=PlainCommand)(gate)
+    limits, outputs = (Limits, ("fail_under", "warn_under")), (ResultFiles, ("json", "junit", "md"))
+    app.command("gate", epilog=EXAMPLES)(takes(limits=limits, project=Project, outputs=outputs)(gate))
 
 
 def gate(
     results: Annotated[
         str, typer.Argument(metavar="RESULTS", help="What assess wrote: .jsonl, .json, .csv, .parquet; - is stdin.")
     ],
-    fail_under: FailUnder = None,
-    warn_under: WarnUnder = None,
-    config: ConfigFile = None,
-    no_config: NoConfig = False,
-    json: Json = None,
-    junit: Junit = None,
-    md: Markdown = None,
+    limits: Given = NOTHING,
+    project: Given = NOTHING,
+    outputs: Given = NOTHING,
     quiet: Quiet = False,
 ) -> None:
-    """Judge scores that were written before: the same gates say the same as in the run that wrote them.
+    """Judge scores that were written before: the same gates give the same verdicts as in the run that wrote them.
 
     Exit codes:
     0  every recording has scores, every gate holds
@@ -53,8 +58,8 @@ def gate(
         from mtqscore.errors import UsageError
         from mtqscore.results.reading import read_results
 
-        targets = choose_targets({"json": json, "junit": junit, "md": md}, read=(results,))
-        entries = gate_entries(fail_under, warn_under, project_settings(config, no_config=no_config), quiet=quiet)
+        targets = choose_targets(outputs, read=(results,))
+        entries = gate_entries(limits, project_settings(project), quiet=quiet)
         if not entries:
             raise UsageError("there is no gate; give --fail-under 'g>=3.2', or write gates into mtqscore.toml")
         found = read_results(results)
@@ -90,7 +95,7 @@ def _report(results: Results, summary: RunSummary, targets: dict[str, str]) -> N
 
 
 class _GatesOnly:
-    """Shows the summary and what the gates say, not the rows."""
+    """Writer of the summary and the verdicts, without the rows."""
 
     line_by_line: ClassVar[bool] = False
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.options import Csv, FromList, Html, Json, Jsonl, Junit, Markdown, Parquet, Quiet
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import FromList, Quiet, ResultFiles
 
 if TYPE_CHECKING:
     from mtqscore.report.summary import RunSummary
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("merge", cls=PlainCommand)(merge)
+    app.command("merge")(takes(outputs=ResultFiles)(merge))
 
 
 def merge(
@@ -38,16 +38,10 @@ def merge(
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Merge what is there, although something is missing.")
     ] = False,
-    csv: Csv = None,
-    json: Json = None,
-    jsonl: Jsonl = None,
-    parquet: Parquet = None,
-    junit: Junit = None,
-    md: Markdown = None,
-    html: Html = None,
+    outputs: Given = NOTHING,
     quiet: Quiet = False,
 ) -> None:
-    """Join the results of shards, and say what is missing or there twice.
+    """Join the results of shards, and report what is missing or there twice.
 
     Without an output it only looks.
 
@@ -67,8 +61,7 @@ def merge(
         from mtqscore.results.merge import merge_results
         from mtqscore.results.reading import read_results
 
-        named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
-        targets = choose_targets(named, read=(*parts, from_list))
+        targets = choose_targets(outputs, read=(*parts, from_list))
         names = read_names(inputs or [], from_list) if inputs or from_list else None
         paths = None if names is None else [item.path for item in find_inputs(names)]
         merged = merge_results([read_results(part, may_be_empty=True) for part in parts], paths)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtqscore.cli.console import say
-from mtqscore.cli.plain import PlainCommand
 from mtqscore.errors import InputError, MissingExtraError, UsageError
 from mtqscore.targets import SUPERVISED
 
@@ -132,7 +131,7 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("export", cls=PlainCommand)(export)
+    app.command("export")(export)
 
 
 def _names(text: str | None) -> list[str] | None:

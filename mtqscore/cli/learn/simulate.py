@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import INTERRUPTED_EXIT, progress_bar, say
-from mtqscore.cli.plain import PlainCommand
-from mtqscore.errors import MissingExtraError, UsageError
+from mtqscore.cli.console import progress_bar, say
+from mtqscore.errors import ExitCode, MissingExtraError, UsageError
 
 
 def simulate(
@@ -95,13 +94,13 @@ def simulate(
             )
     except KeyboardInterrupt:
         say(f"interrupted; finished recordings are kept in {out}, and the same command goes on from there")
-        raise typer.Exit(INTERRUPTED_EXIT) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     say(f"{clips} recordings: {manifest}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("simulate", cls=PlainCommand)(simulate)
+    app.command("simulate")(simulate)
 
 
 def _check(clips: int, workers: int, shares: Mapping[str, float], min_s: float, max_s: float) -> None:

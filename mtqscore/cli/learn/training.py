@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from mtqscore.cli.console import INTERRUPTED_EXIT, say
-from mtqscore.errors import EnvironmentProblemError, MissingExtraError, MtqscoreError
+from mtqscore.cli.console import say
+from mtqscore.errors import EnvironmentProblemError, ExitCode, MissingExtraError, MtqscoreError
 
 ConfigFile = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting; options win over it.")
@@ -48,7 +48,7 @@ def interruptible(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if is_first():
             say(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there")
-        raise typer.Exit(INTERRUPTED_EXIT) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from mtqscore.cli.options import (
-    Address,
-    Baseline,
-    BatchSeconds,
-    Channels,
-    ConfigFile,
-    Csv,
-    Device,
-    Engine,
-    FailUnder,
-    Frames,
-    FromList,
-    Html,
-    HtmlFiles,
-    Json,
-    Jsonl,
-    Junit,
-    Markdown,
-    MaxDrop,
-    Model,
-    NoConfig,
-    Parquet,
-    Paths,
-    Precision,
-    Quiet,
-    Resume,
-    ShardOption,
-    Threads,
-    WarnUnder,
-    Workers,
-)
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import EngineOptions, FromList, Limits, Paths, Project, Quiet, ResultFiles
+from mtqscore.config import RESULTS, AssessConfig
+from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,7 +20,6 @@ if TYPE_CHECKING:
     from mtqscore.analysis.gates import Gate, GateJudge
     from mtqscore.audio.inputs import Input
     from mtqscore.cli.settings import Settings
-    from mtqscore.errors import UsageError
     from mtqscore.report.formats import Writer
     from mtqscore.report.summary import RunSummary
     from mtqscore.results.resume import ResumedFile
@@ -60,40 +31,48 @@ if TYPE_CHECKING:
 KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
 
 
+EXAMPLES = """Examples:
+
+mtqscore assess recordings/ 'more/**/*.flac' --csv scores.csv
+
+mtqscore assess recordings/ --fail-under 'g>=3.2' --junit junit.xml
+
+mtqscore assess recordings/ --jsonl scores.jsonl --resume --html report.html
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("assess", cls=PlainCommand)(assess)
+    made = takes(scoring=AssessConfig, where=EngineOptions, limits=Limits, project=Project, outputs=ResultFiles)
+    app.command("assess", epilog=EXAMPLES)(made(assess))
 
 
 def assess(
     paths: Paths = None,
     from_list: FromList = None,
-    model: Model = None,
-    device: Device = None,
-    precision: Precision = None,
-    channels: Channels = None,
-    threads: Threads = None,
-    batch_seconds: BatchSeconds = 20.0,
-    engine: Engine = "local",
-    address: Address = None,
-    workers: Workers = None,
-    fail_under: FailUnder = None,
-    warn_under: WarnUnder = None,
-    baseline: Baseline = None,
-    max_drop: MaxDrop = None,
-    config: ConfigFile = None,
-    no_config: NoConfig = False,
-    frames: Frames = False,
-    csv: Csv = None,
-    json: Json = None,
-    jsonl: Jsonl = None,
-    parquet: Parquet = None,
-    junit: Junit = None,
-    md: Markdown = None,
-    html: Html = None,
-    html_files: HtmlFiles = 30,
-    resume: Resume = False,
-    shard: ShardOption = None,
+    scoring: Given = NOTHING,
+    where: Given = NOTHING,
+    limits: Given = NOTHING,
+    project: Given = NOTHING,
+    outputs: Given = NOTHING,
+    html_files: Annotated[
+        int,
+        typer.Option(
+            "--html-files",
+            metavar="N",
+            help="Recordings that the report plays and draws; 0 for none.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = 30,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Go on where the run ended that wrote the --jsonl file; what holds is not scored.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
@@ -115,33 +94,25 @@ def assess(
         from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
         from mtqscore.cli.settings import parse_gates
         from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings
-        from mtqscore.config import AssessConfig
 
-        named = {"csv": csv, "json": json, "jsonl": jsonl, "parquet": parquet, "junit": junit, "md": md, "html": html}
-        targets = choose_targets(named, read=(from_list, baseline))
+        targets = choose_targets(outputs, read=(from_list, limits.get("baseline")))
+        frames, shard = scoring.get("frames", False), where.get("shard")
         _check_frames(frames, targets)
-        _check_extent(resume, shard, targets, judged=bool(fail_under or warn_under or baseline))
-        settings = project_settings(config, no_config=no_config)
-        entries = () if shard else gate_entries(fail_under, warn_under, settings, quiet=quiet)
-        options = AssessConfig(
-            model=model or settings.model,
-            device=device or settings.device or "auto",
-            channels=channels or settings.channels or "mean",
-            threads=threads,
-            batch_s=batch_seconds,
-            frames=frames or "html" in targets,
-            precision=precision or "fp32",
-        )
-        cluster = choose_cluster(engine, address, workers)
+        _check_extent(resume, shard, targets, judged=bool(limits.keys() - {"max_drop"}))
+        settings = project_settings(project)
+        entries = () if shard else gate_entries(limits, settings, quiet=quiet)
+        options = settings.assess_config({**scoring, "frames": frames or "html" in targets})
+        engine = EngineOptions(**where)
+        cluster = choose_cluster(engine.engine, engine.address, engine.workers)
         inputs, part = _choose_shard(shard, find_inputs(read_names(paths or [], from_list)), quiet=quiet)
-        with open_engine(options, cluster, workers, inputs, quiet=quiet) as assessor:
+        with open_engine(options, cluster, engine.workers, inputs, quiet=quiet) as assessor:
             run = describe_run(assessor, frames=frames, shard=part)
             gates = parse_gates(entries, assessor.loaded.targets)
             if gates:
                 from mtqscore.analysis.gates import check_patterns
 
                 check_patterns(gates, (item.path for item in inputs))
-            demands = _demands(gates, baseline, max_drop, settings, run)
+            demands = _demands(gates, limits.get("baseline"), limits.get("max_drop"), settings, run)
             results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
             summary = _score(assessor, inputs, demands, results)
     if code := exit_code(summary):
@@ -192,8 +163,6 @@ class Watch:
         Returns:
             Why a comparison cannot be made; to be raised once the scores are safe in their files.
         """
-        from mtqscore.errors import UsageError
-
         if self._judge is not None:
             summary.gates = self._judge.report()
         if self._demands.base is not None:
@@ -209,8 +178,6 @@ class Watch:
 
 
 def _check_frames(frames: bool, targets: dict[str, str]) -> None:
-    from mtqscore.errors import UsageError
-
     if frames and not set(targets) & set(KINDS_WITH_FRAMES):
         raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
 
@@ -218,7 +185,6 @@ def _check_frames(frames: bool, targets: dict[str, str]) -> None:
 def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
     """Refuse to go on without a journal, and to judge a part."""
     from mtqscore.base.files import STDOUT
-    from mtqscore.errors import UsageError
 
     if resume and targets.get("jsonl", STDOUT) == STDOUT:
         raise UsageError("--resume needs --jsonl FILE: the file of the run that is to go on")
@@ -257,8 +223,6 @@ def _demands(
     gates: list[Gate], baseline: str | None, max_drop: Sequence[str] | None, settings: Settings, run: Run
 ) -> Demands:
     """Read the base and refuse, before anything is scored, what could not be compared in the end."""
-    from mtqscore.errors import UsageError
-
     if baseline is None:
         if max_drop:
             raise UsageError("--max-drop needs --baseline: an earlier result to compare with")

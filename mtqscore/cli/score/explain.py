@@ -6,33 +6,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtqscore.cli.options import Channels, ConfigFile, Device, Json, Model, NoConfig, Precision
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import Project, ResultFiles
+from mtqscore.config import AssessConfig
+from mtqscore.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mtqscore.analysis.explanation import Explanation
     from mtqscore.audio.measurements import SignalMeasurements
-    from mtqscore.config import AssessConfig
-
-NO_SCORE_EXIT = 3
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("explain", cls=PlainCommand)(explain)
+    wanted = ("model", "device", "precision", "channels")
+    made = takes(scoring=(AssessConfig, wanted), project=Project, outputs=(ResultFiles, ("json",)))
+    app.command("explain")(made(explain))
 
 
 def explain(
     file: Annotated[str, typer.Argument(metavar="FILE", help="One recording.", show_default=False)],
-    model: Model = None,
-    device: Device = None,
-    precision: Precision = None,
-    channels: Channels = None,
-    config: ConfigFile = None,
-    no_config: NoConfig = False,
-    json: Json = None,
+    scoring: Given = NOTHING,
+    project: Given = NOTHING,
+    outputs: Given = NOTHING,
 ) -> None:
     """Explain one recording: what its scores say, where it is worst, what was measured, what to check.
 
@@ -47,51 +44,27 @@ def explain(
     with clean_endings(), without_native_noise():
         from mtqscore.analysis.explain import explain_file
         from mtqscore.base.files import STDOUT
+        from mtqscore.cli.verdicts import project_settings
 
-        explanation = explain_file(file, _resolve(model, device, precision, channels, config, no_config=no_config))
+        json = outputs.get("json")
+        explanation = explain_file(file, project_settings(project).assess_config(scoring))
         if json is not None:
             _write_json(explanation, json)
         if json != STDOUT:
             _show(explanation)
     if not explanation.assessment.ok:
-        raise typer.Exit(NO_SCORE_EXIT)
-
-
-def _resolve(
-    model: str | None,
-    device: str | None,
-    precision: str | None,
-    channels: str | None,
-    config: str | None,
-    *,
-    no_config: bool,
-) -> AssessConfig:
-    from mtqscore.cli.verdicts import project_settings
-    from mtqscore.config import AssessConfig
-
-    settings = project_settings(config, no_config=no_config)
-    return AssessConfig(
-        model=model or settings.model,
-        device=device or settings.device or "auto",
-        channels=channels or settings.channels or "mean",
-        precision=precision or "fp32",
-    )
+        raise typer.Exit(ExitCode.INPUT)
 
 
 def _write_json(explanation: Explanation, target: str) -> None:
     from json import dumps
 
     from mtqscore.analysis.explanation import as_record
-    from mtqscore.base.files import Output, write_problem
+    from mtqscore.base.files import Output
+    from mtqscore.cli.console import write_text
 
     with Output(target, line_by_line=False) as place:
-        try:
-            place.stream.write(dumps(as_record(explanation), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise write_problem(target, error) from error
-        place.commit()
+        write_text(place, dumps(as_record(explanation), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
 
 
 def _show(explanation: Explanation) -> None:

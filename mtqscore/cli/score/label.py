@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from mtqscore.base.files import STDOUT, Output
-from mtqscore.cli.console import clean_endings, progress_bar, say
-from mtqscore.cli.plain import PlainCommand
+from mtqscore.base.schema_versions import LABEL, document
+from mtqscore.cli.console import clean_endings, progress_bar, say, write_text
+from mtqscore.cli.from_config import NOTHING, Given, takes
+from mtqscore.cli.options import ResultFiles
+from mtqscore.cli.verdicts import choose_targets
 from mtqscore.errors import InputError, MissingExtraError, UsageError
 
 
@@ -28,11 +34,12 @@ def label(
             metavar="UNPROCESSED", help="The recording before processing, or folder; none if it was not processed."
         ),
     ] = None,
-    out: Annotated[str, typer.Option("--csv", metavar="FILE", help="Where the table goes; - for stdout.")] = STDOUT,
-    bandwidth: Annotated[str, typer.Option(metavar="auto|wide|narrow", help="The listeners' yardstick.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
+    bandwidth: Annotated[str, typer.Option(metavar="auto|wide|narrow", help="Yardstick of the listeners.")] = "auto",
+    outputs: Given = NOTHING,
 ) -> None:
-    """Judge recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI.
+    """Score recordings against their references: 3QUEST-style S, N and G, with PESQ, STOI and SDI.
+
+    The table goes to stdout as CSV if no file is named.
 
     Exit codes:
     0  all is well
@@ -52,7 +59,10 @@ def label(
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
     failures = 0
-    with clean_endings(), Output(out, line_by_line=False) as place, progress_bar("labelling", "files") as advance:
+    with clean_endings(), ExitStack() as stack:
+        targets = choose_targets(outputs or {"csv": STDOUT}, read=(processed,))
+        places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
+        advance = stack.enter_context(progress_bar("labelling", "files"))
         for done, triple in enumerate(triples, start=1):
             try:
                 labelled = label_files(triple, bandwidth=bandwidth)
@@ -61,25 +71,31 @@ def label(
                 failures += 1
                 records.append({"path": str(triple.processed), "status": str(error)})
             advance(done, len(triples))
-        _write(records, place.stream, as_json)
-        place.commit()
+        for kind, place in places.items():
+            write_text(place, LAYOUTS[kind](records))
     narrow = sum(record.get("bandwidth") == "narrow" for record in records)
     if narrow:
-        say(f"{narrow} of {len(records)} recordings hold nothing above 4 kHz and were judged as telephone speech")
+        say(f"{narrow} of {len(records)} recordings hold nothing above 4 kHz and were scored as telephone speech")
     if failures:
         raise InputError(f"{failures} of {len(records)} recordings could not be labelled; see their status")
 
 
-def _write(records: list[dict[str, object]], stream: TextIO, as_json: bool) -> None:
-    if as_json:
-        stream.writelines(json.dumps(record) + "\n" for record in records)
-        return
+def _as_csv(records: list[dict[str, object]]) -> str:
     columns = list(dict.fromkeys(key for record in records for key in record))
+    stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
+    return stream.getvalue()
+
+
+LAYOUTS: dict[str, Callable[[list[dict[str, object]]], str]] = {
+    "csv": _as_csv,
+    "json": lambda records: json.dumps(document(LABEL, {"recordings": records}), indent=2) + "\n",
+    "jsonl": lambda records: "".join(json.dumps(record) + "\n" for record in records),
+}
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("label", cls=PlainCommand)(label)
+    app.command("label")(takes(outputs=(ResultFiles, LAYOUTS))(label))

@@ -9,8 +9,7 @@ import sys
 from mtqscore.base.version import VERSION
 from mtqscore.diagnostics.doctor.examine import examine
 from mtqscore.diagnostics.doctor.facts import as_text, failures, to_json
-
-FAILED_EXIT = 4
+from mtqscore.errors import ExitCode
 
 
 def examination(*, as_json: bool) -> tuple[str, int]:
@@ -23,7 +22,7 @@ def examination(*, as_json: bool) -> tuple[str, int]:
         What to print, and the exit code: 4 when something stops scoring, else 0.
     """
     sections = examine()
-    code = FAILED_EXIT if failures(sections) else 0
+    code = ExitCode.ENVIRONMENT if failures(sections) else ExitCode.OK
     if as_json:
         return json.dumps(to_json(VERSION, sections), indent=2), code
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
