@@ -15,7 +15,7 @@ from pyarrow.parquet import read_table as from_parquet
 
 from mtqscore.analysis.estimates import read_estimates
 from mtqscore.base.names import from_text
-from mtqscore.base.text import clock, printable, text_table
+from mtqscore.base.text import clock, text_table
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.summary import RunSummary
@@ -24,11 +24,6 @@ from mtqscore.results.csv import guarded, unguarded
 from mtqscore.results.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag, Scores
 from tests.report.kit import CURVES, NAMES, OPTIONS, RUN, RUN_WITH_FRAMES, gated, row, written
-
-
-def test_json_lines_keep_every_name_exactly() -> None:
-    lines = written("jsonl", [row(name) for name in NAMES]).decode("utf-8").splitlines()
-    assert [json.loads(line)["path"] for line in lines] == NAMES
 
 
 def test_json_is_one_document_even_without_rows() -> None:
@@ -168,11 +163,6 @@ def test_no_line_of_the_table_is_a_command_of_a_ci_system() -> None:
     lines = stream.getvalue().splitlines()
     assert not [line for line in lines if line.lstrip().startswith(("::", "##"))]
     assert "a::b.wav" in [line.split("  ")[0] for line in lines]
-
-
-def test_printable_is_one_line() -> None:
-    assert printable("a b.wav") == "a b.wav"
-    assert printable("a\n\t\u202e\udcff") == "a\\n\\t\\u202e\\udcff"
 
 
 HOSTILE = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ import pytest
 from pyarrow import parquet
 
 from mtqscore.base.names import from_text
-from mtqscore.errors import MissingExtraError
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.parquet import ParquetWriter
 from tests.report.kit import CURVES, NAMES, RUN, RUN_WITH_FRAMES, row, written
@@ -70,12 +68,6 @@ def test_row_groups_are_written_as_they_fill(monkeypatch: pytest.MonkeyPatch) ->
     rows = [row("a.wav", frames=CURVES) for _ in range(5)]
     metadata = parquet.read_metadata(io.BytesIO(written("parquet", rows, RUN_WITH_FRAMES)))
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [2, 2, 1]
-
-
-def test_without_pyarrow_it_is_refused_before_any_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mtqscore\[parquet\]'"):
-        ParquetWriter(io.TextIOWrapper(io.BytesIO()), RUN)
 
 
 def test_an_abandoned_file_makes_no_noise(capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,14 +20,13 @@ from mtqscore.errors import MissingExtraError, UsageError
 from mtqscore.report.formats import WRITERS
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.reading import read_results
-from mtqscore.results.run import Results, Run
+from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from tests.report import kit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Run as RunCommand
 
 OPTIONS = AssessConfig(channels="each", threads=2)
 TARGETS = (*kit.RUN.targets, "loudness")
@@ -328,16 +327,3 @@ def test_many_rows_are_read_in_linear_time(tmp_path: Path, kind: str) -> None:
     started_s = time.monotonic()
     assert len(read_results(path).rows) == 4_000
     assert time.monotonic() - started_s < 4, "100,000 rows would take minutes"
-
-
-def test_what_assess_writes_is_read(run: RunCommand, tmp_path: Path) -> None:
-    from tests.signals import speechlike, write
-
-    write(tmp_path / "a.wav", speechlike(1))
-    assert run("assess", "a.wav", "no.wav", "--csv", "r.csv", "--json", "r.json", "--jsonl", "r.jsonl").returncode == 3
-    found: list[Results] = [read_results(tmp_path / name) for name in ("r.csv", "r.json", "r.jsonl")]
-    for results in found:
-        assert [(item.path, item.status) for item in results.rows] == [("a.wav", "ok"), ("no.wav", "not_found")]
-        assert results.rows[0].scores == found[0].rows[0].scores
-    assert found[1].run.options is not None
-    assert found[1].run.options.channels == "mean"

@@ -11,7 +11,7 @@ import pytest
 
 from mtqscore.audio.inputs import Input
 from mtqscore.errors import UsageError
-from mtqscore.results.shards import Shard, parse_shard, shard_number, take_shard
+from mtqscore.results.shards import parse_shard, shard_number, take_shard
 from mtqscore.scores import Status
 from tests.signals import speechlike, write
 
@@ -132,7 +132,3 @@ def test_a_part_is_not_judged(run: Run, folder: Path, judge: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     (folder / "mtqscore.toml").write_text('fail-under = ["g>=5"]\n')
     assert run("assess", "rec", "--shard", "1/2", "-q").returncode == 0
-
-
-def test_how_a_shard_is_written() -> None:
-    assert str(Shard(3, 8, 10, 100)) == "3/8"
