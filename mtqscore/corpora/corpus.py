@@ -1,4 +1,4 @@
-"""What a corpus is once it has been read, and what a user may ask of it."""
+"""A corpus that has been read, and the options for reading one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the unpacked data of a named corpus lies on this machine."""
+"""Search for the unpacked data of a named corpus on this machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bo
     for folder in candidates(root, names):
         if fits(folder):
             return folder
-    source = root or os.environ.get(DATA_VARIABLE) or f"this folder, ./data or {own_folder() / 'corpora'}"
+    place = root or os.environ.get(DATA_VARIABLE) or f"this folder, ./data or {own_folder() / 'corpora'}"
     raise EnvironmentProblemError(
-        f"{names[0]} is not in {source}: {where_to_get}, and name the folder with --data-root DIR or {DATA_VARIABLE}"
+        f"{names[0]} is not in {place}: {where_to_get}, and name the folder with --data-root DIR or {DATA_VARIABLE}"
     )

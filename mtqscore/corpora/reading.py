@@ -1,4 +1,4 @@
-"""From what ``--data`` names to checked rows: a label table, a folder, or a corpus by name."""
+"""Checked recordings of what ``--data`` names: a label table, a folder, or a corpus by name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi, tmhint_qi_s
+from mtqscore.corpora.checks import check_headers, describe, find_leaks
 from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
-from mtqscore.corpora.recordings import check_headers, describe, find_leaks
 from mtqscore.corpora.validation import divided
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import TABLE_NAME, FaultyTableError, parse_label_table
@@ -21,7 +21,7 @@ class NamedCorpus:
     """A corpus that is known by name.
 
     Args:
-        fits: whether a folder holds its unpacked data.
+        fits: check of a folder for its unpacked data.
         read: finds, checks and labels it.
     """
 
@@ -45,15 +45,15 @@ def read_corpus(
         data: a CSV file, a folder with ``manifest.csv``, the unpacked folder of a known corpus, or the name of one.
             A name that is also a path is a path.
         options: for corpora that are known by name; the draw of validation recordings also for tables without splits.
-        advance: told of long work.
+        advance: notified of long work.
 
     Returns:
-        Rows without faults, and notes: counts, what is missing, what was left out, leakage.
+        Recordings without faults, and notes: counts, what is missing, what was left out, leakage.
 
     Raises:
         UsageError: there is neither such a path nor such a corpus, or the options do not go with it.
         InputError: a table cannot be read.
-        FaultyTableError: rows or recordings are faulty; it holds every fault.
+        FaultyTableError: entries or recordings are faulty; it holds every fault.
         EnvironmentProblemError: a named corpus is not on this machine; the message says where to get it.
     """
     corpus = _read(data, options or CorpusConfig(), advance)
@@ -61,7 +61,7 @@ def read_corpus(
     faults += corpus.faults
     if faults:
         error = FaultyTableError(corpus.where, faults)
-        for note in corpus.notes:  # of what is unpacked in part, the faults alone do not tell
+        for note in corpus.notes:  # of what is unpacked in part, the faults alone do not show
             error.add_note(note)
         raise error
     if not corpus.recordings:
@@ -103,8 +103,8 @@ def _read_table(table: Path, options: CorpusConfig) -> Corpus:
         option = f"--{unfit[0].replace('_', '-')}"
         raise UsageError(f"{option} goes with {' and '.join(NAMED_CORPORA)}; {table} is a label table")
     parsed = parse_label_table(table)
-    rows, notes = parsed.recordings, parsed.notes
+    recordings, notes = parsed.recordings, parsed.notes
     if not parsed.has_splits:
-        rows, note = divided(rows, options.validation_share, options.seed)
+        recordings, note = divided(recordings, options.validation_share, options.seed)
         notes = [*notes, note] if note else notes
-    return Corpus(rows, notes, parsed.table, parsed.faults)
+    return Corpus(recordings, notes, parsed.table, parsed.faults)

@@ -1,4 +1,4 @@
-"""What TMHINT-QI and TMHINT-QI(S) share: recordings by name, the validation split, and rows from labels."""
+"""Common parts of TMHINT-QI and TMHINT-QI(S): recordings by name, the validation split, and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance, CorpusConfig
-from mtqscore.corpora.reference_labels import LabelledReferences, Twins, label_from_references
+from mtqscore.corpora.reference_labels import ReferenceLabels, ReferencePair, label_from_references
 from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
 from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
 from mtqscore.corpora.validation import draw
@@ -24,12 +24,12 @@ PROBED_FILES = 1000
 
 
 @dataclass(frozen=True)
-class Recording:
+class TmhintRecording:
     """One recording of the corpus.
 
     Args:
         path: the file.
-        name: what its name tells.
+        name: its name, parsed.
         split: train, val or test.
         quality: listeners' mean overall quality, 1 to 5; NaN without ratings.
         ratings: how many; 0 when unknown.
@@ -42,12 +42,12 @@ class Recording:
     ratings: int = 0
 
 
-Recordings = dict[str, Recording]
+TmhintRecordings = dict[str, TmhintRecording]
 """By file name without folder, ending and the challenge's prefix."""
 
 
 def holds_recordings(folder: Path, prefix: str = "") -> bool:
-    """Tell whether a folder holds recordings of the corpus, by its first names."""
+    """Check whether a folder holds recordings of the corpus, by its first names."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, PROBED_FILES)]
@@ -56,7 +56,7 @@ def holds_recordings(folder: Path, prefix: str = "") -> bool:
     return any(name.startswith(prefix) and parse_name(stem_of(name)) is not None for name in names)
 
 
-def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
+def find_recordings(folder: Path, split: str) -> tuple[TmhintRecordings, list[str]]:
     """List the recordings of one folder, which need not exist.
 
     Args:
@@ -71,7 +71,7 @@ def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
         listed = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
     except OSError as error:
         return {}, [f"{folder}: {error.strerror or error}"]
-    found: Recordings = {}
+    found: TmhintRecordings = {}
     others = []
     for name in listed:
         if name.startswith(".") or not name.lower().endswith(".wav"):
@@ -81,17 +81,17 @@ def find_recordings(folder: Path, split: str) -> tuple[Recordings, list[str]]:
         if parsed is None:
             others.append(name)
         else:
-            found[stem] = Recording(folder / name, parsed, split)
+            found[stem] = TmhintRecording(folder / name, parsed, split)
     if not others:
         return found, []
     return found, [f"{folder}: {len(others):,} other recordings are left out, such as {printable(others[0])}"]
 
 
-def with_validation(recordings: Recordings, options: CorpusConfig) -> Recordings:
+def with_validation(recordings: TmhintRecordings, options: CorpusConfig) -> TmhintRecordings:
     """Take a share of the training recordings for validation, by nothing but their names and the seed.
 
     All recordings of a sentence go the same way, of both speakers and in every condition, so that no validation
-    sentence was heard in training. Sentences with a clean recording, without one, and with nothing else are divided
+    sentence is in training. Sentences with a clean recording, without one, and with nothing else are divided
     apart: where labels come from references, a draw over all might leave the validation split with none or with
     those of clean speech alone.
     """
@@ -107,8 +107,8 @@ def with_validation(recordings: Recordings, options: CorpusConfig) -> Recordings
     return {stem: replace(item, split="val") if stem in validating else item for stem, item in recordings.items()}
 
 
-def labelled_rows(
-    recordings: Recordings, twins: Mapping[str, Path], options: CorpusConfig, advance: Advance
+def labelled_recordings(
+    recordings: TmhintRecordings, twins: Mapping[str, Path], options: CorpusConfig, advance: Advance
 ) -> tuple[list[LabelledRecording], list[str]]:
     """Label recordings from what the user has: 3QUEST scores, clean twins, listeners' quality.
 
@@ -116,10 +116,10 @@ def labelled_rows(
         recordings: the corpus.
         twins: every file at hand that may be the clean or the noisy twin of another, by its name.
         options: where labels come from.
-        advance: told of the judging.
+        advance: notified of the labelling.
 
     Returns:
-        A row for each recording, and notes on where labels came from and how many have none.
+        Every recording, and notes on where labels came from and how many have none.
 
     Raises:
         InputError: a table cannot be read or names no recording of the corpus.
@@ -133,14 +133,14 @@ def labelled_rows(
     if options.pesq_stoi_list is not None:
         listed = read_pesq_stoi(options.pesq_stoi_list)
         check_any_known(options.pesq_stoi_list, listed, recordings)
-    judged = LabelledReferences({}, [])
+    referenced = ReferenceLabels({}, [])
     if options.labels != "given":
         twins = {**twins, **_clean_files(options.clean_folder)}
-        jobs = [job for stem, item in recordings.items() if (job := _twins_of(stem, item, twins)) is not None]
-        judged = label_from_references(jobs, options.workers, advance)
-    rows = []
+        pairs = [pair for stem, item in recordings.items() if (pair := _reference_pair(stem, item, twins)) is not None]
+        referenced = label_from_references(pairs, options.workers, advance)
+    labelled = []
     for stem, item in recordings.items():
-        labels = dict(judged.labels.get(stem, {}))
+        labels = dict(referenced.labels.get(stem, {}))
         if listed is not None:
             labels = {name: value for name, value in labels.items() if name not in ("pesq", "stoi")}
             labels |= listed.get(stem, {})
@@ -148,10 +148,10 @@ def labelled_rows(
             labels = {target.name: labels[target.name] for target in PSEUDO if target.name in labels}
             given = {} if math.isnan(item.quality) else {"g_mos": item.quality}
             labels |= given if scores is None else scores.get(stem, {})
-        rows.append(
+        labelled.append(
             LabelledRecording(item.path, item.split, labels, _remarks(item, labels, scores is not None, options))
         )
-    return rows, [*_label_notes(rows, scores, listed, options), *judged.notes]
+    return labelled, [*_label_notes(labelled, scores, listed, options), *referenced.notes]
 
 
 def _clean_files(folder: Path | None) -> dict[str, Path]:
@@ -167,18 +167,18 @@ def _clean_files(folder: Path | None) -> dict[str, Path]:
     return found
 
 
-def _twins_of(stem: str, item: Recording, twins: Mapping[str, Path]) -> Twins | None:
+def _reference_pair(stem: str, item: TmhintRecording, twins: Mapping[str, Path]) -> ReferencePair | None:
     name = item.name
     if name.is_clean:
-        return Twins(stem, item.path, item.path, item.path, None)
+        return ReferencePair(stem, item.path, item.path, item.path, None)
     clean = next((twins[twin] for twin in name.clean_stems if twin in twins), None)
     if clean is None:
         return None
     noisy = item.path if name.method == NOISY else twins.get(name.noisy_stem)
-    return Twins(stem, item.path, clean, noisy, name.snr_db)
+    return ReferencePair(stem, item.path, clean, noisy, name.snr_db)
 
 
-def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options: CorpusConfig) -> dict[str, str]:
+def _remarks(item: TmhintRecording, labels: Mapping[str, float], scored: bool, options: CorpusConfig) -> dict[str, str]:
     name = item.name
     source = "3quest" if scored else options.labels
     return {
@@ -195,11 +195,11 @@ def _remarks(item: Recording, labels: Mapping[str, float], scored: bool, options
 
 
 def _label_notes(
-    rows: Sequence[LabelledRecording], scores: Scores | None, listed: Scores | None, options: CorpusConfig
+    labelled: Sequence[LabelledRecording], scores: Scores | None, listed: Scores | None, options: CorpusConfig
 ) -> list[str]:
     notes = []
     if scores is not None:
-        found = sum(row.extra["labels_from"] == "3quest" for row in rows)
+        found = sum(item.extra["labels_from"] == "3quest" for item in labelled)
         notes.append(
             f"3QUEST scores: {found:,} recordings, from {options.three_quest_scores}"
             + (f"; {len(scores) - found:,} scores are of no recording here" if len(scores) > found else "")
@@ -208,13 +208,13 @@ def _label_notes(
         notes.append("g_mos is listeners' overall quality (1 to 5) on TMHINT-QI's own scale, not that of P.835")
     if listed is not None:
         notes.append("pesq is narrowband P.862 as published, on another scale than mtqscore's own wideband labels")
-    bare = sum(not row.extra["labels_from"] for row in rows)
+    bare = sum(not item.extra["labels_from"] for item in labelled)
     if bare:
-        notes.append(f"{bare:,} of {len(rows):,} recordings are left without s_mos, n_mos and g_mos")
+        notes.append(f"{bare:,} of {len(labelled):,} recordings are left without s_mos, n_mos and g_mos")
     return notes
 
 
-def rated(recordings: Recordings, means: Mapping[str, tuple[float, int]]) -> Recordings:
+def rated(recordings: TmhintRecordings, means: Mapping[str, tuple[float, int]]) -> TmhintRecordings:
     """Give recordings listeners' mean quality and the number of ratings, where there are any."""
     return {
         stem: replace(item, quality=means[stem][0], ratings=means[stem][1]) if stem in means else item

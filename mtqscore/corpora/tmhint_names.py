@@ -1,4 +1,4 @@
-"""The names of TMHINT-QI's recordings: how each was made, and which others belong to it."""
+"""Names of TMHINT-QI's recordings: the making of each, and the others that belong to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class TmhintName:
-    """What the name of a recording tells.
+    """Parsed name of a recording.
 
     Args:
         method: ``clean``, ``None`` (clean too, from the rehearsal), ``Noisy`` or an enhancement system.

@@ -13,10 +13,10 @@ from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
 from mtqscore.corpora.places import find_data
 from mtqscore.corpora.score_tables import stem_of
 from mtqscore.corpora.tmhint import (
-    Recordings,
+    TmhintRecordings,
     find_recordings,
     holds_recordings,
-    labelled_rows,
+    labelled_recordings,
     rated,
     some,
     with_validation,
@@ -44,7 +44,7 @@ KNOWN_UNRATED = frozenset((
 
 
 def fits(folder: Path) -> bool:
-    """Tell whether a folder holds TMHINT-QI, whatever it is called."""
+    """Check whether a folder holds TMHINT-QI, whatever it is called."""
     return holds_recordings(folder / "train")
 
 
@@ -53,7 +53,7 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
 
     Args:
         options: where it lies, where labels come from, how it is divided.
-        advance: told of the judging.
+        advance: notified of the labelling.
 
     Raises:
         EnvironmentProblemError: it is not on this machine.
@@ -63,17 +63,17 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
     recordings, notes = find_published(where)
     recordings = with_validation(recordings, options)
     twins = {stem: item.path for stem, item in recordings.items()}
-    rows, label_notes = labelled_rows(recordings, twins, options, advance)
-    return Corpus(rows, [*notes, *label_notes], where)
+    labelled, label_notes = labelled_recordings(recordings, twins, options, advance)
+    return Corpus(labelled, [*notes, *label_notes], where)
 
 
-def find_published(where: Path) -> tuple[Recordings, list[str]]:
+def find_published(where: Path) -> tuple[TmhintRecordings, list[str]]:
     """List the recordings of both folders with their ratings, and say what is not as published.
 
     Raises:
         InputError: there is no recording, or the ratings cannot be read.
     """
-    recordings: Recordings = {}
+    recordings: TmhintRecordings = {}
     notes = []
     for split, published in PUBLISHED.items():
         found, remarks = find_recordings(where / split, split)
@@ -125,7 +125,7 @@ def read_ratings(table: Path) -> tuple[dict[str, tuple[float, int]], list[str]]:
     return {stem: (sum(values) / len(values), len(values)) for stem, values in ratings.items()}, notes
 
 
-def _unmatched(recordings: Recordings, means: Mapping[str, object]) -> list[str]:
+def _unmatched(recordings: TmhintRecordings, means: Mapping[str, object]) -> list[str]:
     notes = []
     absent = means.keys() - recordings.keys() - KNOWN_UNRATED
     if absent:

@@ -16,10 +16,10 @@ from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
 from mtqscore.corpora.places import find_data
 from mtqscore.corpora.score_tables import read_means
 from mtqscore.corpora.tmhint import (
-    Recordings,
+    TmhintRecordings,
     find_recordings,
     holds_recordings,
-    labelled_rows,
+    labelled_recordings,
     rated,
     some,
     with_validation,
@@ -41,7 +41,7 @@ UNSEEN_NOISE, UNSEEN_METHOD = "street", "KLT"
 
 
 def fits(folder: Path) -> bool:
-    """Tell whether a folder holds the recordings of the challenge, itself or in ``wavs/``."""
+    """Check whether a folder holds the recordings of the challenge, itself or in ``wavs/``."""
     return holds_recordings(folder, CHALLENGE_PREFIX) or holds_recordings(folder / "wavs", CHALLENGE_PREFIX)
 
 
@@ -53,7 +53,7 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
 
     Args:
         options: where it lies, where labels come from, how the training recordings are divided.
-        advance: told of the judging.
+        advance: notified of the labelling.
 
     Raises:
         EnvironmentProblemError: it is not on this machine.
@@ -77,11 +77,11 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
         )
     recordings = {**with_validation(train, options), **test}
     twins = {stem: item.path for stem, item in {**found, **everything}.items()}
-    rows, label_notes = labelled_rows(recordings, twins, options, advance)
-    return Corpus(rows, [*notes, *remarks, *train_notes, *label_notes], where)
+    labelled, label_notes = labelled_recordings(recordings, twins, options, advance)
+    return Corpus(labelled, [*notes, *remarks, *train_notes, *label_notes], where)
 
 
-def _answered(test: Recordings, where: Path) -> tuple[Recordings, list[str]]:
+def _answered(test: TmhintRecordings, where: Path) -> tuple[TmhintRecordings, list[str]]:
     table = _first_of((ANSWERS_NAME,), (where, where.parent))
     if table is None:
         return test, [f"{where}: no {ANSWERS_NAME}, so listeners' quality of the test is not known"]
@@ -91,7 +91,7 @@ def _answered(test: Recordings, where: Path) -> tuple[Recordings, list[str]]:
     return rated(test, means), notes
 
 
-def _training(options: CorpusConfig, where: Path) -> tuple[Recordings, Recordings, list[str]]:
+def _training(options: CorpusConfig, where: Path) -> tuple[TmhintRecordings, TmhintRecordings, list[str]]:
     """All recordings of TMHINT-QI, those that the challenge trains on, and notes."""
     try:
         home = _home_of_tmhint_qi(options, where)

@@ -1,4 +1,4 @@
-"""Which training recordings validate, where a corpus leaves that open."""
+"""Draw of validation recordings, where a corpus leaves that open."""
 
 from __future__ import annotations
 
@@ -32,25 +32,27 @@ def draw(units: Mapping[str, Sequence[Member]], share: float, seed: int) -> set[
     return taken
 
 
-def divided(rows: Sequence[LabelledRecording], share: float, seed: int) -> tuple[list[LabelledRecording], str]:
+def divided(recordings: Sequence[LabelledRecording], share: float, seed: int) -> tuple[list[LabelledRecording], str]:
     """Draw validation recordings for a table without splits: whole speakers where it names enough, else recordings.
 
     Args:
-        rows: the recordings, all of them for training.
+        recordings: all of them for training.
         share: of them for validation, 0 to 1.
         seed: of the draw.
 
     Returns:
-        The rows, and a note for the user.
+        The recordings, and a note for the user.
     """
-    speakers = {row.extra.get("speaker", "") for row in rows}
+    speakers = {recording.extra.get("speaker", "") for recording in recordings}
     by_speaker = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
     units: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        units.setdefault(row.extra["speaker"] if by_speaker else row.path.name, []).append(number)
+    for number, recording in enumerate(recordings):
+        units.setdefault(recording.extra["speaker"] if by_speaker else recording.path.name, []).append(number)
     if len(units) < 2:
-        return [*rows], ""
+        return [*recordings], ""
     drawn = draw(units, share, seed)
-    made = [replace(row, split="val") if number in drawn else row for number, row in enumerate(rows)]
+    made = [
+        replace(recording, split="val") if number in drawn else recording for number, recording in enumerate(recordings)
+    ]
     unit = "whole speakers" if by_speaker else "by recording"
     return made, f"no column split: {len(drawn):,} recordings are drawn for val, {unit}, and none for test"

@@ -159,7 +159,7 @@ def test_labels_come_from_references_where_they_fit(own):
     assert rows["Noisy_snr-2_white_TMHINT_g4_21_01"].labels == {}, "no clean twin"
     assert rows["Noisy_snr5_white_TMHINT_b2_30_01"].labels == {}
     assert rows["Noisy_snr-2_white_TMHINT_g4_24_03"].labels == {}
-    assert note(corpus, "judged").startswith("judged against references: 23 recordings, and 8 for PESQ")
+    assert note(corpus, "labelled against").startswith("labelled against references: 23 recordings, and 8 for PESQ")
     assert note(corpus, "twins are not used").startswith("5 twins are not used, such as DDAE_snr2_pink_TMHINT_g4_24_03")
     assert note(corpus, "left without") == "81 of 104 recordings are left without s_mos, n_mos and g_mos"
 
@@ -170,19 +170,19 @@ def test_judging_goes_on_where_it_stopped(own, monkeypatch):
         path.unlink()
     judged: list[str] = []
 
-    def judge(job: reference_labels.Twins) -> dict[str, object]:
+    def judge(job: reference_labels.ReferencePair) -> dict[str, object]:
         if len(judged) == 4:
             raise KeyboardInterrupt
         judged.append(job.stem)
         return {"labels": {"pesq": 2.0}, "problem": ""}
 
-    monkeypatch.setattr(reference_labels, "judge_twins", judge)
+    monkeypatch.setattr(reference_labels, "label_pair", judge)
     for _ in range(20):
         try:
             corpus = read(own, labels="references", workers=1)
             break
         except KeyboardInterrupt:
-            monkeypatch.setattr(reference_labels, "judge_twins", judge)
+            monkeypatch.setattr(reference_labels, "label_pair", judge)
             done, judged[:] = len(judged), []
             assert done == 4
     assert sum(row.labels == {"pesq": 2.0} for row in corpus.recordings) == 25
@@ -197,7 +197,7 @@ def test_judging_goes_on_where_it_stopped(own, monkeypatch):
 
 def test_labels_that_cannot_be_kept_are_used(own, tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where the folder should be")
-    monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": {"pesq": 2.0}, "problem": ""})
+    monkeypatch.setattr(reference_labels, "label_pair", lambda _: {"labels": {"pesq": 2.0}, "problem": ""})
     corpus = read(own, labels="references", workers=1)
     assert note(corpus, "cannot keep").startswith(f"{tmp_path}/home/corpora/reference-labels.jsonl: cannot keep")
     assert sum(row.labels == {"pesq": 2.0} for row in corpus.recordings) == 30
@@ -205,15 +205,18 @@ def test_labels_that_cannot_be_kept_are_used(own, tmp_path, monkeypatch):
 
 def test_several_processes_judge_as_one_does(own):
     clean = own / "TMHINTQI" / "train" / "clean_TMHINT_b2_21_01.wav"
-    jobs = [reference_labels.Twins(f"{at}", clean, clean, clean, None) for at in range(reference_labels.FEW_JOBS + 1)]
-    found = reference_labels.label_from_references(jobs, 2, lambda _done, _total: None)
-    assert found.labels == {job.stem: reference_labels.judge_twins(jobs[0])["labels"] for job in jobs}
+    pairs = [
+        reference_labels.ReferencePair(f"{at}", clean, clean, clean, None)
+        for at in range(reference_labels.FEW_PAIRS + 1)
+    ]
+    found = reference_labels.label_from_references(pairs, 2, lambda _done, _total: None)
+    assert found.labels == {pair.stem: reference_labels.label_pair(pairs[0])["labels"] for pair in pairs}
     assert found.labels["0"]["sdi"] == 0
 
 
 def test_clean_references_of_the_owner_are_taken(own, tmp_path, monkeypatch):
     write(tmp_path / "clean" / "g4" / "TMHINT_g4_31_07.wav", sentence("g4", "31_07"))
-    monkeypatch.setattr(reference_labels, "judge_twins", lambda job: {"labels": {"sdi": 0.5}, "problem": job.stem})
+    monkeypatch.setattr(reference_labels, "label_pair", lambda job: {"labels": {"sdi": 0.5}, "problem": job.stem})
     corpus = read(own, labels="references", clean_folder=tmp_path / "clean", workers=1)
     assert by_stem(corpus)["KLT_snr5_street_TMHINT_g4_31_07"].labels == {"sdi": 0.5}
     assert by_stem(corpus)["KLT_snr5_street_TMHINT_b2_31_07"].labels == {}
@@ -242,7 +245,7 @@ def test_scores_of_the_owner_are_taken_in_any_dress(own, tmp_path, text):
 
 def test_scores_and_references_are_not_mixed(own, tmp_path, monkeypatch):
     labels = {"s_mos": 1.0, "n_mos": 1.0, "g_mos": 1.0, "pesq": 2.0, "stoi": 0.5, "sdi": 0.25}
-    monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": labels, "problem": ""})
+    monkeypatch.setattr(reference_labels, "label_pair", lambda _: {"labels": labels, "problem": ""})
     (tmp_path / "scores.csv").write_text("name,g_mos\nclean_TMHINT_b2_21_01,4.5\nother,3\n")
     rows = read(own, labels="references", three_quest_scores=tmp_path / "scores.csv", workers=1)
     assert by_stem(rows)["clean_TMHINT_b2_21_01"].labels == {"g_mos": 4.5, "pesq": 2.0, "stoi": 0.5, "sdi": 0.25}
@@ -290,7 +293,7 @@ def test_other_tables_are_no_scores(own, tmp_path, text, message):
 
 
 def test_quality_stands_in_for_g_only_when_asked(own, tmp_path, monkeypatch):
-    monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": {"g_mos": 1.0}, "problem": ""})
+    monkeypatch.setattr(reference_labels, "label_pair", lambda _: {"labels": {"g_mos": 1.0}, "problem": ""})
     corpus = read(own, labels="quality", workers=1)
     row = by_stem(corpus)["Noisy_snr-2_white_TMHINT_g4_21_01"]
     assert (row.labels, row.extra["labels_from"]) == ({"g_mos": 2.5}, "quality")
@@ -382,7 +385,7 @@ def test_the_challenge_without_training_recordings_is_a_test_alone(own):
 
 
 def test_a_corpus_becomes_a_table_that_evaluate_takes(own, run, tmp_path, fake_model, monkeypatch):
-    monkeypatch.setattr(reference_labels, "judge_twins", lambda _: {"labels": {"pesq": 2.5}, "problem": ""})
+    monkeypatch.setattr(reference_labels, "label_pair", lambda _: {"labels": {"pesq": 2.5}, "problem": ""})
     corpus = read(own, labels="quality", workers=1)
     write_label_table(tmp_path / "manifest.csv", corpus.recordings)
     assert read_label_table(tmp_path / "manifest.csv") == corpus.recordings

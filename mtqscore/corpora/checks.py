@@ -1,4 +1,4 @@
-"""What the headers of a corpus' recordings tell before training: faults, sample rates, one recording in two splits."""
+"""Checks of a corpus before training: headers, sample rates, one recording in two splits."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ THREADS = 8
 _PIECE_BYTES = 4096
 
 
-def check_headers(rows: Sequence[LabelledRecording], advance: Advance) -> tuple[list[Fault], list[str]]:
+def check_headers(recordings: Sequence[LabelledRecording], advance: Advance) -> tuple[list[Fault], list[str]]:
     """Open every recording in threads, without decoding it.
 
     Args:
-        rows: recordings that exist, as far as it is known.
-        advance: told of the progress.
+        recordings: those that exist, as far as it is known.
+        advance: notified of the progress.
 
     Returns:
-        Recordings that cannot be trained on, and what to tell the user of the others.
+        Recordings that cannot be trained on, and notes on the others.
     """
     faults: list[Fault] = []
     rates: Counter[int] = Counter()
-    for done, (row, (rate_hz, problem)) in enumerate(_in_threads(_header, rows), start=1):
+    for done, (recording, (rate_hz, problem)) in enumerate(_in_threads(_header, recordings), start=1):
         if problem:
-            faults.append(Fault(row.line, f"{row.path}: {problem}"))
+            faults.append(Fault(recording.line, f"{recording.path}: {problem}"))
         elif rate_hz:
             rates[rate_hz] += 1
-        advance(done, len(rows))
+        advance(done, len(recordings))
     others = {rate_hz: count for rate_hz, count in sorted(rates.items()) if rate_hz != SAMPLE_RATE_HZ}
     if not others:
         return faults, []
@@ -50,16 +50,16 @@ def check_headers(rows: Sequence[LabelledRecording], advance: Advance) -> tuple[
     return faults, [f"{listed}: resampled to {SAMPLE_RATE_HZ} Hz when they are read"]
 
 
-def _header(row: LabelledRecording) -> tuple[int, str]:
+def _header(recording: LabelledRecording) -> tuple[int, str]:
     """Sample rate of a recording, and what is wrong with it."""
     soundfile = load_library("soundfile")
     try:
-        found = os.stat(row.path)  # noqa: PTH116 - as in the manifest
+        found = os.stat(recording.path)  # noqa: PTH116 - as in the manifest
         regular = stat.S_ISREG(found.st_mode)
         if not regular or not found.st_size:
             return 0, "the file has no bytes" if regular else "not a regular file"
         # As a stream, since the library takes no names with bytes that are no text.
-        with row.path.open("rb") as stream:
+        with recording.path.open("rb") as stream:
             info = soundfile.info(stream)
     except soundfile.LibsndfileError as error:
         return 0, f"no audio format that can be decoded ({error.error_string.rstrip('.')})"
@@ -76,41 +76,43 @@ def _unfit(rate_hz: int, frames: int) -> str:
     return ""
 
 
-def describe(rows: Sequence[LabelledRecording]) -> list[str]:
-    """Say how many recordings each split has, and what is labelled.
+def describe(recordings: Sequence[LabelledRecording]) -> list[str]:
+    """Count the recordings and labels of each split.
 
     Args:
-        rows: the whole corpus.
+        recordings: the whole corpus.
     """
-    counts = Counter(row.split for row in rows)
-    notes = [f"{len(rows):,} recordings: " + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])]
-    named = Counter(name for row in rows for name in row.labels)
+    counts = Counter(recording.split for recording in recordings)
+    notes = [
+        f"{len(recordings):,} recordings: " + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])
+    ]
+    named = Counter(name for recording in recordings for name in recording.labels)
     labelled = ", ".join(f"{named[target.name]:,} {target.name}" for target in TARGETS if named[target.name])
     notes[0] += f"; labels: {labelled or 'none'}"
-    bare = sum(not row.labels for row in rows)
+    bare = sum(not recording.labels for recording in recordings)
     if bare:
-        notes.append(f"{bare:,} of {len(rows):,} recordings carry no label at all")
+        notes.append(f"{bare:,} of {len(recordings):,} recordings carry no label at all")
     return notes
 
 
-def find_leaks(rows: Sequence[LabelledRecording]) -> list[str]:
+def find_leaks(recordings: Sequence[LabelledRecording]) -> list[str]:
     """Warn of recordings with the same content in two splits, and of test speakers who are in training.
 
     Only files of the same length in bytes are compared: three short pieces of each first, all of it where these agree.
 
     Args:
-        rows: the whole corpus; what cannot be read is passed over.
+        recordings: the whole corpus; what cannot be read is passed over.
     """
     notes = []
-    content = _same_content(rows)
+    content = _same_content(recordings)
     for one, other in combinations(SPLITS, 2):
         shared = [paths for paths in content if paths.keys() >= {one, other}]
         if shared:
             example = " is ".join(printable(str(shared[0][split])) for split in (other, one))
             notes.append(f"leakage: recordings of {other} that are in {one} too: {len(shared):,}, such as {example}")
     speakers: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        speakers[row.split].add(row.extra.get("speaker", ""))
+    for recording in recordings:
+        speakers[recording.split].add(recording.extra.get("speaker", ""))
     common = (speakers["train"] & speakers["test"]) - {""}
     if common:
         of_all = len(speakers["test"] - {""})
@@ -118,41 +120,41 @@ def find_leaks(rows: Sequence[LabelledRecording]) -> list[str]:
     return notes
 
 
-def _same_content(rows: Sequence[LabelledRecording]) -> list[dict[str, Path]]:
+def _same_content(recordings: Sequence[LabelledRecording]) -> list[dict[str, Path]]:
     """Recordings that are equal byte by byte and not all in one split: for each its file in each split."""
-    groups: list[list[LabelledRecording]] = [list(rows)]
+    groups: list[list[LabelledRecording]] = [list(recordings)]
     for trait in (_size, _pieces, _whole):
         divided: dict[object, list[LabelledRecording]] = defaultdict(list)
         numbers = (number for number, group in enumerate(groups) for _ in group)
-        members = (row for group in groups for row in group)
-        for number, (row, value) in zip(numbers, _in_threads(trait, members), strict=True):
+        members = (recording for group in groups for recording in group)
+        for number, (recording, value) in zip(numbers, _in_threads(trait, members), strict=True):
             if value is not None:
-                divided[number, value].append(row)
-        groups = [group for group in divided.values() if len({row.split for row in group}) > 1]
-    return [{row.split: row.path for row in reversed(group)} for group in groups]
+                divided[number, value].append(recording)
+        groups = [group for group in divided.values() if len({recording.split for recording in group}) > 1]
+    return [{recording.split: recording.path for recording in reversed(group)} for group in groups]
 
 
 def _in_threads(
-    function: Callable[[LabelledRecording], Result], rows: Iterable[LabelledRecording]
+    function: Callable[[LabelledRecording], Result], recordings: Iterable[LabelledRecording]
 ) -> Iterator[tuple[LabelledRecording, Result]]:
-    """Each row with what a function says of it, in their order; in slices, so that no queue grows with the corpus."""
-    todo = iter(rows)
+    """Yield each recording with the result of a function, in their order; in slices, so that no queue grows with the corpus."""
+    todo = iter(recordings)
     with ThreadPoolExecutor(THREADS) as pool:
         while some := list(islice(todo, 4096)):
             yield from zip(some, pool.map(function, some), strict=True)
 
 
-def _size(row: LabelledRecording) -> int | None:
+def _size(recording: LabelledRecording) -> int | None:
     try:
-        return os.stat(row.path).st_size  # noqa: PTH116 - as in the manifest
+        return os.stat(recording.path).st_size  # noqa: PTH116 - as in the manifest
     except (OSError, ValueError):
         return None
 
 
-def _pieces(row: LabelledRecording) -> bytes | None:
+def _pieces(recording: LabelledRecording) -> bytes | None:
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with row.path.open("rb") as stream:
+        with recording.path.open("rb") as stream:
             end = os.fstat(stream.fileno()).st_size
             for place in (0, end // 2, max(0, end - _PIECE_BYTES)):
                 stream.seek(place)
@@ -162,9 +164,9 @@ def _pieces(row: LabelledRecording) -> bytes | None:
     return digest.digest()
 
 
-def _whole(row: LabelledRecording) -> bytes | None:
+def _whole(recording: LabelledRecording) -> bytes | None:
     try:
-        with row.path.open("rb") as stream:
+        with recording.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").digest()
     except OSError:
         return None
