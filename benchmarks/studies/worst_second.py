@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from mtqscore import AssessConfig, Assessor
-from mtqscore.analysis.segments import Seconds, SecondsScorer
+from mtqscore.analysis.segments import Segments, SegmentScorer
 from mtqscore.audio.sources import Resampler
 from mtqscore.targets import SAMPLE_RATE_HZ
 
@@ -62,16 +62,16 @@ def at_model_rate(audio: Audio, rate_hz: int) -> Audio:
     return Resampler(rate_hz).push(np.ascontiguousarray(audio, dtype=np.float32), last=True)
 
 
-def scored_alone(assessor: Assessor, samples: Audio, length_s: float) -> Seconds:
+def scored_alone(assessor: Assessor, samples: Audio, length_s: float) -> Segments:
     """Score the pieces of a recording as the product does."""
-    pieces = SecondsScorer(assessor.scorer, round(length_s * SAMPLE_RATE_HZ))
+    pieces = SegmentScorer(assessor.scorer, round(length_s * SAMPLE_RATE_HZ))
     pieces.push(samples)
     return pieces.finish()
 
 
-def lowest_alone(seconds: Seconds) -> float:
+def lowest_alone(segments: Segments) -> float:
     """Find the middle of the lowest piece."""
-    return float(seconds.starts_s[np.nanargmin(seconds.of("g_mos"))] + seconds.length_s / 2)
+    return float(segments.starts_s[np.nanargmin(segments.of("g_mos"))] + segments.length_s / 2)
 
 
 def lowest_frames(assessor: Assessor, samples: Audio, smoothing_s: float) -> float:

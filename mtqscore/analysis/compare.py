@@ -1,4 +1,4 @@
-"""Two results side by side: is the new one better, by how much, and how sure is that."""
+"""Comparison of two results: mean differences with intervals, and limits of a drop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = 10
 
 
 class Change(StrEnum):
-    """What an interval of a mean difference says."""
+    """Reading of the interval of a mean difference."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -43,7 +43,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """How one score changed.
+    """Change of one score.
 
     Args:
         target: the score.
@@ -133,13 +133,13 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether every score keeps to its limit."""
+        """True if every score keeps to its limit."""
         return not any(difference.failed for difference in self.differences)
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """How two results are compared.
+    """Options of a comparison.
 
     Args:
         max_drop: the largest mean drop allowed, by score, named as users do (``g``, ``g_mos``).
@@ -329,7 +329,7 @@ def _differences(
         intervals = mean_intervals(new, base, **options)
     differences = []
     for column, target in enumerate(targets):
-        # Judged as it stands in files, so that who reads it there comes to the same result.
+        # As it stands in files, so that who reads it there comes to the same result.
         interval = replace(
             intervals[column], low=round(intervals[column].low, DECIMALS), high=round(intervals[column].high, DECIMALS)
         )
@@ -365,12 +365,12 @@ def _losses(pairs: Sequence[Pair], change: NDArray[np.float64]) -> tuple[Pair, .
 
 
 def _precision(row: Assessment) -> str:
-    """Precision that a row was computed in; empty where its file does not tell."""
+    """Precision that a row was computed in; empty where its file does not have it."""
     return row.precision or (row.options.precision if row.options is not None else "")
 
 
 def _notes(base: Results, new: Results, *, sought: bool, paired: bool) -> Iterator[str]:
-    """What makes the two sides less alike than they should be."""
+    """Explain what makes the two sides less alike than they should be."""
     if not _same_model(base.run, new.run):
         yield f"the models differ, {_named(base.run)} and {_named(new.run)}: a change may be theirs alone"
     mixed = [{row.channel == "mean" for row in side.rows if row.ok} for side in (base, new)]

@@ -1,4 +1,4 @@
-"""One recording explained: what its scores say in words, where it is worst, what was measured, what to check."""
+"""One recording explained: its scores in words, its worst second, measurements, and advice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtqscore.analysis.advice import advise, band
-from mtqscore.analysis.explanation import Explanation, Second
-from mtqscore.analysis.segments import Seconds, SecondsScorer
+from mtqscore.analysis.explanation import Explanation, Segment, advise, band
+from mtqscore.analysis.segments import Segments, SegmentScorer
 from mtqscore.audio.decoding import open_recording
 from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.audio.sources import Resampler, Source
@@ -78,20 +77,22 @@ def explain_assessment(assessment: Assessment, source: Source | None, scorer: Sc
     """
     explanation = Explanation(assessment)
     if source is not None:
-        signal, seconds = _listen(assessment, source, scorer)
-        explanation = replace(explanation, signal=signal, seconds=seconds)
+        signal, segments = _measure_recording(assessment, source, scorer)
+        explanation = replace(explanation, signal=signal, segments=segments)
     explanation = _interpret(explanation)
     return replace(explanation, advice=tuple(advise(explanation)))
 
 
-def _listen(assessment: Assessment, source: Source, scorer: Scorer) -> tuple[SignalMeasurements, Seconds | None]:
-    """Read the recording once more and measure it; if it was scored, score its seconds too."""
+def _measure_recording(
+    assessment: Assessment, source: Source, scorer: Scorer
+) -> tuple[SignalMeasurements, Segments | None]:
+    """Read the recording once more and measure it; if it was scored, score its segments too."""
     number = assessment.options.channel_number if assessment.options else None
     columns = None if number is None or number > source.channels else [number - 1]
     meter = SignalMeter(source.sample_rate_hz, source.channels, source.full_scale, columns)
-    pieces = SecondsScorer(scorer) if assessment.ok else None
+    pieces = SegmentScorer(scorer) if assessment.ok else None
     resampler = Resampler(source.sample_rate_hz)
-    with suppress(UnscorableError):  # what was heard before the fault stands
+    with suppress(UnscorableError):  # measurements before the fault stand
         for block in source.blocks():
             mono = _measure(meter, block)
             if pieces is not None:
@@ -104,7 +105,7 @@ def _listen(assessment: Assessment, source: Source, scorer: Scorer) -> tuple[Sig
 
 
 def _measure(meter: SignalMeter, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Let a block be measured, up to its first fault if it has one."""
+    """Measure a block, up to its first fault if it has one."""
     try:
         return meter.update(block)
     except UnscorableError:
@@ -116,7 +117,7 @@ def _measure(meter: SignalMeter, block: NDArray[np.float32]) -> NDArray[np.float
 
 def _interpret(explanation: Explanation) -> Explanation:
     """Add what follows from the scores."""
-    scores, seconds = named_scores(explanation.assessment), explanation.seconds
+    scores, segments = named_scores(explanation.assessment), explanation.segments
     if not scores:
         return explanation
     distance = scores["s_mos"] - scores["n_mos"]
@@ -125,14 +126,14 @@ def _interpret(explanation: Explanation) -> Explanation:
         bands={name: words for name, value in scores.items() if (words := band(name, value))},
         weaker=None if abs(distance) < CLOSE_SCORES else "s_mos" if distance < 0 else "n_mos",
     )
-    if seconds is None or np.isfinite(overall := seconds.of("g_mos")).sum() < 3:
+    if segments is None or np.isfinite(overall := segments.of("g_mos")).sum() < 3:
         return explanation
     worst, best = int(np.nanargmin(overall)), int(np.nanargmax(overall))
-    median = _named(seconds, np.nanmedian(seconds.scores, axis=0))
+    median = _named(segments, np.nanmedian(segments.scores, axis=0))
     return replace(
         explanation,
-        worst=_second(seconds, worst),
-        best=_second(seconds, best),
+        worst=_segment(segments, worst),
+        best=_segment(segments, best),
         median=median,
         even=median["g_mos"] - float(overall[worst]) < notable_drop(len(overall)),
     )
@@ -148,10 +149,10 @@ def notable_drop(pieces: int) -> float:
     return NOTABLE_DROP + DROP_A_DECADE * math.log10(max(pieces / USUAL_PIECES, 1))
 
 
-def _second(seconds: Seconds, index: int) -> Second:
-    start_s = float(seconds.starts_s[index])
-    return Second(start_s, start_s + seconds.length_s, _named(seconds, seconds.scores[index]))
+def _segment(segments: Segments, index: int) -> Segment:
+    start_s = float(segments.starts_s[index])
+    return Segment(start_s, start_s + segments.length_s, _named(segments, segments.scores[index]))
 
 
-def _named(seconds: Seconds, values: NDArray[np.float32]) -> dict[str, float]:
-    return {name: round(float(value), DECIMALS) for name, value in zip(seconds.targets, values, strict=True)}
+def _named(segments: Segments, values: NDArray[np.float32]) -> dict[str, float]:
+    return {name: round(float(value), DECIMALS) for name, value in zip(segments.targets, values, strict=True)}

@@ -1,4 +1,4 @@
-"""How gates are written: a metric or a statistic of it, a sign, a limit, and perhaps a pattern of names."""
+"""Grammar of gates: a metric or a statistic of it, a sign, a limit, and perhaps a pattern of names."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _read(text: str, targets: Sequence[str], level: Level, paths: str | None) ->
 
 
 def _slip(demand: str) -> str:
-    """What is wrong with a text that is no gate, where it is one of the usual slips."""
+    """Explain one of the usual slips in a text that is no gate; empty for others."""
     signs = re.findall("[<>=≥≤]+", re.sub(r"\(.*\)", "", demand))
     strange = [sign for sign in signs if sign not in (*SIGNS, "≥", "≤")]
     if strange:

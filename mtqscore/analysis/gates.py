@@ -1,4 +1,4 @@
-"""Gates: what scores must reach, written as one line, judged over the rows of a result.
+"""Gates: demands on scores, written as one line, judged over the rows of a result.
 
 A bare metric means every recording (``g>=3.2``); else a statistic of it (``p05(n)>=2.8``, ``share(g>=3)>=0.95``).
 Scores and their statistics are judged with the decimals of result files, so that a file judged again says the same.
@@ -36,7 +36,7 @@ SIGNS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Level(StrEnum):
-    """What a gate that does not hold means for the exit code: ``error`` is 1, ``warn`` is none."""
+    """Weight of a gate that does not hold: exit code 1 for ``error``, none for ``warn``."""
 
     ERROR = "error"
     WARN = "warn"
@@ -55,7 +55,7 @@ class Bound:
     limit: float
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value keeps to the bound; values are compared as they stand in result files."""
+        """Check whether a value keeps to the bound; values are compared as they stand in result files."""
         return SIGNS[self.sign](round(value, DECIMALS), self.limit)
 
     def margin(self, value: float) -> float:
@@ -65,7 +65,7 @@ class Bound:
 
     @property
     def lower(self) -> bool:
-        """Whether it is a lower bound."""
+        """True for a lower bound."""
         return self.sign.startswith(">")
 
 
@@ -94,7 +94,7 @@ class Gate:
     source: str = ""
 
     def concerns(self, path: str | None) -> bool:
-        """Tell whether a recording of this name is judged."""
+        """Check whether a recording of this name is judged."""
         return self.paths is None or matches(self.paths, path)
 
     @property
@@ -104,16 +104,16 @@ class Gate:
 
     @property
     def each(self) -> bool:
-        """Whether every recording is right or wrong by itself."""
+        """True if every recording is right or wrong by itself."""
         return self.statistic in ("every", "share")
 
     @property
     def low_is_bad(self) -> bool:
-        """Whether the lowest scores stand in its way; else the highest."""
+        """True if the lowest scores stand in its way; else the highest do."""
         return self.bound.lower == (self.condition is None or self.condition.lower)
 
     def offends(self, value: float) -> bool:
-        """Tell whether the score of a recording is on the wrong side by itself; never for other statistics."""
+        """Check whether the score of a recording is on the wrong side by itself; never for other statistics."""
         if self.condition is not None:
             return self.condition.holds(value) is not self.bound.lower
         return self.statistic == "every" and not self.bound.holds(value)
@@ -140,7 +140,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one gate says.
+    """Outcome of one gate.
 
     Args:
         gate: the gate.
@@ -164,7 +164,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GateReport:
-    """What all gates say.
+    """Outcomes of all gates.
 
     Args:
         verdicts: one a gate, in the order of the gates.
@@ -174,7 +174,7 @@ class GateReport:
 
     @property
     def passed(self) -> bool:
-        """Whether no gate of level ``error`` failed."""
+        """True if no gate of level ``error`` failed."""
         return all(verdict.passed for verdict in self.verdicts if verdict.gate.level is Level.ERROR)
 
 
@@ -213,7 +213,7 @@ class GateJudge:
 
 
 class _Watch:
-    """What one gate has seen so far."""
+    """Values that one gate has seen so far."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate

@@ -1,4 +1,4 @@
-"""Which recording of one result is which of another: by name, first as it stands, then in looser ways."""
+"""Pairs of the same recording in two results: by name, first as it stands, then in looser ways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_NAME = 120
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which rows belong together.
+    """Rows that belong together.
 
     Args:
         matched_by: how they were found, in words; empty if none were.
@@ -72,7 +72,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Match:
-    """What one way finds, and the first name that it leaves unclear."""
+    """Pairs that one way finds, and the first name that it leaves unclear."""
 
     matched_by: str
     pairs: Sequence[tuple[int, int]]
@@ -112,7 +112,7 @@ def _match(
 
 
 def _are_one(rows: Sequence[Assessment], positions: Iterable[int]) -> bool:
-    """Whether rows of one key are one recording that was named again, not several that look alike."""
+    """Check that rows of one key are one recording that was named again, not several that look alike."""
     return len({rows[position].path for position in positions}) == 1
 
 

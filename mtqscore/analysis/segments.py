@@ -1,7 +1,7 @@
-"""Where a recording is good and where it is bad: every second scored on its own, in bounded memory.
+"""Scores along time: every second of a recording scored on its own, in bounded memory.
 
-The model's own frame scores know the whole recording, and with models that were trained on whole recordings only they
-barely move where one second is bad. A second that the model hears alone shows it with any model:
+The model's own frame scores come from the whole recording, and with models that were trained on whole recordings only
+they barely move where one second is bad. A second that the model gets alone shows it with any model:
 ``benchmarks/studies/worst_second.py`` measures both.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mtqscore.scoring.session import Scorer
 
-SECOND_SAMPLES = SAMPLE_RATE_HZ
+SEGMENT_SAMPLES = SAMPLE_RATE_HZ
 """Longer pieces dilute what is wrong in them, shorter ones hold too little speech."""
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -30,12 +30,12 @@ PIECES_AT_ONCE = 32
 """Pieces that the model gets in one batch: 2 MB."""
 
 PAUSE_DB = 12.0
-"""A second this far below the upper quartile of all is a pause; alone it would be judged as nothing but noise."""
+"""A second this far below the upper quartile of all is a pause; alone it would be scored as nothing but noise."""
 
 
 @dataclass(frozen=True, eq=False)
-class Seconds:
-    """Scores of overlapping pieces of about a second, each heard alone.
+class Segments:
+    """Scores of overlapping pieces of about a second, each scored alone.
 
     Alone, a second gets a somewhat lower score than the recording that it belongs to: compare seconds with each other.
 
@@ -56,15 +56,15 @@ class Seconds:
         return self.scores[:, self.targets.index(target)]
 
 
-class SecondsScorer:
+class SegmentScorer:
     """Cuts a stream into overlapping pieces and scores them as they come.
 
     Args:
         scorer: the loaded model.
-        piece_samples: length of a piece; a model that needs more to judge gets what it needs.
+        piece_samples: length of a piece; a model that needs more gets what it needs.
     """
 
-    def __init__(self, scorer: Scorer, piece_samples: int = SECOND_SAMPLES) -> None:
+    def __init__(self, scorer: Scorer, piece_samples: int = SEGMENT_SAMPLES) -> None:
         self._scorer = scorer
         self._piece_samples = max(piece_samples, scorer.info.min_samples)
         self._held: NDArray[np.float32] = np.empty(0, np.float32)
@@ -86,7 +86,7 @@ class SecondsScorer:
         self._held = self._held[keep_from - self._held_from :].copy()
         self._held_from = keep_from
 
-    def finish(self) -> Seconds:
+    def finish(self) -> Segments:
         """Score what is left and return all."""
         total = self._held_from + len(self._held)
         if not self._starts:
@@ -96,7 +96,7 @@ class SecondsScorer:
         self._score()
         scores = np.concatenate(self._scores) if self._scores else np.empty((0, len(self._scorer.info.targets)))
         scores[_pauses(np.asarray(self._levels_db))] = np.nan
-        return Seconds(
+        return Segments(
             starts_s=np.asarray(self._starts) / SAMPLE_RATE_HZ,
             length_s=min(self._piece_samples, total) / SAMPLE_RATE_HZ,
             targets=self._scorer.info.targets,
@@ -119,7 +119,7 @@ class SecondsScorer:
 
 
 def _pauses(levels_db: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Pieces that are too quiet beside the others to be judged alone."""
+    """Pieces that are too quiet beside the others to be scored alone."""
     near = level_weights(list(levels_db)) > 0
     if not near.any():
         return ~near

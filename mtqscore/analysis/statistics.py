@@ -19,8 +19,8 @@ MOST_PAIRS = 2_000
 """Of more pairs, so many are chosen at random to estimate how much the measures spread."""
 
 MOST_UNDEFINED = 0.05
-"""Where a larger share of the draws has no value, since all of its labels or estimates are equal, no interval is
-given."""
+"""Share of the draws without a value, as all of their labels or estimates are equal, up to which there is an
+interval."""
 
 Metric = Callable[[ArrayLike, ArrayLike], float]
 

@@ -137,7 +137,7 @@ def _same_content(recordings: Sequence[LabelledRecording]) -> list[dict[str, Pat
 def _in_threads(
     function: Callable[[LabelledRecording], Result], recordings: Iterable[LabelledRecording]
 ) -> Iterator[tuple[LabelledRecording, Result]]:
-    """Yield each recording with the result of a function, in their order; in slices, so that no queue grows with the corpus."""
+    """Yield each recording with the result of a function; in slices, so that no queue grows with the corpus."""
     todo = iter(recordings)
     with ThreadPoolExecutor(THREADS) as pool:
         while some := list(islice(todo, 4096)):

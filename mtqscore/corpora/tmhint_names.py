@@ -38,7 +38,7 @@ class TmhintName:
 
     @property
     def is_clean(self) -> bool:
-        """Whether it is the clean speech itself."""
+        """True for the clean speech itself."""
         return self.snr_db is None
 
     @property

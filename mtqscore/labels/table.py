@@ -1,7 +1,7 @@
 """The label table of a corpus: a CSV with one row a recording.
 
 Columns: ``path`` (relative to the table), and any of ``split`` (train, val, test), ``speaker``, ``duration_s``,
-``bandwidth`` (wide, narrow), ``kind`` (what was done to the recording) and the six targets of ``spec.TARGETS``.
+``bandwidth`` (wide, narrow), ``kind`` (what was done to the recording) and the six targets of ``targets.TARGETS``.
 An empty target cell is a missing label. Further columns are kept and ignored, but a column that is one of these in
 another spelling (``S-MOS``, ``Split``) is a fault: its values would be missed in silence.
 """
@@ -61,7 +61,7 @@ class LabelledRecording:
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """What is wrong with one row.
+    """Fault of one line.
 
     Args:
         line: of the table, from 1; 0 where there is none.
@@ -359,7 +359,7 @@ def found_under(folder: Path, name: str) -> Path:
 
 
 def _identity(path: Path) -> tuple[object, str]:
-    """What two names of one file have in common, and why it is no file that can be read."""
+    """Give what two names of one file have in common, and why it is no file that can be read."""
     plain = os.path.normpath(path)
     try:
         found = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat, for every row

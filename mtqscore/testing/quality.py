@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mtqscore.errors import MtqscoreError, UsageError
 
 if TYPE_CHECKING:
-    from mtqscore.analysis.explanation import Second
+    from mtqscore.analysis.explanation import Segment
     from mtqscore.audio.sources import Source
     from mtqscore.config import AssessConfig
     from mtqscore.scores import Assessment
@@ -185,7 +185,7 @@ def _as_array(audio: Any) -> Any:
     return samples
 
 
-def _worst_second(heard: Heard) -> Second | None:
+def _worst_second(heard: Heard) -> Segment | None:
     """Look where it is worst; nothing that goes wrong here may hide what the assertion has to say."""
     from mtqscore.analysis.explain import explain_assessment
     from mtqscore.audio.decoding import open_recording

@@ -16,9 +16,8 @@ import pytest
 import soundfile
 
 from mtqscore import AssessConfig, Assessor, UsageError, explain_file
-from mtqscore.analysis.advice import band
-from mtqscore.analysis.explanation import as_record
-from mtqscore.analysis.segments import Seconds, SecondsScorer
+from mtqscore.analysis.explanation import as_record, band
+from mtqscore.analysis.segments import Segments, SegmentScorer
 from mtqscore.audio.checks import ClippingDetector
 from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.base.text import moment
@@ -87,11 +86,11 @@ def test_a_pause_is_not_the_worst_second() -> None:
     samples, rate_hz = soundfile.read(EXAMPLES / "clean.flac", dtype="float32")
     with_pause = np.concatenate([samples[:40_000], np.zeros(3 * rate_hz, np.float32), samples[40_000:]])
     with_pause += np.random.default_rng(0).standard_normal(len(with_pause)).astype(np.float32) * 0.008
-    pieces = SecondsScorer(Assessor().scorer)
+    pieces = SegmentScorer(Assessor().scorer)
     pieces.push(with_pause)
-    seconds = pieces.finish()
-    silent = np.isnan(seconds.of("g_mos"))
-    inside = (seconds.starts_s >= 2.5) & (seconds.starts_s <= 4.5)
+    segments = pieces.finish()
+    silent = np.isnan(segments.of("g_mos"))
+    inside = (segments.starts_s >= 2.5) & (segments.starts_s <= 4.5)
     assert (silent == inside).all()
 
 
@@ -101,7 +100,7 @@ def test_pieces_cover_a_recording_and_do_not_depend_on_its_blocks(fake_model: st
     signal = speechlike(samples / RATE_HZ)[:samples, 0]
     found = []
     for parts in (1, 9):
-        pieces = SecondsScorer(scorer)
+        pieces = SegmentScorer(scorer)
         for part in np.array_split(signal, parts):
             pieces.push(part)
         found.append(pieces.finish())
@@ -207,9 +206,9 @@ def test_channels_each_is_wrong_use() -> None:
 # --- the plot ---------------------------------------------------------------------------------------------------
 
 
-def made(values: list[float]) -> Seconds:
+def made(values: list[float]) -> Segments:
     scores = np.repeat(np.array(values, np.float32)[:, np.newaxis], 3, axis=1)
-    return Seconds(np.arange(len(values)) * 0.5, 1.0, ("s_mos", "n_mos", "g_mos"), scores)
+    return Segments(np.arange(len(values)) * 0.5, 1.0, ("s_mos", "n_mos", "g_mos"), scores)
 
 
 def test_a_long_recording_keeps_its_bad_second() -> None:
@@ -324,7 +323,7 @@ def test_what_cannot_be_scored_is_explained_too(run: Run, fake_model: str, tmp_p
 
 
 def test_every_status_has_a_remedy() -> None:
-    from mtqscore.analysis.advice import REMEDIES
+    from mtqscore.analysis.explanation import REMEDIES
 
     assert set(REMEDIES) == set(Status) - {Status.OK}
 

@@ -12,8 +12,8 @@ from mtqscore.targets import MOS_HIGH, MOS_LOW
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mtqscore.analysis.explanation import Second
-    from mtqscore.analysis.segments import Seconds
+    from mtqscore.analysis.explanation import Segment
+    from mtqscore.analysis.segments import Segments
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ROWS = 2
@@ -25,12 +25,12 @@ LABEL_WIDTH = 7
 
 
 def plot(
-    seconds: Seconds, duration_s: float, worst: Second | None, width: int, *, blocks: bool, colour: bool
+    segments: Segments, duration_s: float, worst: Segment | None, width: int, *, blocks: bool, colour: bool
 ) -> list[str]:
     """Draw one curve a score, the time below, and a mark under the worst second.
 
     Args:
-        seconds: what to draw.
+        segments: what to draw.
         duration_s: length of the recording.
         worst: the second to mark; None for none.
         width: columns of the terminal.
@@ -43,7 +43,7 @@ def plot(
     count = min(max(width - LABEL_WIDTH - 1, LEAST_COLUMNS), MOST_COLUMNS)
     lines: list[str] = []
     for target in ("s_mos", "n_mos", "g_mos"):
-        values = in_columns(seconds, target, duration_s, count)
+        values = in_columns(segments, target, duration_s, count)
         drawn = _as_blocks(values) if blocks else [_as_digits(values)]
         for row, cells in enumerate(drawn):
             label = target[0].upper() if row == len(drawn) - 1 else ""
@@ -58,15 +58,15 @@ def plot(
     return lines
 
 
-def in_columns(seconds: Seconds, target: str, duration_s: float, count: int) -> NDArray[np.float64]:
+def in_columns(segments: Segments, target: str, duration_s: float, count: int) -> NDArray[np.float64]:
     """Scores of one target in so many columns of equal time.
 
     Returns:
         float64 (count,): the lowest score of the pieces whose middle lies in a column, so that no bad second is lost
         in a long recording; without one, that of the nearest piece; NaN in pauses.
     """
-    scores = seconds.of(target).astype(np.float64)
-    middles_s = seconds.starts_s + seconds.length_s / 2
+    scores = segments.of(target).astype(np.float64)
+    middles_s = segments.starts_s + segments.length_s / 2
     at_columns_s = (np.arange(count) + 0.5) * duration_s / count
     after = np.clip(np.searchsorted(middles_s, at_columns_s), 1, max(len(middles_s) - 1, 1))
     before = after - 1

@@ -150,11 +150,11 @@ def _along_time(explanation: Explanation, width: int, *, blocks: bool, colour: b
     from mtqscore.cli.score.curves import plot
 
     worst, best, median, signal = explanation.worst, explanation.best, explanation.median, explanation.signal
-    if explanation.seconds is None or worst is None or best is None or median is None or signal is None:
+    if explanation.segments is None or worst is None or best is None or median is None or signal is None:
         yield "Too short, or too many pauses, to compare one second with another."
         return
     yield "Along time, every second heard alone" + (" (no bar: a pause)" if blocks else " (.: a pause)")
-    yield from plot(explanation.seconds, signal.duration_s, worst, width, blocks=blocks, colour=colour)
+    yield from plot(explanation.segments, signal.duration_s, worst, width, blocks=blocks, colour=colour)
     for title, second in (("Worst", worst), ("Best", best)):
         scores = ", ".join(f"{name[0].upper()} {second.scores[name]:.1f}" for name in ("s_mos", "n_mos", "g_mos"))
         yield f"{title} second {moment(second.start_s)} to {moment(second.end_s)}: {scores}"

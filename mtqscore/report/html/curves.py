@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtqscore.analysis.explain import notable_drop
-from mtqscore.analysis.segments import SecondsScorer
+from mtqscore.analysis.segments import SegmentScorer
 from mtqscore.audio.sources import Resampler
 from mtqscore.scores import Assessment, FrameScores
 from mtqscore.scoring.session import Scorer
@@ -85,21 +85,21 @@ def score_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz
         sample_rate_hz: rate of the sound.
         scorer: the model.
     """
-    pieces = SecondsScorer(scorer)
+    pieces = SegmentScorer(scorer)
     pieces.push(Resampler(sample_rate_hz).push(samples, last=True))
-    seconds = pieces.finish()
-    known = np.isfinite(seconds.scores).all(axis=1)
+    segments = pieces.finish()
+    known = np.isfinite(segments.scores).all(axis=1)
     if not known.any():
         return excerpt
-    starts_s, scores = seconds.starts_s[known], seconds.scores[known]
+    starts_s, scores = segments.starts_s[known], segments.scores[known]
     times_s = np.arange(0.0, excerpt.length_s + DRAWN_STEP_S / 2, DRAWN_STEP_S)
-    middles_s = starts_s + seconds.length_s / 2
+    middles_s = starts_s + segments.length_s / 2
     values = np.stack([np.interp(times_s, middles_s, column) for column in scores.T], axis=1).astype(np.float32)
     # Pauses are gaps: a point stands only where a second that was scored sounds.
     after = np.searchsorted(starts_s, times_s, side="right") - 1
-    sounds = (after >= 0) & (times_s <= starts_s[after] + seconds.length_s + DRAWN_STEP_S / 2)
+    sounds = (after >= 0) & (times_s <= starts_s[after] + segments.length_s + DRAWN_STEP_S / 2)
     values[~sounds] = np.nan
-    g_mos = scores[:, seconds.targets.index("g_mos")]
+    g_mos = scores[:, segments.targets.index("g_mos")]
     stands_out = float(np.median(g_mos) - g_mos.min()) >= notable_drop(len(g_mos))
     worst_s = excerpt.start_s + float(starts_s[np.argmin(g_mos)]) if stands_out else None
     return replace(
@@ -107,7 +107,7 @@ def score_seconds(excerpt: Excerpt, samples: NDArray[np.float32], sample_rate_hz
         worst_s=worst_s,
         first_s=excerpt.start_s,
         hop_s=DRAWN_STEP_S,
-        targets=seconds.targets,
+        targets=segments.targets,
         values=values,
         alone=True,
     )
