@@ -30,7 +30,7 @@ from mtqscore.training.pruning.importance import by_magnitude, by_taylor
 from mtqscore.training.pruning.run import prune, prune_run
 from mtqscore.training.validation import evaluate_split
 from tests.conftest import Run
-from tests.training_kit import QUIET, small_config, small_network, write_corpus
+from tests.training_kit import QUIET, small_config, small_network
 
 DEAD = {
     "channels 1": [0, 3],
@@ -43,13 +43,8 @@ DEAD = {
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), 16)
-
-
-@pytest.fixture(scope="module")
-def recordings(corpus: Path) -> Dataset:
-    return Dataset([row for row in read_label_table(corpus) if row.split == "train"], 1e9, 1)
+def recordings(small_corpus: Path) -> Dataset:
+    return Dataset([row for row in read_label_table(small_corpus) if row.split == "train"], 1e9, 1)
 
 
 def with_dead_units() -> CompactNet:
@@ -196,10 +191,10 @@ def write_run(folder: Path, network: CompactNet | None = None) -> Path:
     return folder
 
 
-def test_prune_train_and_export(run: Run, tmp_path: Path, corpus: Path) -> None:
+def test_prune_train_and_export(run: Run, tmp_path: Path, small_corpus: Path) -> None:
     write_run(tmp_path / "a run\n'1'")
     out = "--pruned\nrun"
-    made = run("prune", "a run\n'1'", "--data", str(corpus), "--keep", "0.5", f"--out={out}", "--threads", "1")
+    made = run("prune", "a run\n'1'", "--data", str(small_corpus), "--keep", "0.5", f"--out={out}", "--threads", "1")
     assert made.returncode == 0, made.stderr
     assert made.stdout == b""
     report = json.loads((tmp_path / out / "pruning.json").read_text())
@@ -207,7 +202,9 @@ def test_prune_train_and_export(run: Run, tmp_path: Path, corpus: Path) -> None:
     assert count_parameters(network) == report["after"]["parameters"] <= 0.5 * report["before"]["parameters"]
     assert report["val"]["after"].keys() == {target.name for target in TARGETS}
     assert b"val: s_mos LCC" in made.stderr
-    made = run("train", "--data", str(corpus), f"--init={out}", "--epochs", "1", "--out", "tuned", "--threads", "1")
+    made = run(
+        "train", "--data", str(small_corpus), f"--init={out}", "--epochs", "1", "--out", "tuned", "--threads", "1"
+    )
     assert made.returncode == 0, made.stderr
     assert b"100% of the weights below the heads are taken" in made.stderr
     tuned = load_network(read_checkpoint(tmp_path / "tuned"))
@@ -238,16 +235,16 @@ def test_wrong_use_is_refused(tmp_path: Path, options: dict[str, Any], words: st
     assert not (tmp_path / "out/best.safetensors").exists()
 
 
-def test_what_cannot_be_pruned_is_refused(tmp_path: Path, corpus: Path) -> None:
+def test_what_cannot_be_pruned_is_refused(tmp_path: Path, small_corpus: Path) -> None:
     options = PruneConfig(criterion="magnitude")
     source = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="holds a run already"):
         prune_run(source, None, [], source, options, QUIET)
     with pytest.raises(InputError, match="no such checkpoint"):
         prune_run(tmp_path / "nothing", None, [], tmp_path / "out", options, QUIET)
-    rows = [row for row in read_label_table(corpus) if row.split == "val"]
+    rows = [row for row in read_label_table(small_corpus) if row.split == "val"]
     with pytest.raises(InputError, match="the split train has no recordings"):
-        prune_run(source, corpus, rows, tmp_path / "out", PruneConfig(), QUIET)
+        prune_run(source, small_corpus, rows, tmp_path / "out", PruneConfig(), QUIET)
     config = small_config(network=MosaNetConfig(channels=(2, 2), lstm_units=2, dense_units=2))
     (tmp_path / "mosa").mkdir()
     write_checkpoint(tmp_path / "mosa/best.safetensors", config, {"average": build(config).state_dict()}, {})

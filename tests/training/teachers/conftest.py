@@ -8,13 +8,13 @@ import pytest
 
 from mtqscore.labels.table import LabelledRecording, read_label_table
 from mtqscore.training.checkpoint import write_checkpoint
-from tests.training_kit import small_config, small_network, write_corpus
+from tests.training_kit import small_config, small_network
 
 
 @pytest.fixture(scope="session")
-def rows(tmp_path_factory) -> list[LabelledRecording]:
+def rows(small_corpus) -> list[LabelledRecording]:
     """Ten recordings with labels; do not change them."""
-    return read_label_table(write_corpus(tmp_path_factory.mktemp("corpus"), 10))
+    return read_label_table(small_corpus)[:10]
 
 
 @pytest.fixture(scope="session")
