@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtqscore.errors import UsageError
 from mtqscore.targets import BINS, SUPERVISED, TARGETS
-from mtqscore.training.network_config import CompactConfig
-from mtqscore.training.networks.compact import CompactNet, ConvBlock
+from mtqscore.training.networks.compact import ConvBlock
 from mtqscore.training.networks.spectrum import PowerSpectrum, active_power, random_recolour
 from tests.training_kit import SMALL, paused_tone, small_network
 
@@ -123,11 +121,6 @@ def test_frame_scores_do_not_see_a_constant_added_to_the_attention():
     torch.testing.assert_close(head(x, mask), expected, atol=1e-5, rtol=0)
 
 
-def test_default_network_has_the_documented_size():
-    network = CompactNet(CompactConfig())
-    assert 150_000 <= sum(parameter.numel() for parameter in network.parameters()) <= 300_000
-
-
 def test_recolouring_keeps_the_level_and_its_limits():
     gains = random_recolour(torch.Generator().manual_seed(2), 200, 4.0)
     assert gains.shape == (200, BINS)
@@ -145,14 +138,6 @@ def test_recolouring_keeps_the_level_and_its_limits():
 
     torch.testing.assert_close(total(gains[:1]), total(None), rtol=1e-3, atol=0)
     assert not torch.allclose(spectrum(clip, lengths, gains[:1])[0], spectrum(clip, lengths)[0], atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"conv_strides": (3, 3, 3, 3)}, {"conv_widths": (4, 5, 3, 3)}, {"conv_channels": (16,)}]
-)
-def test_impossible_sizes_are_refused(wrong):
-    with pytest.raises(UsageError, match="conv_"):
-        CompactConfig(**wrong)
 
 
 def test_gradient_of_a_masked_block_is_that_of_a_product_with_the_mask():

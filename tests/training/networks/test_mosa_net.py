@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mtqscore.base.schema import from_plain, read_settings
-from mtqscore.errors import UsageError
 from mtqscore.targets import BINS, PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.losses import MplLoss
@@ -317,32 +314,3 @@ def test_it_learns():
         losses.append(loss.item())
     assert losses[0] > 1.0
     assert losses[-1] < 0.2 * losses[0]
-
-
-def test_settings_are_read_from_a_file_and_checked(tmp_path: Path):
-    path = tmp_path / "mtq-net.toml"
-    path.write_text(
-        '[network]\nkind = "mosa-net"\nchannels = [8, 16]\ntime_stride = 2\n[network.ssl]\nmodel = "custom"\n'
-    )
-    config = from_plain(TrainConfig, read_settings(path), str(path))
-    assert config.network == MosaNetConfig(channels=(8, 16), time_stride=2, ssl=SslConfig(model="custom"))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"channels": ()}, "channels"),
-        ({"channels": (8, 0)}, "channels"),
-        ({"convolutions": 0}, "convolutions 0"),
-        ({"time_stride": 0}, "time_stride 0"),
-        ({"lstm_units": -1}, "lstm_units -1"),
-        ({"dense_units": 0}, "dense_units 0"),
-        ({"dropout": 1.0}, "dropout 1"),
-        ({"dropout": float("nan")}, "dropout"),
-        ({"attention_penalty": -1e-4}, "attention_penalty"),
-        ({"weight_penalty": float("nan")}, "weight_penalty"),
-    ],
-)
-def test_impossible_sizes_are_refused(wrong, said):
-    with pytest.raises(UsageError, match=said):
-        MosaNetConfig(**wrong)

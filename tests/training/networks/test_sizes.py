@@ -74,22 +74,6 @@ def test_a_size_is_chosen_by_option_or_file_and_changed_by_the_file(tmp_path: Pa
         train_settings(None, {}, NetworkFlags(kind="mosa-net", size="tiny"))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"time_stride": 0},
-        {"second_time_stride": 0},
-        {"lstm_units": 0},
-        {"conv_channels": (15, 0, 47, 63)},
-        {"dropout": 1.0},
-        {"conv_channels": (15,), "conv_widths": (5,), "conv_strides": (2,), "second_time_stride": 2},
-    ],
-)
-def test_a_network_of_nothing_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
-        CompactConfig(**wrong)  # type: ignore[arg-type]
-
-
 def test_train_and_export_a_size(run: Run, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 12)
     options = ["--size", "tiny", "--epochs", "1", "--threads", "1"]

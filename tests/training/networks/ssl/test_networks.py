@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mtqscore.base.schema import from_plain, to_plain
-from mtqscore.errors import UsageError
 from mtqscore.targets import TARGETS
-from mtqscore.training.config import TrainConfig
-from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, NetworkConfig, SslConfig, XlsRSqaConfig
+from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, NetworkConfig, XlsRSqaConfig
 from tests.training.networks.ssl.kit import LENGTHS, TINY, network, waveforms
 
 NETWORKS = {
@@ -106,26 +101,3 @@ def test_bfloat16_is_close(like: str, kind: type[MosSslConfig | XlsRSqaConfig]) 
         rough = made(waveforms(), LENGTHS).scores
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, made(waveforms(), LENGTHS).scores, atol=0.1, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"model": "wavlm"}, "ssl model 'wavlm' is none of hubert-base"),
-        ({"layers": "first"}, "neither weighted, last, nor the number"),
-        ({"layers": "-1"}, "neither weighted, last, nor the number"),
-        ({"layers": "²"}, "neither weighted, last, nor the number"),
-        ({"lr": 0}, "lr 0 must be above 0"),
-        ({"custom_like": "custom"}, "custom_like 'custom' is none of"),
-        ({"custom_units": 33}, "multiple of custom_heads"),
-        ({"custom_layers": 0}, "must be 1 or more"),
-    ],
-)
-def test_wrong_settings_are_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        from_plain(SslConfig, values, "train.toml")
-
-
-def test_settings_survive_a_file() -> None:
-    config = TrainConfig(network=XlsRSqaConfig(ssl=replace(TINY, checkpoint=Path("a b/ü'\n.pt"), layers="2")))
-    assert from_plain(TrainConfig, to_plain(config), "config.json") == config
