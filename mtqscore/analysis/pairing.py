@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from mtqscore.results.run import Results
-    from mtqscore.scores import Assessment
+from mtqscore.results.run import Results
+from mtqscore.scores import Assessment
 
 LONGEST_NAME = 120
 """Characters of a name that a message shows."""
@@ -25,10 +21,12 @@ class Pairing:
     Args:
         matched_by: how they were found, in words; empty if none were.
         pairs: positions in the rows of the base and of the new, in the order of the base.
+        unclear: the first name that leaves open which rows belong together, in words; empty if there is none.
     """
 
     matched_by: str
     pairs: tuple[tuple[int, int], ...]
+    unclear: str = ""
 
 
 def pair_rows(base: Results, new: Results) -> Pairing:
@@ -43,93 +41,64 @@ def pair_rows(base: Results, new: Results) -> Pairing:
         new: the other.
 
     Raises:
-        UsageError: a name does not tell which rows belong together.
+        UsageError: a name leaves open which rows belong together.
     """
-    ways = (
-        ("path", _names),
-        ("path below the common folder", _names_below),
-        ("path below the common folder, without extension", _names_without_extension),
-    )
+    ways: dict[str, Callable[[Sequence[Assessment]], list[str | None]]] = {
+        "path": lambda rows: [row.path for row in rows],
+        "path below the common folder": _names_below,
+        "path below the common folder, without extension": _names_without_extension,
+    }
     smaller = min(sum(row.path is not None for row in side.rows) for side in (base, new))
-    best = _Match("", (), None)
-    for words, names in ways:
-        match = _match(words, base, new, names)
-        if len(match.pairs) > len(best.pairs) or (match.unclear and not best.pairs and not best.unclear):
-            best = match
+    best = Pairing("", ())
+    for words, names in ways.items():
+        found = _pair_by(words, _grouped(base.rows, names), _grouped(new.rows, names), base, new)
+        if len(found.pairs) > len(best.pairs) or (found.unclear and not best.pairs and not best.unclear):
+            best = found
         if len(best.pairs) == smaller:
             break
-    if best.unclear is not None:
+    if best.unclear:
         raise UsageError(
             f"it cannot be told which recordings belong together: {best.unclear} in {base.source!r} and "
             f"{new.source!r}; give each name once on each side, or use mtqscore compare --unpaired"
         )
-    return Pairing(best.matched_by if best.pairs else "", tuple(sorted(best.pairs)))
+    return best if best.pairs else Pairing("", ())
 
 
-_Key = tuple[str, str]
-"""A name and a channel."""
+_Groups = dict[tuple[str, str], list[int]]
+"""Positions of the rows of each name and channel."""
 
 
-@dataclass(frozen=True)
-class _Match:
-    """Pairs that one way finds, and the first name that it leaves unclear."""
-
-    matched_by: str
-    pairs: Sequence[tuple[int, int]]
-    unclear: str | None
-
-
-_Groups = dict[_Key, list[int]]
-"""Positions of the rows of each key."""
-
-
-def _grouped(rows: Sequence[Assessment], names: Iterable[str | None]) -> _Groups:
+def _grouped(rows: Sequence[Assessment], names: Callable[[Sequence[Assessment]], list[str | None]]) -> _Groups:
     groups: _Groups = {}
-    for position, (row, name) in enumerate(zip(rows, names, strict=True)):
+    for position, (row, name) in enumerate(zip(rows, names(rows), strict=True)):
         if name is not None:
             groups.setdefault((name, row.channel), []).append(position)
     return groups
 
 
-def _match(
-    words: str, base: Results, new: Results, names: Callable[[Sequence[Assessment]], list[str | None]]
-) -> _Match:
+def _pair_by(words: str, ours: _Groups, theirs: _Groups, base: Results, new: Results) -> Pairing:
     pairs: list[tuple[int, int]] = []
-    unclear = None
-    others = _grouped(new.rows, names(new.rows))
-    for key, here in _grouped(base.rows, names(base.rows)).items():
-        there = others.get(key)
-        if there is None:
+    unclear = ""
+    for key, here in ours.items():
+        if (there := theirs.get(key)) is None:
             continue
-        if len(here) == len(there) == 1 or (
-            len(here) == len(there) and _are_one(base.rows, here) and _are_one(new.rows, there)
-        ):
+        # Several rows of one key pair in order where they are one recording that was named again.
+        names = [{side.rows[place].path for place in places} for side, places in ((base, here), (new, there))]
+        if len(here) == len(there) and all(len(of_side) == 1 for of_side in names):
             pairs += zip(here, there, strict=True)
-        elif unclear is None:
+        elif not unclear:
             name = key[0] if len(key[0]) <= LONGEST_NAME else f"{key[0][:LONGEST_NAME]}…"
             unclear = f"{name!r} stands {len(here)} and {len(there)} times by its {words}"
-    return _Match(words, pairs, unclear)
-
-
-def _are_one(rows: Sequence[Assessment], positions: Iterable[int]) -> bool:
-    """Check that rows of one key are one recording that was named again, not several that look alike."""
-    return len({rows[position].path for position in positions}) == 1
-
-
-# --- names, as one way or another compares them ---------------------------------------------------------------
-
-
-def _names(rows: Sequence[Assessment]) -> list[str | None]:
-    return [row.path for row in rows]
+    return Pairing(words, tuple(sorted(pairs)), unclear)
 
 
 def _names_below(rows: Sequence[Assessment]) -> list[str | None]:
-    """Names below the deepest folder that all rows have in common; a result of Windows is one of any system."""
+    """Give names below the deepest folder that all rows have in common; a result of Windows is one of any system."""
     parts = [None if row.path is None else posixpath.normpath(row.path.replace("\\", "/")).split("/") for row in rows]
     folders = [item[:-1] for item in parts if item is not None]
     if not folders:
         return [None] * len(rows)
-    # What the first and the last of an order have in common, all between them have too.
+    # Parts that the first and the last of an order have in common, all between them have too.
     first, last = min(folders), max(folders)
     shared = 0
     while shared < min(len(first), len(last)) and first[shared] == last[shared]:

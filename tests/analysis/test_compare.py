@@ -6,10 +6,13 @@ import json
 import math
 import re
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtqscore.analysis.compare import (
     Change,
@@ -99,6 +102,15 @@ def test_pairs_are_found_by_name(base: list[str], new: list[str], expected: list
     assert found.paired == bool(expected)
     assert matched_by in found.matched_by
     assert bool(found.matched_by) == found.paired
+
+
+@given(st.lists(st.text("ab/.é", min_size=1, max_size=6), min_size=1, max_size=8, unique=True), st.randoms())
+@settings(max_examples=50, derandomize=True)
+def test_every_name_finds_itself_in_any_order(names: list[str], random: Random) -> None:
+    shuffled = random.sample(names, len(names))
+    found = compare_results(named(names), named(shuffled))
+    assert [(pair.base_path, pair.new_path) for pair in found.pairs] == [(name, name) for name in names]
+    assert found.matched_by == "path"
 
 
 @pytest.mark.parametrize(
