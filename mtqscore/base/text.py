@@ -61,6 +61,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def score_title(target: str) -> str:
+    """Name of a score for people; that of a further target of a model is made `printable`."""
+    return TITLES.get(target, printable(target))
+
+
 def display_name(path: str | None) -> str:
     """Name of a recording for people: `printable`, and a word for an array."""
     return printable(path) if path is not None else "(array)"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from mtqscore.analysis.compare import SHOWN, Change, Comparison, Difference
 from mtqscore.analysis.means import LEVEL as INTERVAL_LEVEL
-from mtqscore.base.text import TITLES, printable, text_table
+from mtqscore.base.text import printable, score_title, text_table
 from mtqscore.report.markup import code, plain, table
 from mtqscore.targets import DECIMALS
 
@@ -123,14 +123,14 @@ def _difference_table(comparison: Comparison) -> list[list[str]]:
         counted = [str(item.better), str(item.worse)] if comparison.paired else []
         values = [f"{item.base:.{decimals}f}", f"{item.new:.{decimals}f}", f"{item.mean:+z.{decimals}f}"]
         result = f"FAILED: {item.change}" if item.failed else str(item.change)
-        table.append([_title(item.target), *values, span, *counted, result])
+        table.append([score_title(item.target), *values, span, *counted, result])
     return table
 
 
 def _loss_table(comparison: Comparison) -> list[list[str]]:
     """Table of the largest losses, the name last and unchanged."""
     targets = [item.target for item in comparison.differences]
-    table = [[*map(_title, targets), "largest losses"]]
+    table = [[*map(score_title, targets), "largest losses"]]
     for pair in comparison.losses:
         name = pair.new_path if pair.channel in ("", "mean") else f"{pair.new_path}, channel {pair.channel}"
         table.append([*(f"{pair.base[target]:.2f} to {pair.new[target]:.2f}" for target in targets), name])
@@ -142,12 +142,12 @@ def _sentence(item: Difference, decimals: int) -> str:
     if item.change in (Change.BETTER, Change.WORSE):
         verb = "rose" if item.change is Change.BETTER else "fell"
         sure = f"({LEVEL} {low:.{decimals}f} to {high:.{decimals}f})"
-        text = f"{_title(item.target)} {verb} by {abs(item.mean):.{decimals}f} {sure}"
+        text = f"{score_title(item.target)} {verb} by {abs(item.mean):.{decimals}f} {sure}"
     elif item.change is Change.NOT_SIGNIFICANT:
         span = f"{item.interval.low:+z.{decimals}f} to {item.interval.high:+z.{decimals}f}"
-        text = f"{_title(item.target)} did not change significantly: {item.mean:+z.{decimals}f} ({LEVEL} {span})"
+        text = f"{score_title(item.target)} did not change significantly: {item.mean:+z.{decimals}f} ({LEVEL} {span})"
     else:
-        text = f"{_title(item.target)} has {item.change}: {item.mean:+z.{decimals}f}"
+        text = f"{score_title(item.target)} has {item.change}: {item.mean:+z.{decimals}f}"
     if item.max_drop is None:
         return text
     limit = f"the {item.max_drop:g} that it may fall"
@@ -177,7 +177,3 @@ def _circumstances(comparison: Comparison) -> list[str]:
         if unscored:
             lines.append(f"{unscored} of {source} could not be scored")
     return [*lines, *comparison.notes]
-
-
-def _title(target: str) -> str:
-    return TITLES.get(target, printable(target))

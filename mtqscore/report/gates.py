@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mtqscore.analysis.gates import WORST_SHOWN, Gate, GateReport, Level, Verdict, Worst
-from mtqscore.base.text import TITLES, display_name, printable, text_table
+from mtqscore.base.text import display_name, printable, score_title, text_table
 from mtqscore.targets import DECIMALS
 
 GATE_TITLES = ["gate", "where", "observed", "limit", "margin", "recordings", "result"]
@@ -75,7 +75,7 @@ def _worst_recordings(failed: Sequence[Verdict]) -> list[str]:
     if not found:
         return []
     targets = dict.fromkeys(verdict.gate.target for verdict in failed)
-    table = [[*(TITLES.get(target, target) for target in targets), "worst recordings"]]
+    table = [[*(score_title(target) for target in targets), "worst recordings"]]
     for row in sorted(found, key=lambda row: (distances[row], row))[:WORST_SHOWN]:
         cells = [f"{found[row][target].value:.{DECIMALS}f}" if target in found[row] else "" for target in targets]
         table.append([*cells, _named(next(iter(found[row].values())))])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, TextIO
 
 from mtqscore.analysis.gates import Level
-from mtqscore.base.text import TITLES, printable
+from mtqscore.base.text import printable, score_title
 from mtqscore.report.comparison import sentences
 from mtqscore.report.gates import observed_text
 from mtqscore.report.markdown import MarkdownWriter
@@ -70,7 +70,7 @@ class GithubWriter:
         verdicts = summary.gates.verdicts if summary.gates else ()
         for verdict in sorted(verdicts, key=lambda item: item.gate.level is Level.WARN):
             for worst in verdict.worst if verdict.gate.each and not verdict.passed else ():
-                title = TITLES.get(worst.target, worst.target)
+                title = score_title(worst.target)
                 verb = "breaks" if verdict.gate.statistic == "every" else "counts against"
                 text = f"{title} {worst.value:.{DECIMALS}f} {verb} {verdict.gate.name}"
                 found.setdefault(worst.path or "(array)", (verdict.gate.level, []))[1].append(text)

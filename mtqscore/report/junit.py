@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 
 from mtqscore.analysis.compare import Comparison
 from mtqscore.analysis.gates import Gate, GateReport, Level, Verdict
-from mtqscore.base.text import TITLES, display_name, printable
+from mtqscore.base.text import TITLES, display_name, printable, score_title
 from mtqscore.report.comparison import sentences
 from mtqscore.report.gates import observed_text
 from mtqscore.report.summary import RunSummary
@@ -117,9 +117,9 @@ def _recording(row: dict[str, Any], gates: list[Gate]) -> _Case:
     for gate in gates:
         value = row[gate.target]
         if value is not None and gate.concerns(row["path"]) and not gate.bound.holds(value):
-            title = TITLES.get(gate.target, gate.target)
+            title = score_title(gate.target)
             faults[gate.level].append(f"{title} {value:.{DECIMALS}f} misses the gate {gate.name}")
-    shown = ", ".join(f"{TITLES.get(name, name)} {row[name]:.{DECIMALS}f}" for name in TITLES)
+    shown = ", ".join(f"{score_title(name)} {row[name]:.{DECIMALS}f}" for name in TITLES)
     output = "\n".join(
         [f"{shown} {' '.join(row['flags'])}".rstrip(), *(f"warning: {text}" for text in faults[Level.WARN])]
     )
@@ -152,7 +152,7 @@ def _difference_cases(comparison: Comparison | None) -> list[_Case]:
         return []
     cases = []
     for difference, text in zip(comparison.differences, sentences(comparison), strict=True):
-        name = TITLES.get(difference.target, difference.target)
+        name = score_title(difference.target)
         failed = difference.failed
         cases.append(
             _Case("comparison", name, "failure", "drop", text) if failed else _Case("comparison", name, output=text)

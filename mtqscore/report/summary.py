@@ -8,7 +8,7 @@ from typing import Literal
 
 from mtqscore.analysis.compare import Comparison
 from mtqscore.analysis.gates import GateReport, Level, Verdict
-from mtqscore.base.text import TITLES
+from mtqscore.base.text import score_title
 from mtqscore.report.comparison import comparison_as_dict
 from mtqscore.scores import Assessment, named_scores
 from mtqscore.targets import DECIMALS
@@ -73,7 +73,7 @@ class RunSummary:
         broken = [verdict.gate.level for verdict in self.verdicts if not verdict.passed]
         failed, warned = broken.count(Level.ERROR), broken.count(Level.WARN)
         differences = self.comparison.differences if self.comparison else ()
-        dropped = [TITLES.get(item.target, item.target) for item in differences if item.failed]
+        dropped = [score_title(item.target) for item in differences if item.failed]
         faults = []
         if failed:
             faults.append(f"{failed} of {_counted(len(self.verdicts), 'gate')} failed")

@@ -6,7 +6,7 @@ import heapq
 import math
 from typing import ClassVar, NamedTuple, TextIO
 
-from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, table_line
+from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, score_title, table_line
 from mtqscore.report.comparison import comparison_lines
 from mtqscore.report.gates import gate_lines
 from mtqscore.report.summary import RunSummary
@@ -94,7 +94,7 @@ class TableWriter:
 
     def _titles(self) -> list[str]:
         titles = ["recording", *(["channel"] if self._with_channel else []), "length"]
-        return titles + [TITLES.get(target, target) for target in self._run.targets] + ["notes"]
+        return titles + [score_title(target) for target in self._run.targets] + ["notes"]
 
     def _draw(self) -> None:
         from rich import box
@@ -151,7 +151,7 @@ def summary_line(summary: RunSummary) -> str:
     counted = "1 recording" if summary.rows == 1 else f"{summary.rows} rows"
     parts = [f"{counted}: " + ", ".join([f"{summary.scored} scored", *summary.unscored()])]
     if summary.scored:
-        means = [f"{TITLES.get(name, name)} {value:.2f}" for name, value in summary.means.items()]
+        means = [f"{score_title(name)} {value:.2f}" for name, value in summary.means.items()]
         parts.append("mean " + ", ".join(means))
     return " · ".join(parts)
 

@@ -21,7 +21,7 @@ def test_the_examples_of_docstrings_hold(module):
 
 def test_every_schema_has_a_number_of_its_own_document():
     found = [value for name, value in vars(schema_versions).items() if name.isupper() and name != "VERSION"]
-    assert len(found) == len(set(found)) == 6
+    assert len(found) == len(set(found))
     assert all(re.fullmatch(r"mtqscore\.[a-z]+/[1-9]", value) for value in found)
     assert list(document(found[0], {"a": 1}, version="2").items()) == [
         ("schema", found[0]),

@@ -131,13 +131,13 @@ def _format(explanation: Explanation, signal: SignalMeasurements) -> str:
 
 
 def _scores(explanation: Explanation) -> Iterator[str]:
-    from mtqscore.base.text import TITLES
+    from mtqscore.base.text import score_title
     from mtqscore.scores import named_scores
 
     kinds = {"s_mos": "the speech is", "n_mos": "the background noise is", "g_mos": "the whole is"}
     for name, value in named_scores(explanation.assessment).items():
         words = (explanation.bands or {}).get(name)
-        yield f"{TITLES.get(name, name)}  {value:.2f}" + (f"  {kinds[name]} {words}" if words else "")
+        yield f"{score_title(name)}  {value:.2f}" + (f"  {kinds[name]} {words}" if words else "")
     if explanation.weaker is None:
         yield "Speech and background are rated alike."
     else:
