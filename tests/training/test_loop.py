@@ -35,11 +35,6 @@ def finished(corpus, tmp_path_factory) -> Path:
     return folder
 
 
-def test_other_seed_ends_elsewhere(corpus, finished, tmp_path):
-    train_run(corpus, tmp_path, small_config(seed=1), QUIET)
-    assert not same_tensors(tmp_path / LAST_FILE, finished / LAST_FILE)
-
-
 def test_run_folder_explains_itself(finished, corpus):
     config = json.loads((finished / "config.json").read_text())
     assert config["batch_size"] == 6
@@ -76,20 +71,14 @@ def test_best_checkpoint_is_the_averaged_network_of_the_best_epoch(finished):
     assert any(not torch.equal(last.part("model")[name], tensor) for name, tensor in last.part("average").items())
 
 
-def test_other_settings_are_refused_in_one_line(corpus, finished):
+def test_a_finished_run_is_not_changed(corpus, finished, tmp_path):
+    before = (finished / LAST_FILE).read_bytes()
     with pytest.raises(UsageError, match=r"batch_size 6 → 5") as caught:
         train_run(corpus, finished, small_config(batch_size=5, threads=2), QUIET)
     assert "\n" not in str(caught.value)
     assert "threads" not in str(caught.value), "threads change no result"
-
-
-def test_other_data_are_refused(finished, tmp_path):
     with pytest.raises(UsageError, match="another label table"):
         train_run(write_corpus(tmp_path, 8), finished, small_config(), QUIET)
-
-
-def test_a_finished_run_trains_no_further(corpus, finished):
-    before = (finished / LAST_FILE).read_bytes()
     train_run(corpus, finished, small_config(), stopping(1))
     assert (finished / LAST_FILE).read_bytes() == before
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtqscore.labels.table import LabelledRecording, found_under, read_table, write_table
 from mtqscore.targets import TARGETS, Target
-from mtqscore.training.compute.resources import write_problem
+from mtqscore.training.compute.resources import run_file
 
 
 def write_predictions(
@@ -40,10 +40,8 @@ def write_predictions(
         record |= {name: f"{value:.4f}" for name, value in zip(names, estimates, strict=True)}
         record |= {f"label_{name}": f"{value:.4f}" for name, value in row.labels.items()}
         records.append(record)
-    try:
-        write_table(table, ["path", *names, *(f"label_{name}" for name in names)], records)
-    except OSError as error:
-        raise write_problem(table, error) from error
+    with run_file(table) as partial:
+        write_table(partial, ["path", *names, *(f"label_{name}" for name in names)], records)
 
 
 def predicted_recordings(table: Path) -> list[Path]:
