@@ -54,8 +54,8 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Start:
-    """Beginning of a recipe.
+class RecipePlan:
+    """Training plan of a recipe.
 
     Args:
         config: settings of the run.
@@ -80,7 +80,7 @@ def prepare(
     sources: Sources,
     notify: Notify,
     advance: Callable[[int, int], None],
-) -> Start:
+) -> RecipePlan:
     """Do what comes before training: ask the teacher, or take its weights.
 
     Args:
@@ -119,7 +119,7 @@ def prepare(
         if not any(name in row.labels for row in learned if row.split == "train"):
             notify(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
     held_out = [row for row in rows if row.split != "train"] if config.recipe == "mpl" else []
-    return Start(config, _with_labels(learned, config, notify), initial, report, held_out, estimates)
+    return RecipePlan(config, _with_labels(learned, config, notify), initial, report, held_out, estimates)
 
 
 def _initial(
@@ -158,13 +158,13 @@ def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, notify:
     return kept
 
 
-def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str, Any]:
+def carry_out(where: Path, folder: Path, plan: RecipePlan, watch: Watch) -> dict[str, Any]:
     """Train, and report how the pseudo-labels relate to S, N and G.
 
     Args:
         where: label table or corpus, for messages and for the record.
         folder: run folder.
-        start: from `prepare`.
+        plan: from `prepare`.
         watch: callbacks for the progress.
 
     Returns:
@@ -174,13 +174,13 @@ def carry_out(where: Path, folder: Path, start: Start, watch: Watch) -> dict[str
         InputError: a split is missing or a recording is faulty.
         UsageError: the folder holds a run with other settings or other data.
     """
-    correlations = correlations_of_recordings(start.held_out, start.estimates)
+    correlations = correlations_of_recordings(plan.held_out, plan.estimates)
     if correlations:
         watch.message("pseudo-labels against the labels of val and test:")
         for line in correlation_lines(correlations):
             watch.message(f"  {line}")
-    results = train_run(where, folder, start.config, watch, start.initial, start.rows)
-    results |= start.report | ({"relations": correlation_records(correlations)} if correlations else {})
+    results = train_run(where, folder, plan.config, watch, plan.initial, plan.rows)
+    results |= plan.report | ({"relations": correlation_records(correlations)} if correlations else {})
     if is_first_process():
         if correlations:
             with run_file(folder / RELATIONS_FILE) as partial:

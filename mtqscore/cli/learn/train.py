@@ -94,9 +94,9 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
     for note in corpus.notes:
         tell(note)
     with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
-        start = prepare(corpus.recordings, config, sources, tell, advance)
+        plan = prepare(corpus.recordings, config, sources, tell, advance)
     with progress_bar("training", "steps", quiet=not is_first()) as step:
-        carry_out(corpus.where, folder, start, Watch(step, tell))
+        carry_out(corpus.where, folder, plan, Watch(step, tell))
     if corpus.where.is_dir() and is_first():
         _keep_table(corpus, folder / "labels.csv")
 

@@ -1,6 +1,6 @@
 """Augmentation of an epoch, drawn from nothing but the lengths of recordings, the seed and the epoch.
 
-A plan needs no audio, so that processes which share a batch draw the same one, and so that an epoch can go on in its
+A draft needs no audio, so that processes which share a batch draw the same one, and so that an epoch can go on in its
 middle without decoding what came before.
 """
 
@@ -79,7 +79,7 @@ class Splice:
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class BatchDraft:
     """One batch before its audio is read.
 
     Args:
@@ -101,7 +101,7 @@ class BatchPlan:
         """Samples of each item."""
         return [len(silence.noise) for silence in self.silences] or [len(cut) for cut in self.cuts]
 
-    def sources(self, first: int, stop: int) -> list[int]:
+    def needed_items(self, first: int, stop: int) -> list[int]:
         """Positions of the items whose audio is needed to make those from first to before stop."""
         others = {splice.other for splice in self.splices if first <= splice.item < stop}
         return sorted(others.union(range(first, stop)))
@@ -131,7 +131,7 @@ class BatchPlan:
         return -np.maximum(clip, -32767) if cut.turned else clip
 
 
-def plan_epoch(lengths: NDArray[np.int64], config: TrainConfig, epoch: int) -> Iterator[BatchPlan]:
+def draft_epoch(lengths: NDArray[np.int64], config: TrainConfig, epoch: int) -> Iterator[BatchDraft]:
     """Draw the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
 
     Args:
@@ -159,7 +159,7 @@ def plan_epoch(lengths: NDArray[np.int64], config: TrainConfig, epoch: int) -> I
         if config.recolour_db > 0:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             recolour = random_recolour(generator, len(rows), config.recolour_db)
-        yield BatchPlan(rows, cuts, silences, splices, recolour)
+        yield BatchDraft(rows, cuts, silences, splices, recolour)
 
 
 def draw_splices(lengths: Sequence[int], share: float, rng: np.random.Generator) -> list[Splice]:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,15 +21,13 @@ from mtqscore.labels.table import Fault, FaultyTableError, LabelledRecording
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS, Target
 from mtqscore.training.compute.distributed import ALONE, BatchShare, ProcessGroup
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.data.augmentation import MIN_SAMPLES, BatchPlan, Cut, Samples, plan_epoch
+from mtqscore.training.data.augmentation import MIN_SAMPLES, BatchDraft, Cut, Samples, draft_epoch
 from mtqscore.training.data.frame_labels import Curve, labels_along
 
 FULL_SCALE = 32767.0
 
 BATCHES_AHEAD = 3
 """Batches that are decoded ahead of their use, where a split is not held in memory."""
-
-Planned = TypeVar("Planned")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Batch:
         rows: index of each item in the data set, int64 (batch,).
         share: which items of the whole batch these are.
         present: labelled items of the whole batch a target, (targets,).
-        plan: how the whole batch was made.
+        draft: how the whole batch was made.
         curves: labels of the whole batch along time; None where they have none.
     """
 
@@ -58,7 +56,7 @@ class Batch:
     rows: NDArray[np.int64]
     share: BatchShare
     present: Tensor
-    plan: BatchPlan
+    draft: BatchDraft
     curves: Sequence[Curve | None] | None = None
 
     def frame_labels(self, positions: Tensor) -> Tensor | None:
@@ -71,10 +69,10 @@ class Batch:
             float32 (batch, frames, targets); None where every frame has the label of its recording.
         """
         items = range(self.share.first, self.share.stop)
-        if self.curves is None and not any(splice.item in items for splice in self.plan.splices):
+        if self.curves is None and not any(splice.item in items for splice in self.draft.splices):
             return None
-        curves = self.curves if self.curves is not None else [None] * len(self.plan.rows)
-        return torch.from_numpy(labels_along(self.plan, items, self.unspliced.numpy(), curves, positions.numpy()))
+        curves = self.curves if self.curves is not None else [None] * len(self.draft.rows)
+        return torch.from_numpy(labels_along(self.draft, items, self.unspliced.numpy(), curves, positions.numpy()))
 
     def on(self, device: torch.device) -> Batch:
         """Move what the network reads to a device."""
@@ -170,14 +168,14 @@ class Dataset:
     ) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch; see `TrainingSet`."""
 
-        def sources(plan: BatchPlan) -> list[int]:
-            share = group.share(len(plan.rows))
-            return [int(plan.rows[item]) for item in plan.sources(share.first, share.stop)]
+        def needed_rows(draft: BatchDraft) -> list[int]:
+            share = group.share(len(draft.rows))
+            return [int(draft.rows[item]) for item in draft.needed_items(share.first, share.stop)]
 
-        plans = islice(plan_epoch(self.lengths, config, epoch), skip, None)
-        for plan, audio in _with_audio(plans, sources, self):
-            share, curves = group.share(len(plan.rows)), self.curves_of(plan.rows)
-            yield collate(plan, audio, self.labels[plan.rows], share, curves)
+        drafts = islice(draft_epoch(self.lengths, config, epoch), skip, None)
+        for draft, audio in _with_audio(drafts, needed_rows, self):
+            share, curves = group.share(len(draft.rows)), self.curves_of(draft.rows)
+            yield collate(draft, audio, self.labels[draft.rows], share, curves)
 
 
 def decode_all(
@@ -234,37 +232,37 @@ def plain_batches(data: Dataset, batch_size: int, longest_samples: int, group: P
     starts = range(group.rank * batch_size, len(order), batch_size * group.count)
     longest = np.minimum(data.lengths, longest_samples)
     batches = (order[start : start + batch_size] for start in starts)
-    plans = (BatchPlan(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
-    for plan, audio in _with_audio(plans, lambda plan: [int(row) for row in plan.rows], data):
-        whole = BatchShare(0, len(plan.rows), len(plan.rows))
-        yield collate(plan, audio, data.labels[plan.rows], whole, data.curves_of(plan.rows))
+    drafts = (BatchDraft(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
+    for draft, audio in _with_audio(drafts, lambda draft: [int(row) for row in draft.rows], data):
+        whole = BatchShare(0, len(draft.rows), len(draft.rows))
+        yield collate(draft, audio, data.labels[draft.rows], whole, data.curves_of(draft.rows))
 
 
 def _with_audio(
-    plans: Iterable[Planned], rows_of: Callable[[Planned], list[int]], data: Dataset
-) -> Iterator[tuple[Planned, dict[int, Samples]]]:
-    """Read what plans need: from memory, or decoded in threads ahead of its use, a few batches at most."""
+    drafts: Iterable[BatchDraft], rows_of: Callable[[BatchDraft], list[int]], data: Dataset
+) -> Iterator[tuple[BatchDraft, dict[int, Samples]]]:
+    """Read what drafts need: from memory, or decoded in threads ahead of its use, a few batches at most."""
     if data.held is not None:
-        for plan in plans:
-            yield plan, {row: data.audio(row) for row in rows_of(plan)}
+        for draft in drafts:
+            yield draft, {row: data.audio(row) for row in rows_of(draft)}
         return
-    waiting: deque[tuple[Planned, dict[int, Future[Samples]]]] = deque()
+    waiting: deque[tuple[BatchDraft, dict[int, Future[Samples]]]] = deque()
     pool = ThreadPoolExecutor(data.workers)
     try:
-        source = iter(plans)
+        upcoming = iter(drafts)
         while True:
-            for plan in islice(source, BATCHES_AHEAD + 1 - len(waiting)):
-                waiting.append((plan, {row: pool.submit(data.audio, row) for row in rows_of(plan)}))
+            for draft in islice(upcoming, BATCHES_AHEAD + 1 - len(waiting)):
+                waiting.append((draft, {row: pool.submit(data.audio, row) for row in rows_of(draft)}))
             if not waiting:
                 return
-            plan, futures = waiting.popleft()
-            yield plan, {row: future.result() for row, future in futures.items()}
+            draft, futures = waiting.popleft()
+            yield draft, {row: future.result() for row, future in futures.items()}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def collate(
-    plan: BatchPlan,
+    draft: BatchDraft,
     audio: Mapping[int, Samples],
     own: NDArray[np.float32],
     share: BatchShare,
@@ -273,20 +271,20 @@ def collate(
     """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
 
     Args:
-        plan: the batch.
+        draft: the batch.
         audio: what it needs, by row.
         own: labels of the recordings, float32 (whole, targets).
         share: the share.
         curves: labels of the whole batch along time, or None.
     """
-    lengths = plan.lengths
+    lengths = draft.lengths
     items = range(share.first, share.stop)
     waveform = np.zeros((len(items), max(lengths)), dtype=np.float32)
     for place, item in zip(waveform, items, strict=True):
-        clip = plan.clip(item, audio)
+        clip = draft.clip(item, audio)
         np.multiply(clip, 1.0 / 32768.0, out=place[: len(clip)], casting="unsafe")
     labels = own.copy()
-    for splice in plan.splices:
+    for splice in draft.splices:
         other = (splice.stop - splice.start) / lengths[splice.item]
         labels[splice.item] = (1 - other) * own[splice.item] + other * own[splice.other]
     mine = slice(share.first, share.stop)
@@ -295,10 +293,10 @@ def collate(
         lengths=torch.tensor(lengths[mine]),
         labels=torch.from_numpy(np.full_like(labels[mine], np.nan) if share.is_idle else labels[mine]),
         unspliced=torch.from_numpy(own),
-        recolour=None if plan.recolour is None else plan.recolour[mine],
-        rows=plan.rows[mine],
+        recolour=None if draft.recolour is None else draft.recolour[mine],
+        rows=draft.rows[mine],
         share=share,
         present=torch.from_numpy(np.isfinite(labels).sum(axis=0)),
-        plan=plan,
+        draft=draft,
         curves=curves,
     )

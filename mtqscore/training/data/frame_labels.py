@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtqscore.targets import HOP_SAMPLES
-from mtqscore.training.data.augmentation import BatchPlan
+from mtqscore.training.data.augmentation import BatchDraft
 
 CURVE_HOP_SAMPLES = 2 * HOP_SAMPLES
 """Step of a curve: 32 ms at 16 kHz. What judges speech hears tens of times as much around each frame."""
@@ -42,7 +42,7 @@ def on_grid(positions: NDArray[np.int64], values: NDArray[np.float32], samples: 
 
 
 def labels_along(
-    plan: BatchPlan,
+    draft: BatchDraft,
     items: Iterable[int],
     labels: NDArray[np.float32],
     curves: Sequence[Curve | None],
@@ -53,7 +53,7 @@ def labels_along(
     In silence around a recording, and along a recording without a curve, frames have the label of the recording.
 
     Args:
-        plan: how the batch was made: what was cut, put around it and spliced in.
+        draft: how the batch was made: what was cut, put around it and spliced in.
         items: positions in the batch.
         labels: of the recordings of the whole batch, float32 (whole, targets).
         curves: of the recordings of the whole batch.
@@ -64,17 +64,17 @@ def labels_along(
     """
     made = []
     for item in items:
-        before = plan.silences[item].before if plan.silences else 0
-        made.append(_heard(plan, item, labels, curves, positions - before))
-        for splice in plan.splices:
+        before = draft.silences[item].before if draft.silences else 0
+        made.append(_labels_at(draft, item, labels, curves, positions - before))
+        for splice in draft.splices:
             if splice.item == item:
                 inside = (positions >= splice.start) & (positions < splice.stop)
-                made[-1][inside] = _heard(plan, splice.other, labels, curves, positions[inside])
+                made[-1][inside] = _labels_at(draft, splice.other, labels, curves, positions[inside])
     return np.stack(made)
 
 
-def _heard(
-    plan: BatchPlan,
+def _labels_at(
+    draft: BatchDraft,
     item: int,
     labels: NDArray[np.float32],
     curves: Sequence[Curve | None],
@@ -82,7 +82,7 @@ def _heard(
 ) -> NDArray[np.float32]:
     """Labels at some places of one item, counted from the start of its cut."""
     found = np.tile(labels[item], (len(places), 1))
-    curve, cut = curves[item], plan.cuts[item]
+    curve, cut = curves[item], draft.cuts[item]
     if curve is not None:
         inside = (places >= 0) & (places < len(cut))
         step = np.clip((places[inside] + cut.start) / CURVE_HOP_SAMPLES, 0, len(curve) - 1)

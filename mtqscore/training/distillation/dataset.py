@@ -20,7 +20,7 @@ from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.training.compute.distributed import BatchShare, ProcessGroup
 from mtqscore.training.config import DistillConfig, TrainConfig
-from mtqscore.training.data.augmentation import BatchPlan, Samples, plan_epoch
+from mtqscore.training.data.augmentation import BatchDraft, Samples, draft_epoch
 from mtqscore.training.data.dataset import BATCHES_AHEAD, Batch, Dataset, collate
 from mtqscore.training.data.frame_labels import Curve
 from mtqscore.training.distillation.ensemble import TeacherEnsemble
@@ -189,22 +189,22 @@ class DistillationDataset:
         lengths = [draft.length for draft in drafts]
         if self.labelled is not None:
             lengths += self.labelled.lengths[chosen].tolist()
-        plans = islice(plan_epoch(np.array(lengths, dtype=np.int64), config, epoch), skip, None)
-        for plan, begun in self._ahead(plans, drafts, group):
-            yield self._batch(plan, begun, chosen, group.share(len(plan.rows)))
+        batch_drafts = islice(draft_epoch(np.array(lengths, dtype=np.int64), config, epoch), skip, None)
+        for batch_draft, begun in self._ahead(batch_drafts, drafts, group):
+            yield self._batch(batch_draft, begun, chosen, group.share(len(batch_draft.rows)))
 
     def _ahead(
-        self, plans: Iterator[BatchPlan], drafts: Sequence[ClipDraft], group: ProcessGroup
-    ) -> Iterator[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]]:
+        self, batch_drafts: Iterator[BatchDraft], drafts: Sequence[ClipDraft], group: ProcessGroup
+    ) -> Iterator[tuple[BatchDraft, dict[int, Future[Samples] | _Kept]]]:
         """Begin the clips of a few batches ahead: those that this process needs, by item."""
-        waiting: deque[tuple[BatchPlan, dict[int, Future[Samples] | _Kept]]] = deque()
+        waiting: deque[tuple[BatchDraft, dict[int, Future[Samples] | _Kept]]] = deque()
         try:
             while True:
-                for plan in islice(plans, BATCHES_AHEAD + 1 - len(waiting)):
-                    share = group.share(len(plan.rows))
-                    items = plan.sources(share.first, share.stop)
-                    rows = {item: int(plan.rows[item]) for item in items if plan.rows[item] < self.clips}
-                    waiting.append((plan, {item: self._begun(drafts[row], row) for item, row in rows.items()}))
+                for batch_draft in islice(batch_drafts, BATCHES_AHEAD + 1 - len(waiting)):
+                    share = group.share(len(batch_draft.rows))
+                    items = batch_draft.needed_items(share.first, share.stop)
+                    rows = {item: int(batch_draft.rows[item]) for item in items if batch_draft.rows[item] < self.clips}
+                    waiting.append((batch_draft, {item: self._begun(drafts[row], row) for item, row in rows.items()}))
                 if not waiting:
                     return
                 yield waiting.popleft()
@@ -220,19 +220,19 @@ class DistillationDataset:
 
     def _batch(
         self,
-        plan: BatchPlan,
+        batch_draft: BatchDraft,
         begun: Mapping[int, Future[Samples] | _Kept],
         chosen: NDArray[np.int64],
         share: BatchShare,
     ) -> Batch:
         """Score the new clips of a batch with the teachers, and put all together."""
         # Zero stands for estimates in another process: labels are counted over the whole batch.
-        own = np.zeros((len(plan.rows), len(self.ensemble.targets)), dtype=np.float32)
-        curves: list[Curve | None] = [None] * len(plan.rows)
+        own = np.zeros((len(batch_draft.rows), len(self.ensemble.targets)), dtype=np.float32)
+        curves: list[Curve | None] = [None] * len(batch_draft.rows)
         audio: dict[int, Samples] = {}
         if self.labelled is not None:
-            needed = plan.sources(share.first, share.stop)
-            for item, row in enumerate(plan.rows):
+            needed = batch_draft.needed_items(share.first, share.stop)
+            for item, row in enumerate(batch_draft.rows):
                 if row >= self.clips:
                     index = int(chosen[row - self.clips])
                     own[item] = self.labelled.labels[index]
@@ -244,10 +244,10 @@ class DistillationDataset:
         for (item, clip), estimate in zip(fresh.items(), estimates, strict=True):
             ready[item] = clip, estimate
             if self.cache is not None:
-                self.cache.write(int(plan.rows[item]), clip, estimate)
+                self.cache.write(int(batch_draft.rows[item]), clip, estimate)
         for item, (clip, estimate) in ready.items():
-            audio[int(plan.rows[item])], own[item], curves[item] = clip, estimate.scores, estimate.curve
-        return collate(plan, audio, own, share, curves)
+            audio[int(batch_draft.rows[item])], own[item], curves[item] = clip, estimate.scores, estimate.curve
+        return collate(batch_draft, audio, own, share, curves)
 
     def _labelled_rows(self, epoch: int) -> NDArray[np.int64]:
         """Draw the recordings with labels of an epoch: all of them before any comes again."""
