@@ -17,7 +17,7 @@ def main() -> None:
     except ImportError:  # typer or rich cannot be imported: the doctor needs neither, and names the fix
         if sys.argv[1:2] != ["doctor"]:
             raise
-        from mtqscore.diagnostics.doctor.show import examination
+        from mtqscore.diagnostics.doctor.examine import examination
 
         text, code = examination(as_json="--json" in sys.argv)
         print(text)

@@ -20,7 +20,7 @@ def doctor(outputs: Given = NOTHING) -> None:
     """
     from mtqscore.base.files import Output
     from mtqscore.cli.console import clean_endings, print_result, write_text
-    from mtqscore.diagnostics.doctor.show import examination
+    from mtqscore.diagnostics.doctor.examine import examination
 
     with clean_endings():
         text, code = examination(as_json="json" in outputs)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 
-from mtqscore.diagnostics.doctor.facts import Fact, Mark, Section, failures
+from mtqscore.base.version import VERSION
+from mtqscore.diagnostics.doctor.facts import Fact, Mark, Section, as_text, failures, to_json
 from mtqscore.diagnostics.doctor.installation import (
     package_facts,
     pip,
@@ -16,6 +20,24 @@ from mtqscore.diagnostics.doctor.installation import (
 )
 from mtqscore.diagnostics.doctor.machine import cuda_facts, folder_facts, processor_facts
 from mtqscore.diagnostics.doctor.probes import PROBES, Answer, explain_failures, run_probes
+from mtqscore.errors import ExitCode
+
+
+def examination(*, as_json: bool) -> tuple[str, int]:
+    """Examine, and lay out what was found.
+
+    Args:
+        as_json: as one JSON document, else for people.
+
+    Returns:
+        The report, and the exit code: 4 when something stops scoring, else 0.
+    """
+    sections = examine()
+    code = ExitCode.ENVIRONMENT if failures(sections) else ExitCode.OK
+    if as_json:
+        return json.dumps(to_json(VERSION, sections), indent=2), code
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return as_text(VERSION, sections, colour=colour), code
 
 
 def examine() -> list[Section]:
@@ -66,11 +88,8 @@ def _audio_facts(answer: Answer) -> list[Fact]:
     if answer.error:
         return [Fact("libsndfile", "not tried, since soundfile does not work", Mark.NOTE)]
     formats = answer.values["formats"]
-    missing = [name for name, works in formats.items() if not works]
-    facts = [
-        Fact("libsndfile", str(answer.values["library"])),
-        Fact("formats", ", ".join(name for name, works in formats.items() if works) or "none"),
-    ]
+    works, missing = ([name for name in formats if formats[name] is state] for state in (True, False))
+    facts = [Fact("libsndfile", str(answer.values["library"])), Fact("formats", ", ".join(works) or "none")]
     if missing:
         fix = pip("install", "--upgrade", "--force-reinstall", "soundfile")
         facts.append(Fact("cannot read", ", ".join(missing), Mark.FAIL if "WAV" in missing else Mark.NOTE, fix))
@@ -99,21 +118,17 @@ def _model_facts(answer: Answer) -> list[Fact]:
 
 
 def _score_facts(answer: Answer, *, explained: bool) -> list[Fact]:
-    if answer.error and explained:  # by a failure above, which has its own line to paste
-        return [Fact("scores", f"none: {answer.error}", Mark.NOTE)]
-    if answer.error:
-        return [Fact("scores", f"none: {answer.error}", Mark.FAIL, reinstall())]
+    if answer.error:  # a failure above that explains it has its own line to paste
+        mark, fix = (Mark.NOTE, "") if explained else (Mark.FAIL, reinstall())
+        return [Fact("scores", f"none: {answer.error}", mark, fix)]
     facts = []
-    number = answer.values["conformance"]
     for item in answer.values["devices"]:
-        name = f"{answer.values['model']} on {item['device']}"
-        if item["problem"]:
-            facts.append(Fact(name, item["problem"], Mark.FAIL, "mtqscore selftest"))
-        elif item["largest"] is None:
-            facts.append(Fact(name, "scored; no stored scores to compare with", Mark.NOTE))
-        else:
-            verdict = "as released" if item["passed"] else "not as released"
-            text = f"{verdict}: largest deviation {item['largest']:.4f} of 0.005 (conformance {number})"
+        text = item["problem"] or "scored; no stored scores to compare with"
+        mark = Mark.FAIL if item["problem"] else Mark.NOTE
+        if not item["problem"] and item["largest"] is not None:
+            text = f"{'as' if item['passed'] else 'not as'} released: largest deviation {item['largest']:.4f} of 0.005"
+            text += f" (conformance {answer.values['conformance']})"
             mark = Mark.OK if item["passed"] else Mark.FAIL
-            facts.append(Fact(name, text, mark, "" if item["passed"] else "mtqscore selftest"))
+        fix = "mtqscore selftest -v" if mark is Mark.FAIL else ""
+        facts.append(Fact(f"{answer.values['model']} on {item['device']}", text, mark, fix))
     return facts

@@ -1,4 +1,4 @@
-"""What is installed, read from the metadata of packages without importing any."""
+"""Installed packages, read from their metadata without importing any."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ from mtqscore.diagnostics.doctor.probes import Answer
 NEEDED = ("numpy", "soundfile", "soxr", "typer", "rich")
 """Without these nothing is scored; the others serve single commands."""
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*([^;]*)(?:;(.*))?$")
-_CONDITION = re.compile(r"(>=|<=|==|!=|<|>|~=)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?")
-
 
 @dataclass(frozen=True)
 class Requirement:
@@ -39,16 +36,24 @@ class Requirement:
     """
 
     name: str
-    versions: str
-    extra: str
+    versions: str = ""
+    extra: str = ""
 
     def allows(self, version: str) -> bool:
-        """Whether a version will do; suffixes such as ``+cpu`` and ``rc1`` count for nothing."""
-        return all(_holds(_numbers(version), *condition) for condition in _CONDITION.findall(self.versions))
+        """True if a version will do, be it a preview or a local build."""
+        if not self.versions:
+            return True
+        from packaging.specifiers import SpecifierSet  # here: the doctor starts without any library
+        from packaging.version import InvalidVersion
+
+        try:
+            return SpecifierSet(self.versions).contains(version, prereleases=True)
+        except InvalidVersion:
+            return False
 
 
 def python_facts() -> list[Fact]:
-    """Which Python, where, and which mtqscore."""
+    """Describe Python, its place, and mtqscore."""
     place = "in a virtual environment" if sys.prefix != sys.base_prefix else "not in a virtual environment"
     own = f"{VERSION}, {Path(__file__).parent.parent}"
     found = installed("mtqscore")
@@ -70,12 +75,12 @@ def package_facts(answers: Mapping[str, Answer]) -> list[Fact]:
     """The base packages: there, new enough, and for those with native code, working."""
     wanted = [item for item in requirements() if not item.extra and not item.name.startswith("onnxruntime")]
     if not wanted:
-        wanted = [Requirement(name, "", "") for name in NEEDED]
+        wanted = [Requirement(name) for name in NEEDED]
     return [_package_fact(item, answers.get(item.name)) for item in wanted]
 
 
 def training_facts() -> list[Fact]:
-    """Torch and torchaudio, and whether they belong together."""
+    """Describe torch and torchaudio, and if they belong together."""
     wanted = {item.name: item for item in requirements() if item.extra == "train"}
     found = {name: installed(name) for name in ("torch", "torchaudio")}
     fix = pip("install", "mtqscore[train]")
@@ -101,7 +106,7 @@ def training_facts() -> list[Fact]:
 
 
 def runtime_facts(answer: Answer) -> list[Fact]:
-    """Which distribution owns onnxruntime, whether several do, and whether it loads."""
+    """Find the distributions that own onnxruntime, and if it loads."""
     owners = _onnxruntime_owners()
     right, versions = _right_onnxruntime()
     fix = reinstall_onnxruntime()
@@ -114,7 +119,7 @@ def runtime_facts(answer: Answer) -> list[Fact]:
     elif not owners:
         facts.append(Fact("package", "none that is known owns onnxruntime", Mark.NOTE, fix))
     for name, version in owners.items() if len(owners) == 1 else ():
-        if Requirement(name, versions, "").allows(version):
+        if Requirement(name, versions).allows(version):
             facts.append(Fact("package", f"{name} {version}"))
         else:
             upgrade = pip("install", f"{name}{versions}")
@@ -128,17 +133,21 @@ def runtime_facts(answer: Answer) -> list[Fact]:
 
 
 def requirements() -> list[Requirement]:
-    """What the metadata of mtqscore asks for; nothing when it is not installed."""
+    """Requirements of mtqscore on this platform by its metadata; none when it is not installed."""
     try:
-        lines = metadata.requires("mtqscore") or []
-    except metadata.PackageNotFoundError:
+        from packaging.requirements import Requirement as Parsed
+
+        own = metadata.metadata("mtqscore")
+    except (ImportError, metadata.PackageNotFoundError):
         return []
+    extras = ["", *(own.get_all("Provides-Extra") or [])]
     found = []
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        if match:
-            extra = re.search(r"""extra\s*==\s*['"]([^'"]+)['"]""", match[3] or "")
-            found.append(Requirement(_normal(match[1]), match[2].strip(" ()"), extra[1] if extra else ""))
+    for line in own.get_all("Requires-Dist") or []:
+        with suppress(ValueError):
+            item = Parsed(line)
+            brought = [extra for extra in extras if item.marker is None or item.marker.evaluate({"extra": extra})]
+            if brought:
+                found.append(Requirement(_normal(item.name), str(item.specifier), brought[0]))
     return found
 
 
@@ -216,31 +225,9 @@ def _onnxruntime_owners() -> dict[str, str]:
 
 def _right_onnxruntime() -> tuple[str, str]:
     """The one distribution that mtqscore asks for on this platform, and the versions that it allows."""
-    with_gpu = sys.platform == "win32" or (sys.platform == "linux" and platform.machine() == "x86_64")
-    name = "onnxruntime-gpu" if with_gpu else "onnxruntime"
-    return name, next((item.versions for item in requirements() if item.name == name), "")
+    wanted = [item for item in requirements() if not item.extra and item.name.startswith("onnxruntime")]
+    return (wanted[0].name, wanted[0].versions) if wanted else ("onnxruntime", "")
 
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"[0-9]+(\.[0-9]+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
-def _holds(version: tuple[int, ...], sign: str, bound: str, any_rest: str) -> bool:
-    limit = _numbers(bound)
-    length = len(limit) if any_rest else max(len(limit), len(version))
-    mine = (version + (0,) * length)[:length]
-    limit = (limit + (0,) * length)[:length]
-    return {
-        ">=": mine >= limit,
-        "<=": mine <= limit,
-        "<": mine < limit,
-        ">": mine > limit,
-        "==": mine == limit,
-        "!=": mine != limit,
-        "~=": mine >= limit,
-    }[sign]
