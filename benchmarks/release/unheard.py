@@ -25,7 +25,7 @@ SMALL = 200
 """Groups of fewer recordings are shown with 95 % intervals."""
 
 KINDS: Mapping[str, Mapping[str, object]] = {"codec": FORMATS, "enhancer": ENHANCERS, "distortion": DISTORTIONS}
-"""What can be held out by name; what is both enhancer and distortion counts as an enhancer."""
+"""Processing that can be held out by name; what is both enhancer and distortion counts as an enhancer."""
 
 
 class Group(NamedTuple):

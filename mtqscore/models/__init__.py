@@ -1,4 +1,4 @@
-"""Which models there are, where they lie, and their checked bytes: bundled, of one's own, or from the Hub."""
+"""Models by name, path or Hub reference, and their checked bytes."""
 
 from mtqscore.models.entry import Accuracy, ModelEntry
 from mtqscore.models.metadata import LARGEST_MODEL_BYTES, ModelInfo, parse_metadata

@@ -82,7 +82,7 @@ def card(
         "",
         "## Limits",
         "",
-        "- Recordings are judged at 16 kHz; what lies above 8 kHz is not heard.",
+        "- Recordings are scored at 16 kHz; what lies above 8 kHz does not count.",
         "- Nothing is known about talkers, noises and processing that the table above does not cover.",
         "",
         "## File",

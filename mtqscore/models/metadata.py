@@ -1,4 +1,4 @@
-"""What an ONNX file says about itself: how to feed it and how to read its answer."""
+"""Metadata of a scorer: its name, its targets and the lengths that it takes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TAKEN = frozenset(
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the metadata of a scorer says: how to feed it and how to read its answer.
+    """Metadata of a scorer: how to feed it and how to read its answer.
 
     Args:
         name: the model's name.
@@ -49,8 +49,8 @@ class ModelInfo:
         conformance: number that is raised whenever scores move.
         targets: names of the scores, in the order of the output.
         frame_hop_samples: step between its frames.
-        window_samples: longest input that it should hear at once.
-        min_samples: shortest input that it can judge.
+        window_samples: longest input that it should get at once.
+        min_samples: shortest input that it can score.
     """
 
     name: str

@@ -90,7 +90,7 @@ def read_onnx(content: bytes, label: str) -> OnnxFile:
 
 
 class _RefusedError(Exception):
-    """What may do harm, in words."""
+    """Something in a file that may do harm."""
 
 
 class _Inspection:

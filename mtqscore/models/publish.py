@@ -44,7 +44,7 @@ def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepa
 
     Raises:
         UsageError: there is no model, its description or card is missing, it is not the file that its description
-            tells of, or it has no licence.
+            names, or it has no licence.
         EnvironmentProblemError: the folder cannot be written.
     """
     model = _only_model(source)
@@ -128,14 +128,14 @@ def _read_description(model: Path) -> ModelEntry:
     except (OSError, ValueError) as error:
         raise UsageError(f"{place}: not the description of a model: {error}") from error
     if entry.file != model.name:
-        raise UsageError(f"{place}: tells of {entry.file}, not of {model.name}; export the model again")
+        raise UsageError(f"{place}: names {entry.file}, not {model.name}; export the model again")
     return entry
 
 
 def _check_contract(model: Path, entry: ModelEntry, open_model: Callable[[ModelFile], ModelInfo]) -> None:
     """Refuse a file that is another than its description says, or that no user could run."""
     if verify_model(entry) is not None:
-        raise UsageError(f"{model}: is not the file that {model.stem}.json tells of; export the model again")
+        raise UsageError(f"{model}: is not the file that {model.stem}.json names; export the model again")
     info = open_model(ModelFile(str(model), model.read_bytes(), entry.sha256))
     told, found = (entry.label, entry.conformance), (info.label, info.conformance)
     if told != found:

@@ -46,7 +46,7 @@ class HubReference:
         return cache_folder() / ("models--" + self.repository.replace("/", "--")) / "snapshots" / self.revision
 
     def cached(self, file: str) -> Path:
-        """Where the cache keeps a file of this revision, be it there or not."""
+        """Path in the cache of a file of this revision, be it there or not."""
         return self.snapshot / file
 
 
@@ -104,6 +104,6 @@ def cache_folder() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the user forbids to ask the Hub."""
+    """True if the user forbids to ask the Hub."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in ("1", "ON", "YES", "TRUE")

@@ -12,7 +12,7 @@ from mtqscore.models.entry import ListedModel, ModelEntry, decode
 
 PACKAGE = Path(__file__).parent.parent
 MODEL_FOLDERS = (PACKAGE / "models" / "released", PACKAGE.parent / "models")
-"""Where released models lie: inside an installed wheel, or at the top of a checkout."""
+"""Folders of the released model: inside an installed wheel, or at the top of a checkout."""
 
 REGISTRY_NAME = "registry.json"
 

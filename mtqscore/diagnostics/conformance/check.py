@@ -52,7 +52,7 @@ class DeviceCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, and no score deviates by more than the tolerance."""
+        """True if nothing failed, and no score deviates by more than the tolerance."""
         if self.problem:
             return not self.counts
         return self.largest is None or self.largest <= TOLERANCE
@@ -76,12 +76,12 @@ class Conformance:
 
     @property
     def passed(self) -> bool:
-        """Whether every device that is there gives the scores that it should."""
+        """True if every device that is there gives the scores that it should."""
         return all(device.passed for device in self.devices)
 
     @property
     def compared(self) -> bool:
-        """Whether there was anything to compare with."""
+        """True if there was anything to compare with."""
         return any(device.deviations for device in self.devices)
 
 
@@ -169,10 +169,10 @@ def _score(assessor: Assessor, name: str, samples: NDArray[np.float32]) -> ClipS
 def _mean_by_second(frames: FrameScores) -> tuple[tuple[float | None, ...], ...]:
     """Average frame scores over each second that has frames with sound."""
     second = np.floor(np.arange(len(frames.values)) * frames.hop_s).astype(int)
-    heard = ~np.isnan(frames.values).any(axis=1)
+    sounding = ~np.isnan(frames.values).any(axis=1)
     means: list[tuple[float | None, ...]] = []
     for index in range(int(second[-1]) + 1):
-        values = frames.values[heard & (second == index)]
+        values = frames.values[sounding & (second == index)]
         means.append(
             tuple(round(float(value), DECIMALS) for value in values.mean(axis=0, dtype=np.float64))
             if len(values)

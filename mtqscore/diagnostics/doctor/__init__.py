@@ -1,1 +1,1 @@
-"""What stands between this machine and a score, found out without ever failing itself; standard library only."""
+"""Examination of an installation, which never fails itself; it starts with the standard library only."""

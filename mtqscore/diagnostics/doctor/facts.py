@@ -1,4 +1,4 @@
-"""What the doctor found, and how it is shown."""
+"""Findings of the doctor, and their layout."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import Any
 
 from mtqscore.base.schema_versions import DOCTOR, document
+from mtqscore.base.text import printable
 
 COLOURS = {"ok": "32", "note": "33", "FAIL": "31;1"}
 """Of marks, as codes of the terminal."""
 
 
 class Mark(StrEnum):
-    """How a fact bears on scoring."""
+    """Weight of a fact for scoring."""
 
     OK = "ok"
     NOTE = "note"
@@ -57,7 +58,7 @@ def failures(sections: Sequence[Section]) -> int:
 
 
 def to_json(version: str, sections: Sequence[Section]) -> dict[str, Any]:
-    """Turn an examination into what ``--json`` prints."""
+    """Turn an examination into the document of ``--json``."""
     content = {"ok": not failures(sections), "sections": [asdict(section) for section in sections]}
     return document(DOCTOR, content, version=version)
 
@@ -75,24 +76,13 @@ def as_text(version: str, sections: Sequence[Section], *, colour: bool = False) 
     for section in sections:
         lines += ["", section.title]
         for fact in section.facts:
-            mark = f"{fact.mark:<4}"
-            if colour:
-                mark = f"\x1b[{COLOURS[fact.mark]}m{mark}\x1b[0m"
-            lines.append(f"  {mark}  {_plain(fact.name):<{width}}  {_plain(fact.value)}".rstrip())
+            mark = f"\x1b[{COLOURS[fact.mark]}m{fact.mark:<4}\x1b[0m" if colour else f"{fact.mark:<4}"
+            lines.append(f"  {mark}  {printable(fact.name):<{width}}  {printable(fact.value)}".rstrip())
             if fact.fix:
-                lines.append(f"        {'':<{width}}  fix: {_plain(fact.fix)}")
-    return "\n".join([*lines, "", verdict(sections)])
-
-
-def verdict(sections: Sequence[Section]) -> str:
-    """Say in one sentence whether recordings can be scored here."""
+                lines.append(f"        {'':<{width}}  fix: {printable(fact.fix)}")
     count = failures(sections)
-    if not count:
-        return "Recordings can be scored here."
-    what = "one failure stands" if count == 1 else f"{count} failures stand"
-    return f"Recordings cannot be scored reliably here: {what} above, with a line to paste."
-
-
-def _plain(text: str) -> str:
-    """Text on one line that no terminal acts upon."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    verdict = "Recordings can be scored here."
+    if count:
+        what = "one failure stands" if count == 1 else f"{count} failures stand"
+        verdict = f"Recordings cannot be scored reliably here: {what} above, with a line to paste."
+    return "\n".join([*lines, "", verdict])

@@ -33,8 +33,8 @@ def processor_facts() -> list[Fact]:
 
 def cuda_facts(answer: Answer) -> list[Fact]:
     """NVIDIA's driver, and the CUDA and cuDNN libraries that onnxruntime would find."""
-    speaks = f"CUDA {answer.values['driver']}" if "driver" in answer.values else ""
-    facts = [Fact("NVIDIA driver", ", ".join(part for part in (*_driver(), speaks) if part) or "none")]
+    supports = f"CUDA {answer.values['driver']}" if "driver" in answer.values else ""
+    facts = [Fact("NVIDIA driver", ", ".join(part for part in (*_driver(), supports) if part) or "none")]
     for title, prefix in _CUDA_PACKAGES.items():
         found = [f"{item.version} ({name})" for name, item in distributions((prefix,))]
         if title in answer.values:
@@ -44,7 +44,7 @@ def cuda_facts(answer: Answer) -> list[Fact]:
 
 
 def folder_facts(answer: Answer) -> list[Fact]:
-    """Where models are kept, whether there is room, and whether the network may be asked."""
+    """Describe the folders of models, the room there, and the use of the network."""
     if answer.error:
         return [Fact("folders", answer.error, Mark.NOTE)]
     found = answer.values
@@ -82,7 +82,7 @@ def _folder_fact(name: str, folder: Path, variable: str) -> Fact:
         free = shutil.disk_usage(there).free
         if not there.is_dir():
             return Fact(name, f"{folder}: {there} is not a folder", Mark.NOTE, fix)
-        # Permissions alone do not tell of read-only file systems and quotas; only what exists is written to.
+        # Permissions alone do not show read-only file systems and quotas; only what exists is written to.
         if there == folder:
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"\0" * 4096)

@@ -22,7 +22,7 @@ FORMATS = {
     "Ogg Opus": ("OGG", "OPUS"),
     "MP3": ("MP3", "MPEG_LAYER_III"),
 }
-"""What people have, in the terms of libsndfile."""
+"""Formats that people have, in the terms of libsndfile."""
 
 _CUDA_LIBRARIES = {
     "driver": (("libcuda.so.1", "nvcuda.dll"), "cuDriverGetVersion"),
@@ -32,12 +32,12 @@ _CUDA_LIBRARIES = {
     ),
     "cuDNN": (("libcudnn.so.9", "cudnn64_9.dll"), "cudnnGetVersion"),
 }
-"""What reports a version: names of its file, and the function to ask."""
+"""Libraries that report a version: names of their files, and the function to ask."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a trial found.
+    """Result of a trial.
 
     Args:
         values: by name; empty when it failed.

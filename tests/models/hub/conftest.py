@@ -98,7 +98,7 @@ def inside(library: None, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.C
 
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
-    """What `mtqscore export` leaves for the small model."""
+    """Files that `mtqscore export` leaves for the small model."""
     folder = tmp_path / "out"
     folder.mkdir()
     metadata = METADATA | {"name": "mine", "version": "2.1", "conformance": "4"}

@@ -1,4 +1,4 @@
-"""What the tests of the Hub share, but for their fixtures."""
+"""Helpers that the tests of the Hub share."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class HubServer(ThreadingHTTPServer):
         return self.repositories.setdefault(name, Repository()).commit(files)
 
     def asked(self, method: str, part: str) -> int:
-        """How many requests of a kind came."""
+        """Number of requests of a kind that came."""
         return sum(1 for kind, path, _ in self.requests if kind == method and part in path)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -119,7 +119,7 @@ def serve() -> Iterator[HubServer]:
 
 
 def is_large(name: str) -> bool:
-    """Whether the Hub keeps a file of this name in its large file storage."""
+    """True if the Hub keeps a file of this name in its large file storage."""
     return name.endswith(".onnx")
 
 

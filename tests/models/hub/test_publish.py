@@ -97,7 +97,7 @@ def test_publish_without_rights(mtqscore: Models, server: HubServer) -> None:
         (lambda folder: (folder / "mine.onnx").write_bytes(b"x"), "is not the file"),
         (lambda folder: redescribe(folder, licence="not stated"), "--licence"),
         (lambda folder: redescribe(folder, version="3"), "says mine@2.1"),
-        (lambda folder: redescribe(folder, file="other.onnx"), "tells of other.onnx"),
+        (lambda folder: redescribe(folder, file="other.onnx"), "names other.onnx"),
     ],
 )
 def test_what_cannot_be_published_is_refused(exported: Path, spoil: Callable[[Path], object], said: str) -> None:
