@@ -12,7 +12,7 @@ import numpy as np
 from mtqscore.audio.checks import NARROWBAND_RATE_HZ, BandwidthDetector, ClippingDetector, has_sound, sound_level_db
 from mtqscore.audio.inputs import is_remote
 from mtqscore.audio.sources import FileSource, Resampler, Source
-from mtqscore.audio.windows import SoundWindower, level_weights
+from mtqscore.audio.windows import SoundWindower, Window, level_weights
 from mtqscore.scores import Flag, Status, UnscorableError
 from mtqscore.targets import SAMPLE_RATE_HZ
 
@@ -61,26 +61,6 @@ class DecodingConfig:
     window_samples: int
     hop_samples: int
     min_samples: int
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A stretch of one channel that a model gets at once.
-
-    Args:
-        stream: index of its channel stream, in the order of the result.
-        samples: float32 (samples,) at the model's rate.
-        level_db: level of what sounds in it, in dBFS; minus infinity when nothing does.
-    """
-
-    stream: int
-    samples: NDArray[np.float32]
-    level_db: float
-
-    @property
-    def has_sound(self) -> bool:
-        """True where there is anything to score."""
-        return math.isfinite(self.level_db)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A stretch of one channel that a model gets at once.
+
+    Args:
+        stream: index of its channel stream, in the order of the result.
+        samples: float32 (samples,) at the model's rate.
+        level_db: level of what sounds in it, in dBFS; minus infinity when nothing does.
+    """
+
+    stream: int
+    samples: NDArray[np.float32]
+    level_db: float
+
+    @property
+    def has_sound(self) -> bool:
+        """True where there is anything to score."""
+        return math.isfinite(self.level_db)
 
 
 class Windower:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtqscore.audio.decoding import DecodingConfig, Window
+from mtqscore.audio.decoding import DecodingConfig
 from mtqscore.audio.inputs import Input
 from mtqscore.audio.sources import ArraySource
-from mtqscore.audio.windows import join_frames, level_weights, pool_scores
+from mtqscore.audio.windows import Window, join_frames, level_weights, pool_scores
 from mtqscore.base.machine import usable_cores
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError

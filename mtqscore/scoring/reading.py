@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mtqscore.audio.decoding import ChannelResult, DecodingConfig, Window, decode
+from mtqscore.audio.decoding import ChannelResult, DecodingConfig, decode
 from mtqscore.audio.inputs import Input, Stamp, is_remote
 from mtqscore.audio.sources import ArraySource, FileSource
+from mtqscore.audio.windows import Window
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.scores import Status, UnscorableError
 

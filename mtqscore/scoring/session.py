@@ -13,7 +13,7 @@ from mtqscore.base.devices import CPU_PROVIDER, DEVICE_KINDS, Device, parse_devi
 from mtqscore.base.machine import usable_memory_bytes
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.models import ModelFile, parse_metadata
-from mtqscore.scoring.devices import PROBES, Problem, cuda_problem, load_onnxruntime
+from mtqscore.scoring.devices import PROBES, Problem, load_onnxruntime
 from mtqscore.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mtqscore.models.onnx_check import OnnxFile, Value
-
-__all__ = ["DeviceState", "Scorer", "available_devices", "cuda_problem", "open_any"]
 
 _INPUTS = {"waveform": ("float", 2), "lengths": ("int64", 1)}
 _OUTPUTS = {"scores": ("float", 2), "frame_scores": ("float", 3)}

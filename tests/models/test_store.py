@@ -17,7 +17,8 @@ from mtqscore.models import registry
 from mtqscore.results.columns import frames_as_dict, full_record
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
-from mtqscore.scoring.session import Scorer, cuda_problem
+from mtqscore.scoring.devices import cuda_problem
+from mtqscore.scoring.session import Scorer
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
 
