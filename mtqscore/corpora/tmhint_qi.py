@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
-from mtqscore.corpora.places import find_data
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig, find_data
 from mtqscore.corpora.score_tables import stem_of
 from mtqscore.corpora.tmhint import (
     TmhintRecordings,

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi
-from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig
-from mtqscore.corpora.places import find_data
+from mtqscore.corpora.corpus import Advance, Corpus, CorpusConfig, find_data
 from mtqscore.corpora.score_tables import read_means
 from mtqscore.corpora.tmhint import (
     TmhintRecordings,

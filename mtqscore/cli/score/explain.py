@@ -69,7 +69,6 @@ def _write_json(explanation: Explanation, target: str) -> None:
 
 def _show(explanation: Explanation) -> None:
     import os
-    import shutil
     import sys
 
     from mtqscore.cli.console import print_result
@@ -81,7 +80,12 @@ def _show(explanation: Explanation) -> None:
     except UnicodeEncodeError:
         blocks = False
     colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size((80, 24)).columns
+    try:  # of the stream: descriptor 1 may be kept from what C libraries print
+        terminal = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        terminal = 80
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() else terminal
     print_result("\n".join(describe(explanation, width, blocks=blocks, colour=colour)))
 
 
