@@ -60,15 +60,12 @@ class CompactConfig:
             raise UsageError("channels, widths, strides and units of a compact network must be 1 or more")
         if self.second_time_stride > 1 and len(self.conv_channels) == 1:
             raise UsageError("second_time_stride is a step of the second convolution, and conv_channels names only one")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
+        _check_dropout(self.dropout)
 
     @property
     def time_strides(self) -> tuple[int, ...]:
         """Step of each block along time."""
-        return (self.time_stride, self.second_time_stride, *(1 for _ in self.conv_channels[2:]))[
-            : len(self.conv_channels)
-        ]
+        return (self.time_stride, self.second_time_stride, *(1 for _ in self.conv_channels))[: len(self.conv_channels)]
 
     @property
     def frame_stride(self) -> int:
@@ -79,6 +76,11 @@ class CompactConfig:
     def frame_hop_samples(self) -> int:
         """Step between frame scores."""
         return self.hop_samples * self.frame_stride
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0.0 <= dropout < 1.0:
+        raise UsageError(f"dropout {dropout:g} is outside 0 to 1")
 
 
 SSL_BUNDLES = {
@@ -186,8 +188,7 @@ class MosaNetConfig:
         for name in ("convolutions", "time_stride", "lstm_units", "dense_units"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)} is below 1")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
+        _check_dropout(self.dropout)
         if not min(self.weight_penalty, self.attention_penalty) >= 0.0:
             raise UsageError("weight_penalty and attention_penalty must be 0 or more")
 
@@ -232,8 +233,7 @@ class XlsRSqaConfig:
             raise UsageError("layers, attention_heads and feedforward must be 1 or more, and units even")
         if self.units % self.attention_heads:
             raise UsageError(f"units {self.units} must be a multiple of attention_heads {self.attention_heads}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout {self.dropout:g} is outside 0 to 1")
+        _check_dropout(self.dropout)
 
 
 NetworkConfig = CompactConfig | MosaNetConfig | MosSslConfig | XlsRSqaConfig
