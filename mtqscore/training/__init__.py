@@ -1,4 +1,4 @@
-"""Ring 2b: networks, data, training and export; needs the ``train`` extra."""
+"""Networks, data, training, distillation, pruning and export; needs the ``train`` extra."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _draw_silence(samples: int, silence_samples: int, rng: np.random.Generator) 
 
 
 def _spliced(clip: Samples, other: Samples, splice: Splice) -> Samples:
-    """Put a stretch into place, faded over 8 ms, since a click at the seam would be heard as distortion."""
+    """Put a stretch into place, faded over 8 ms, since a click at the seam would count as distortion."""
     steps = np.arange(splice.stop - splice.start)
     gain = np.minimum(np.minimum(steps, steps[::-1]) / FADE_SAMPLES, 1.0).astype(np.float32)
     made = clip.copy()
