@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Option:
-    """What a field needs to be an option; the field has its name, type and default.
+    """Details that make a field an option; the field has its name, type and default.
 
     Args:
         help: one line for help pages.
@@ -43,7 +43,7 @@ class Option:
 
     @property
     def metavar(self) -> str | None:
-        """What stands for the value; None if the type says it."""
+        """Text that stands for the value; None if the type says it."""
         return next((word for word in self.flag.split() if not word.startswith("-")), None)
 
 

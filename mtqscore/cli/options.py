@@ -34,7 +34,7 @@ Quiet = Annotated[
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where recordings are scored, and which part of them."""
+    """Machines that score, and the part of the recordings."""
 
     shard: str | None = option(
         None,
@@ -66,7 +66,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Limits:
-    """What scores must reach."""
+    """Gates and comparisons of a run."""
 
     fail_under: tuple[str, ...] = option(
         (),
@@ -93,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Project:
-    """Where the settings of a project are."""
+    """Place of the settings of a project."""
 
     config: str | None = option(
         None,
@@ -105,7 +105,7 @@ class Project:
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Where results go, by format; ``--json`` means the same in every command."""
+    """Places of results, by format; ``--json`` means the same in every command."""
 
     csv: str | None = option(None, "Write CSV; - is stdout.", "--csv FILE", RESULTS)
     json: str | None = option(None, "Write one JSON document; - is stdout.", "--json FILE", RESULTS)

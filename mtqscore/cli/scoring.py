@@ -1,4 +1,4 @@
-"""What commands that score have in common: names become recordings, and progress is shown."""
+"""Recordings from names, the engine that scores them, and progress, for the commands that score."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
 
 
 def describe_run(assessor: Engine, *, frames: bool = False, shard: Shard | None = None) -> Run:
-    """What all rows of a run have in common.
+    """Describe a run by what all its rows have in common.
 
     Args:
         assessor: scores them.
@@ -76,7 +76,7 @@ def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
 
 
 def choose_cluster(engine: str, address: str | None, workers: int | None) -> Cluster | None:
-    """Where ``--engine`` scores; None is this machine, without Ray.
+    """Choose the cluster of ``--engine``; None is this machine, without Ray.
 
     Raises:
         UsageError: there is no such engine, or options do not go with it.
@@ -136,14 +136,14 @@ def score(assessor: Engine, inputs: list[Input], *, quiet: bool) -> Iterator[Ass
     started_s = time.monotonic()
     done, audio_s = 0, 0.0
 
-    def hear(more_s: float) -> None:
+    def count(more_s: float) -> None:
         nonlocal audio_s
         audio_s += more_s
         note = f"{audio_s / max(time.monotonic() - started_s, 1e-9):,.0f} × real time"
         advance(done, len(inputs), note)
 
     with progress_bar("scoring", "recordings", quiet=quiet) as advance:
-        for assessment in assessor.assess_files(inputs, hear):
+        for assessment in assessor.assess_files(inputs, count):
             yield assessment
             done += assessment.begins_recording
-            hear(0.0)  # what cannot be scored is done as well
+            count(0.0)  # what cannot be scored is done as well

@@ -1,23 +1,18 @@
-"""What commands that judge results share: gates from flags or settings, places for results, the exit code."""
+"""Gates from flags or settings, places for results, and the exit code, for the commands that need them."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from mtqscore.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from mtqscore.analysis.compare import Comparison
     from mtqscore.analysis.gates import GateReport
-    from mtqscore.base.files import Output
     from mtqscore.cli.settings import GateEntry, Settings
-    from mtqscore.report.formats import Writer
     from mtqscore.report.summary import RunSummary
-    from mtqscore.results.run import Run
-    from mtqscore.scores import Assessment
 
 
 def project_settings(project: Mapping[str, Any]) -> Settings:
@@ -97,7 +92,7 @@ def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, qui
 
 
 def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] = ()) -> dict[str, str]:
-    """Where results go, by format.
+    """Choose the places of results, by format.
 
     Args:
         named: path, or ``-`` for stdout, by format; None where the option was not given.
@@ -127,7 +122,7 @@ def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] =
 
 
 def _is_recording(place: str) -> bool:
-    """Whether a file is there and named like a recording, as where ``--csv *.wav`` has lost its file."""
+    """Find a file that is there and named like a recording, as where ``--csv *.wav`` has lost its file."""
     import os
 
     if not os.path.isfile(place):  # noqa: PTH113 - any name, a bad one too
@@ -135,94 +130,3 @@ def _is_recording(place: str) -> bool:
     from mtqscore.audio.inputs import audio_extensions
 
     return os.path.splitext(place)[1][1:].lower() in audio_extensions()  # noqa: PTH122
-
-
-class Reports:
-    """Every report of a run, open from before its first row until `finish`; see `open_reports`."""
-
-    def __init__(self, places: list[tuple[Output | None, Writer]]) -> None:
-        self._places = places
-
-    def add(self, place: Output, writer: Writer) -> None:
-        """Take in one more, before the first row."""
-        self._places.append((place, writer))
-
-    def begin(self) -> None:
-        """Write what comes before the first row."""
-        for place, writer in self._places:
-            _guarded(place, writer.begin)
-
-    def write(self, assessment: Assessment) -> None:
-        """Write one row everywhere."""
-        for place, writer in self._places:
-            _guarded(place, writer.write, assessment)
-
-    def finish(self, summary: RunSummary) -> None:
-        """Write what comes after the last row; files that appear whole appear now."""
-        for place, writer in self._places:
-            _guarded(place, writer.finish, summary)
-            if place is not None:
-                place.commit()
-
-
-@contextmanager
-def open_reports(
-    run: Run,
-    targets: Mapping[str, str],
-    table: Writer | None = None,
-    writers: Mapping[str, Callable[[TextIO, Run], Writer]] | None = None,
-    *,
-    whole: bool = False,
-) -> Iterator[Reports]:
-    """Open every result before there is a row to write; what is not finished leaves no file behind.
-
-    In a job of GitHub Actions, what is found is told there too.
-
-    Args:
-        run: what all rows have in common.
-        targets: path, or ``-`` for stdout, by name of the format in ``WRITERS``.
-        table: what stdout shows, unless a result goes there.
-        writers: makers of writers that stand in for those of ``WRITERS``.
-        whole: no file grows line by line; each appears when it is complete.
-
-    Yields:
-        All of them as one.
-
-    Raises:
-        UsageError: a file cannot be made there.
-        EnvironmentProblemError: no space is left.
-    """
-    import os
-    import sys
-
-    from mtqscore.base.files import STDOUT, Output
-
-    with ExitStack() as stack:
-        places: list[tuple[Output | None, Writer]] = []
-        # What grows line by line empties a file that is there, so only when all others could be made.
-        for kind in sorted(targets, key=lambda kind: kind == "jsonl"):
-            from mtqscore.report.formats import WRITERS  # the table alone needs none of them
-
-            line_by_line = WRITERS[kind].line_by_line and not whole
-            place = stack.enter_context(Output(targets[kind], line_by_line=line_by_line))
-            make = (writers or {}).get(kind, WRITERS[kind])
-            places.append((place, make(place.stream, run)))
-        if table is not None and STDOUT not in targets.values():
-            places.append((None, table))
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            from mtqscore.report.github import GithubWriter
-
-            places.append((None, GithubWriter(sys.stderr, run)))
-        yield Reports(places)
-
-
-def _guarded(place: Output | None, call: Callable[..., None], *arguments: object) -> None:
-    """Call a writer; a disk that is full becomes one line, a reader that has gone stays what it is."""
-    try:
-        call(*arguments)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        from mtqscore.base.files import STDOUT, write_problem
-
-        raise write_problem(STDOUT if place is None else place.target, error) from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AssertQuality(Protocol):
-    """What the fixture gives."""
+    """Signature of the fixture."""
 
     def __call__(
         self,
@@ -57,7 +57,7 @@ def mtqscore_assessor(pytestconfig: pytest.Config) -> Assessor:
 def assert_quality(mtqscore_assessor: Assessor, record_property: Callable[[str, object], None]) -> AssertQuality:
     """Assert that a recording reaches scores, as ``mtqscore.assert_quality``; they become properties of the test."""
     from mtqscore.targets import DECIMALS
-    from mtqscore.testing.quality import demand, hear, read_limits
+    from mtqscore.testing.quality import assess, demand, read_limits
 
     def check(
         audio: Any,
@@ -69,12 +69,12 @@ def assert_quality(mtqscore_assessor: Assessor, record_property: Callable[[str, 
     ) -> Assessment:
         __tracebackhide__ = True
         limits = read_limits(s=s, n=n, g=g)
-        heard = hear(audio, sample_rate_hz, mtqscore_assessor)
-        if heard.assessment.scores is not None:
-            record_property("recording", heard.name)
+        assessed = assess(audio, sample_rate_hz, mtqscore_assessor)
+        if assessed.assessment.scores is not None:
+            record_property("recording", assessed.name)
             for name in ("s_mos", "n_mos", "g_mos"):
-                record_property(name, round(getattr(heard.assessment.scores, name), DECIMALS))
-        demand(heard, limits)
-        return heard.assessment
+                record_property(name, round(getattr(assessed.assessment.scores, name), DECIMALS))
+        demand(assessed, limits)
+        return assessed.assessment
 
     return check

@@ -56,14 +56,14 @@ def assert_quality(
     """
     __tracebackhide__ = True
     limits = read_limits(s=s, n=n, g=g)
-    heard = hear(audio, sample_rate_hz, _choose_assessor(config, assessor))
-    demand(heard, limits)
-    return heard.assessment
+    assessed = assess(audio, sample_rate_hz, _choose_assessor(config, assessor))
+    demand(assessed, limits)
+    return assessed.assessment
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A recording that was assessed.
+class AssessedRecording:
+    """A recording and its scores.
 
     Args:
         audio: path or array.
@@ -97,7 +97,7 @@ def read_limits(**limits: float | None) -> dict[str, float]:
     return given
 
 
-def hear(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> Heard:
+def assess(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> AssessedRecording:
     """Assess a path or samples.
 
     Raises:
@@ -110,17 +110,17 @@ def hear(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> Heard:
         if sample_rate_hz is not None:
             raise UsageError("a file has a sample rate of its own: leave sample_rate_hz away")
         path = os.fsdecode(audio)
-        return Heard(path, printable(path), assessor.assess_file(path), assessor)
+        return AssessedRecording(path, printable(path), assessor.assess_file(path), assessor)
     samples = _as_array(audio)
     if sample_rate_hz is None:
         raise UsageError("samples need their rate: assert_quality(samples, sample_rate_hz, ...)")
     # Some readers give whole numbers as floats.
     if not isinstance(sample_rate_hz, numbers.Real) or int(sample_rate_hz) != sample_rate_hz:
         raise UsageError(f"sample_rate_hz={sample_rate_hz!r} is no whole number")
-    return Heard(samples, "the samples", assessor.assess_array(samples, int(sample_rate_hz)), assessor)
+    return AssessedRecording(samples, "the samples", assessor.assess_array(samples, int(sample_rate_hz)), assessor)
 
 
-def demand(heard: Heard, limits: dict[str, float]) -> None:
+def demand(assessed: AssessedRecording, limits: dict[str, float]) -> None:
     """Compare scores with limits.
 
     Raises:
@@ -130,9 +130,9 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
     from mtqscore.targets import DECIMALS
 
     __tracebackhide__ = True
-    assessment = heard.assessment
+    assessment = assessed.assessment
     if assessment.scores is None:
-        raise AssertionError(f"{heard.name} cannot be scored: {assessment.reason} ({assessment.status})")
+        raise AssertionError(f"{assessed.name} cannot be scored: {assessment.reason} ({assessment.status})")
     names = ("s_mos", "n_mos", "g_mos")
     values = {name: round(getattr(assessment.scores, name), DECIMALS) for name in names}
     low = [
@@ -142,9 +142,9 @@ def demand(heard: Heard, limits: dict[str, float]) -> None:
     ]
     if not low:
         return
-    lines = [f"{heard.name}: {', '.join(low)}"]
+    lines = [f"{assessed.name}: {', '.join(low)}"]
     lines.append("scores: " + ", ".join(f"{TITLES[name]} {value:.4f}" for name, value in values.items()))
-    worst = _worst_second(heard)
+    worst = _worst_second(assessed)
     if worst is not None:
         from mtqscore.base.text import moment
 
@@ -185,19 +185,19 @@ def _as_array(audio: Any) -> Any:
     return samples
 
 
-def _worst_second(heard: Heard) -> Segment | None:
-    """Look where it is worst; nothing that goes wrong here may hide what the assertion has to say."""
+def _worst_second(assessed: AssessedRecording) -> Segment | None:
+    """Look where it is worst; nothing that goes wrong here may hide the assertion itself."""
     from mtqscore.analysis.explain import explain_assessment
     from mtqscore.audio.decoding import open_recording
     from mtqscore.audio.sources import ArraySource
 
-    rate_hz = heard.assessment.sample_rate_hz
+    rate_hz = assessed.assessment.sample_rate_hz
     with suppress(MtqscoreError):
         source: Source
-        if isinstance(heard.audio, str):
-            with open_recording(heard.audio) as source:
-                return explain_assessment(heard.assessment, source, heard.assessor.scorer).worst
+        if isinstance(assessed.audio, str):
+            with open_recording(assessed.audio) as source:
+                return explain_assessment(assessed.assessment, source, assessed.assessor.scorer).worst
         if rate_hz is not None:
-            source = ArraySource(heard.audio, rate_hz)
-            return explain_assessment(heard.assessment, source, heard.assessor.scorer).worst
+            source = ArraySource(assessed.audio, rate_hz)
+            return explain_assessment(assessed.assessment, source, assessed.assessor.scorer).worst
     return None

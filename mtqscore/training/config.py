@@ -100,13 +100,13 @@ class TeacherChoice:
                 raise UsageError(f"weight {number:g} of teacher {self.source} is below 0, or no number")
 
     def weight_of(self, target: str) -> float:
-        """How much it counts for one target."""
+        """Weight for one target."""
         return _of(self.weight, target)
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """What a student learns from: speech, its degradation, and teachers; every field says its meaning.
+    """Options of a distillation: speech, its degradation, and teachers; every field says its meaning.
 
     Raises:
         UsageError: a value is outside what is allowed.

@@ -41,7 +41,7 @@ class NetworkFlags:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a recipe finds what it begins with, besides its settings.
+    """Places of what a recipe begins with, besides its settings.
 
     Args:
         base: folder of the label table.

@@ -21,8 +21,7 @@ from mtqscore.analysis.segments import Segments, SegmentScorer
 from mtqscore.audio.checks import ClippingDetector
 from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.base.text import moment
-from mtqscore.cli.score.curves import in_columns, plot
-from mtqscore.cli.score.explain import describe
+from mtqscore.report.explanation import describe, in_columns, plot
 from mtqscore.scores import Status
 from tests.signals import RATE_HZ, speechlike, write
 

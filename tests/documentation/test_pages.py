@@ -1,4 +1,4 @@
-"""What the documentation promises: its Python runs, its links lead somewhere, its commands exist."""
+"""Promises of the documentation: its Python runs, its links lead somewhere, its commands exist."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _read_or_score(
 
 
 def _names_recordings(name: str) -> bool:
-    """Whether a side is to be scored: a folder, a pattern, or what is named like a recording."""
+    """Recognise a side that is to be scored: a folder, a pattern, or what is named like a recording."""
     import glob
     import os
 

@@ -224,7 +224,7 @@ class _Estimator:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """What is computed.
+    """Options of the statistics.
 
     Args:
         by: columns to group by; None for the usual ones.
@@ -241,7 +241,7 @@ class _Statistics:
 
 @dataclass(frozen=True)
 class _Result:
-    """What is shown.
+    """Agreement, comparison and errors of a model.
 
     Args:
         name: the model or table that is judged.

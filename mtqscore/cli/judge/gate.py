@@ -85,7 +85,7 @@ def _report(results: Results, summary: RunSummary, targets: dict[str, str]) -> N
     """Write what was asked for; stdout shows the gates, unless a report goes there."""
     import sys
 
-    from mtqscore.cli.verdicts import open_reports
+    from mtqscore.report.run_reports import open_reports
 
     with open_reports(results.run, targets, _GatesOnly(sys.stdout)) as reports:
         reports.begin()

@@ -94,7 +94,7 @@ def _report(merged: Merged, summary: RunSummary, targets: dict[str, str]) -> Non
     from mtqscore.base.files import STDOUT
     from mtqscore.base.version import VERSION
     from mtqscore.cli.console import print_result
-    from mtqscore.cli.verdicts import open_reports
+    from mtqscore.report.run_reports import open_reports
     from mtqscore.report.table import summary_line
 
     run = replace(merged.results.run, version=VERSION)

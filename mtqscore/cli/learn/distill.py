@@ -1,4 +1,4 @@
-"""``mtqscore distill``: a small network that judges as a large one does, from unlabelled speech."""
+"""``mtqscore distill``: a small network that scores as a large one does, from unlabelled speech."""
 
 from __future__ import annotations
 

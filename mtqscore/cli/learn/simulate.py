@@ -41,7 +41,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Enhancer, distortion or codec, such as klt or vorbis, that only the test hears. Can be given again.",
+            help="Enhancer, distortion or codec, such as klt or vorbis, that only the test has. Can be given again.",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes; 0 for one a core.")] = 0,

@@ -113,7 +113,7 @@ def _keep_table(corpus: Corpus, table: Path) -> None:
 
 
 def _name_of(data: str) -> str:
-    """What a run on this data is called: a table named as every other by its folder."""
+    """Name a run after its data; a table that is named as every other, after its folder."""
     place = Path(data).resolve()
     if place.name == "manifest.csv":
         place = place.parent

@@ -1,4 +1,4 @@
-"""``mtqscore assess``: score recordings, show or write the results, and judge them."""
+"""``mtqscore assess``: score recordings, show or write the results, and check gates."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def assess(
 
 @dataclass(frozen=True)
 class Demands:
-    """What the scores are held against.
+    """Gates and base that the scores are compared with.
 
     Args:
         gates: what they must reach.
@@ -238,7 +238,7 @@ def _demands(
 
 @dataclass(frozen=True)
 class _Results:
-    """Where the results of a run go.
+    """Places of the results of a run.
 
     Args:
         run: what all rows have in common.
@@ -264,7 +264,8 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     from mtqscore.base.files import STDOUT
     from mtqscore.cli.console import say
     from mtqscore.cli.scoring import score
-    from mtqscore.cli.verdicts import open_reports, say_verdicts
+    from mtqscore.cli.verdicts import say_verdicts
+    from mtqscore.report.run_reports import open_reports
     from mtqscore.report.summary import RunSummary
     from mtqscore.report.table import TableWriter, findings
 

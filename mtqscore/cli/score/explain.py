@@ -12,10 +12,7 @@ from mtqscore.config import AssessConfig
 from mtqscore.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mtqscore.analysis.explanation import Explanation
-    from mtqscore.audio.measurements import SignalMeasurements
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +69,7 @@ def _show(explanation: Explanation) -> None:
     import sys
 
     from mtqscore.cli.console import print_result
+    from mtqscore.report.explanation import describe
 
     stream = sys.stdout
     try:
@@ -87,134 +85,3 @@ def _show(explanation: Explanation) -> None:
     columns = os.environ.get("COLUMNS", "")
     width = int(columns) if columns.isdecimal() else terminal
     print_result("\n".join(describe(explanation, width, blocks=blocks, colour=colour)))
-
-
-def describe(explanation: Explanation, width: int, *, blocks: bool, colour: bool) -> Iterator[str]:
-    """Yield the lines of an explanation.
-
-    Args:
-        explanation: what to show.
-        width: columns of the terminal.
-        blocks: whether it has block characters.
-        colour: whether to colour the curves.
-    """
-    from mtqscore.base.text import display_name, printable
-
-    assessment, signal = explanation.assessment, explanation.signal
-    yield display_name(assessment.path)
-    if signal is not None:
-        yield "  " + _format(explanation, signal)
-    yield ""
-    if assessment.ok:
-        yield from _scores(explanation)
-        yield ""
-        yield from _along_time(explanation, width, blocks=blocks, colour=colour)
-    else:
-        yield f"No scores: {printable(assessment.reason)} ({assessment.status})."
-    if signal is not None:
-        yield ""
-        yield from _measured(signal)
-    yield ""
-    yield "What to check"
-    yield from _wrapped(explanation.advice or ("Nothing stands out.",), width)
-    if assessment.ok:
-        yield ""
-        yield f"{assessment.model}: estimates of what listeners would say, on the scales of ITU-T P.835."
-
-
-def _format(explanation: Explanation, signal: SignalMeasurements) -> str:
-    from mtqscore.base.text import clock
-
-    rate = f"{signal.sample_rate_hz / 1000:g} kHz"
-    counted = "1 channel" if signal.channels == 1 else f"{signal.channels} channels"
-    if signal.channels > 1:
-        chosen = explanation.assessment.channel
-        counted += ", their mean" if chosen == "mean" else f", number {chosen}" if chosen else ""
-    parts = [explanation.container, rate, counted, clock(signal.duration_s)]
-    return " · ".join([*parts, *map(str, explanation.assessment.flags)])
-
-
-def _scores(explanation: Explanation) -> Iterator[str]:
-    from mtqscore.base.text import score_title
-    from mtqscore.scores import named_scores
-
-    kinds = {"s_mos": "the speech is", "n_mos": "the background noise is", "g_mos": "the whole is"}
-    for name, value in named_scores(explanation.assessment).items():
-        words = (explanation.bands or {}).get(name)
-        yield f"{score_title(name)}  {value:.2f}" + (f"  {kinds[name]} {words}" if words else "")
-    if explanation.weaker is None:
-        yield "Speech and background are rated alike."
-    else:
-        lower, higher = ("speech", "background") if explanation.weaker == "s_mos" else ("background", "speech")
-        yield f"The {lower} is rated lower than the {higher}: it is the likelier limit of the whole."
-
-
-def _along_time(explanation: Explanation, width: int, *, blocks: bool, colour: bool) -> Iterator[str]:
-    from mtqscore.base.text import moment
-    from mtqscore.cli.score.curves import plot
-
-    worst, best, median, signal = explanation.worst, explanation.best, explanation.median, explanation.signal
-    if explanation.segments is None or worst is None or best is None or median is None or signal is None:
-        yield "Too short, or too many pauses, to compare one second with another."
-        return
-    yield "Along time, every second heard alone" + (" (no bar: a pause)" if blocks else " (.: a pause)")
-    yield from plot(explanation.segments, signal.duration_s, worst, width, blocks=blocks, colour=colour)
-    for title, second in (("Worst", worst), ("Best", best)):
-        scores = ", ".join(f"{name[0].upper()} {second.scores[name]:.1f}" for name in ("s_mos", "n_mos", "g_mos"))
-        yield f"{title} second {moment(second.start_s)} to {moment(second.end_s)}: {scores}"
-    spread = "Even" if explanation.even else "Uneven"
-    yield f"{spread}: G of the median second is {median['g_mos']:.1f}. A second alone gets less than the whole."
-
-
-def _measured(signal: SignalMeasurements) -> Iterator[str]:
-    """Yield what was measured, a line each; what is ordinary and says nothing is left out."""
-    yield "Measured"
-    rows: list[tuple[str, str]] = []
-    if signal.level_dbfs is not None and signal.peak_dbfs is not None:
-        rows.append(("level", f"{signal.level_dbfs:.1f} dBFS while active, peak {signal.peak_dbfs:.1f} dBFS"))
-    if signal.level_dbfs is not None and signal.quiet_dbfs is not None:
-        below = f"{signal.level_dbfs - signal.quiet_dbfs:.0f} dB below the level"
-        rows.append(("quiet parts", f"a tenth of the sound is at {signal.quiet_dbfs:.1f} dBFS or less, {below}"))
-    rows.append(("clipping", _clipping(signal)))
-    if signal.bandwidth_hz is not None:
-        possible = f"of {signal.sample_rate_hz / 2000:g} kHz that the rate allows"
-        rows.append(("bandwidth", f"up to {signal.bandwidth_hz / 1000:.1f} kHz {possible}"))
-    rows.append(("silence", f"{signal.silent_share:.0%} of the time below -80 dBFS"))
-    if abs(signal.dc_offset) >= 0.001:
-        rows.append(("DC offset", f"{signal.dc_offset:+.1%} of full scale"))
-    if signal.channels > 1:
-        rows.append(("channels", _channels(signal)))
-    for name, text in rows:
-        yield f"  {name:<12} {text}"
-
-
-def _clipping(signal: SignalMeasurements) -> str:
-    from mtqscore.base.text import moment
-
-    if signal.first_clipped_s is None:
-        return "no flat tops at full scale"
-    return f"{signal.clipped_share:.2%} of the samples at full scale, the first at {moment(signal.first_clipped_s)}"
-
-
-def _channels(signal: SignalMeasurements) -> str:
-    shown = [
-        f"{number}: " + ("no sound" if level is None else f"{level:.1f}")
-        for number, level in enumerate(signal.channel_levels_dbfs[:8], start=1)
-    ]
-    more = f" and {signal.channels - 8} more" if signal.channels > 8 else ""
-    return "dBFS " + ", ".join(shown) + more + (", all the same" if signal.equal_channels else "")
-
-
-def _wrapped(texts: tuple[str, ...], width: int) -> Iterator[str]:
-    from textwrap import wrap
-
-    for text in texts:
-        # Names are never cut: a person copies them.
-        yield from wrap(
-            text,
-            max(width, 20),
-            initial_indent="  - ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
