@@ -127,10 +127,7 @@ def deviations(found: Mapping[str, ClipScores], reference: Mapping[str, ClipScor
 
 
 def score_clips(assessor: Assessor) -> dict[str, ClipScores]:
-    """Score every known clip, and all of them joined.
-
-    Args:
-        assessor: one that keeps frame scores.
+    """Score every known clip, and all of them joined, with an assessor that keeps frame scores.
 
     Raises:
         EnvironmentProblemError: a clip cannot be read or scored.

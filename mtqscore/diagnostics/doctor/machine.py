@@ -60,19 +60,10 @@ def folder_facts(answer: Answer) -> list[Fact]:
         if os.environ.get(name):
             facts.append(Fact(name, _without_secrets(os.environ[name])))
     if found["offline"]:
-        facts.append(
-            Fact(
-                "network",
-                "not to be used: no model can be fetched",
-                Mark.NOTE,
-                "unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE",
-            )
-        )
-    else:
-        facts.append(
-            Fact("network", f"models are fetched from {_without_secrets(found['endpoint'])}, bundled ones need none")
-        )
-    return facts
+        fix = "unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE"
+        return [*facts, Fact("network", "not to be used: no model can be fetched", Mark.NOTE, fix)]
+    where = _without_secrets(found["endpoint"])
+    return [*facts, Fact("network", f"models are fetched from {where}, bundled ones need none")]
 
 
 def _folder_fact(name: str, folder: Path, variable: str) -> Fact:

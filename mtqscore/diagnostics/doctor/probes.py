@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -79,28 +80,20 @@ def explain_failures(answers: Mapping[str, Answer]) -> dict[str, Answer]:
 def _run_child(names: Sequence[str], longest_s: float, answers: dict[str, Answer]) -> str:
     """Let one process answer as many as it can, and return how it ended."""
     command = [sys.executable, "-c", _START, json.dumps(sys.path), *names]
+    null = subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=longest_s,
-            check=False,
-        )
+        done = subprocess.run(command, stdin=null, stdout=subprocess.PIPE, stderr=null, timeout=longest_s, check=False)
         output, ending = done.stdout, f"it ends Python with code {done.returncode}"
         if done.returncode < 0:
             ending = f"it crashes Python (signal {-done.returncode})"
     except subprocess.TimeoutExpired as error:
         output, ending = error.stdout or b"", f"it hangs (no answer within {longest_s:g} s)"
     except OSError as error:
-        output, ending = b"", f"no second Python can be started ({error})"
+        return f"no second Python can be started ({error})"
     for line in output.splitlines():
-        try:
+        with suppress(ValueError):  # the last line of a process that died
             name, values, problem = json.loads(line)
-        except ValueError:  # the last line of a process that died
-            continue
-        answers[name] = Answer(values, problem)
+            answers[name] = Answer(values, problem)
     return ending
 
 
@@ -232,13 +225,8 @@ def _models() -> dict[str, Any]:
     except (ImportError, OSError, MtqscoreError) as error:  # what is bundled can be used without the others
         others = str(error)
     models = [
-        {
-            "title": entry.title,
-            "source": entry.source,
-            "default": entry.bundled and entry.label == default,
-            "sha256": entry.sha256,
-            "problem": verify_model(entry) or "",
-        }
+        {name: getattr(entry, name) for name in ("title", "source", "sha256")}
+        | {"default": entry.bundled and entry.label == default, "problem": verify_model(entry) or ""}
         for entry in entries
     ]
     return {"models": models, "others": others}
@@ -248,32 +236,17 @@ def _scores() -> dict[str, Any]:
     from mtqscore.diagnostics.conformance.check import check_model
 
     found = check_model(None)
-    return {
-        "model": found.model,
-        "conformance": found.conformance,
-        "devices": [
-            {
-                "device": item.device,
-                "problem": item.problem,
-                "largest": item.largest,
-                "passed": item.passed,
-            }
-            for item in found.devices
-            if item.counts
-        ],
-    }
+    names = ("device", "problem", "largest", "passed")
+    devices = [{name: getattr(item, name) for name in names} for item in found.devices if item.counts]
+    return {"model": found.model, "conformance": found.conformance, "devices": devices}
 
 
 def _folders() -> dict[str, Any]:
     from mtqscore.models.reference import cache_folder, endpoint, is_offline
     from mtqscore.models.registry import own_folder
 
-    return {
-        "cache": str(cache_folder()),
-        "own": str(own_folder()),
-        "endpoint": endpoint(),
-        "offline": is_offline(),
-    }
+    folders = {"cache": str(cache_folder()), "own": str(own_folder())}
+    return {**folders, "endpoint": endpoint(), "offline": is_offline()}
 
 
 PROBES: dict[str, Callable[[], dict[str, Any]]] = {
