@@ -178,10 +178,10 @@ def _misfit(pair: ReferencePair) -> str:
 def _snr_db(noisy_path: Path, clean_path: Path) -> float:
     import numpy as np
 
-    from mtqscore.labels.separation import aligned
+    from mtqscore.labels.alignment import shifted
 
     clean = _mono(clean_path)
-    noisy, _ = aligned(_mono(noisy_path), clean, SAMPLE_RATE_HZ)
+    noisy, _ = shifted(_mono(noisy_path), clean, SAMPLE_RATE_HZ)
     speech = float(np.dot(noisy, clean)) / max(float(np.dot(clean, clean)), 1e-20) * clean
     noise = noisy - speech
     return float(10 * np.log10((np.dot(speech, speech) + 1e-20) / (np.dot(noise, noise) + 1e-20)))
@@ -189,11 +189,11 @@ def _snr_db(noisy_path: Path, clean_path: Path) -> float:
 
 def _measures(pair: ReferencePair) -> dict[str, float]:
     """Compute PESQ, STOI and SDI, which need the clean reference alone."""
+    from mtqscore.labels.alignment import shifted
     from mtqscore.labels.measures import distortion_index, intelligibility, raw_pesq
-    from mtqscore.labels.separation import aligned
 
     clean = _mono(pair.clean)
-    processed, _ = aligned(_mono(pair.processed), clean, SAMPLE_RATE_HZ)
+    processed, _ = shifted(_mono(pair.processed), clean, SAMPLE_RATE_HZ)
     found = {
         "pesq": raw_pesq(clean, processed, SAMPLE_RATE_HZ),
         "stoi": intelligibility(clean, processed, SAMPLE_RATE_HZ),

@@ -48,18 +48,20 @@ class Mapping:
 
 WIDEBAND = Mapping(
     s_slope=1.02,
-    s_offset=0.60,
+    s_offset=0.80,
     s_softness=0.15,
-    ceiling=4.7,
+    ceiling=4.85,
     noise_on_s=0.088,
-    n_points=((-8.0, 1.0), (0.0, 1.3), (20.0, 2.75), (40.0, 4.1), (60.0, 4.7)),
+    n_points=((-8.0, 1.0), (0.0, 1.2), (20.0, 2.45), (40.0, 3.75), (60.0, 4.7)),
     distortion_on_n=(0.25, 0.42),
     musical_on_n=0.4,
-    g_weights=(-0.19, 0.35, 0.21, 0.46),
+    g_weights=(-0.09, 0.35, 0.21, 0.46),
 )
 NARROWBAND = replace(
     WIDEBAND,
+    s_offset=0.60,
     ceiling=4.38,
+    g_weights=(-0.19, 0.35, 0.21, 0.46),
     n_points=((-4.0, 1.0), (4.0, 1.35), (14.0, 2.3), (34.0, 3.9), (46.0, 4.38)),
 )
 MAPPINGS = {"wide": WIDEBAND, "narrow": NARROWBAND}
@@ -72,6 +74,19 @@ UNDER_SPEECH_WEIGHT = 0.3
 
 SHORTEST_PAUSE_S = 0.1
 """With fewer pauses than this, noise can only be measured under the speech."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """Linear response that a recording's speech has gone through.
+
+    Args:
+        reference: clean speech through it, shape (samples,): what its distortion is measured against.
+        coloration: points of S that it costs by itself.
+    """
+
+    reference: Signal
+    coloration: float
 
 
 @dataclass(frozen=True)
@@ -208,7 +223,9 @@ def _s_of(raw: float, mapping: Mapping) -> float:
     return float(1 + 2 * soft * np.logaddexp(0.0, (below_ceiling - 1) / (2 * soft)))
 
 
-def scores_from_measures(raw: float, ratio_db: float, musical: float, mapping: Mapping) -> tuple[float, float, float]:
+def scores_from_measures(
+    raw: float, ratio_db: float, musical: float, mapping: Mapping, coloration: float = 0.0
+) -> tuple[float, float, float]:
     """Return S, N and G from the measures of one recording.
 
     Args:
@@ -216,8 +233,9 @@ def scores_from_measures(raw: float, ratio_db: float, musical: float, mapping: M
         ratio_db: A-weighted speech-to-residual-noise ratio.
         musical: 0 to 1.
         mapping: the constants for its bandwidth.
+        coloration: points of S that the response costs.
     """
-    undisturbed_s = _s_of(raw, mapping)
+    undisturbed_s = max(_s_of(raw, mapping) - coloration, 1.0)
     bare_n = _n_mos(ratio_db, mapping)
     # Speckle is heard as far as noise is.
     bare_n -= mapping.musical_on_n * musical * min((mapping.ceiling - bare_n) / 1.5, 1.0) * min(bare_n - 1, 1.0)
@@ -249,6 +267,8 @@ def label_parts(
     *,
     raw_noise: Signal | None = None,
     floor_db: float = 140.0,
+    response: Response | None = None,
+    recording: Signal | None = None,
 ) -> Labels | None:
     """Label one recording from its parts.
 
@@ -259,6 +279,8 @@ def label_parts(
         rate_hz: sample rate.
         raw_noise: the noise before processing, shape (samples,); without it no noise counts as musical.
         floor_db: speech-to-background ratio of the reference itself, see ``floor_ratio_db``.
+        response: of the recording, when it was fitted; else distortion is measured against ``clean``.
+        recording: the recording itself, where speech + noise is it in power alone.
 
     Returns:
         The labels, or None when a measure finds no speech.
@@ -267,14 +289,16 @@ def label_parts(
     mapping = MAPPINGS[bandwidth]
     if not active_frames(speech, rate_hz).any() or not active_frames(clean, rate_hz).any():
         return None
-    masked_raw = _masked_raw_pesq(clean, speech, noise, rate_hz)
-    plain_raw = raw_pesq(clean, speech + noise, rate_hz)
-    understood = intelligibility(clean, speech + noise, rate_hz)
+    response = response or Response(clean, 0.0)
+    whole = speech + noise if recording is None else recording
+    masked_raw = _masked_raw_pesq(response.reference, speech, noise, rate_hz)
+    plain_raw = raw_pesq(clean, whole, rate_hz)
+    understood = intelligibility(clean, whole, rate_hz)
     if masked_raw is None or plain_raw is None or understood is None:
         return None
     ratio_db = noise_ratio_db(speech, noise, rate_hz)
     ratio_db = -power_db(10 ** (-ratio_db / 10) + 10 ** (-floor_db / 10))
     musical = musicality(noise, raw_noise, rate_hz) if raw_noise is not None else 0.0
-    s_mos, n_mos, g_mos = scores_from_measures(masked_raw, ratio_db, musical, mapping)
-    index = distortion_index(clean, speech + noise)
+    s_mos, n_mos, g_mos = scores_from_measures(masked_raw, ratio_db, musical, mapping, response.coloration)
+    index = distortion_index(clean, whole)
     return Labels(s_mos, n_mos, g_mos, plain_raw, understood, index, bandwidth, masked_raw, float(ratio_db), musical)

@@ -78,26 +78,3 @@ def speech_activity(speech: Signal, rate_hz: int) -> Signal:
     active = np.repeat(active_frames(speech, rate_hz).astype(np.float64), int(FRAME_S * rate_hz))
     active = np.pad(active, (0, max(0, len(speech) - len(active))), mode="edge")[: len(speech)]
     return np.asarray(np.clip(2 * uniform_filter1d(active, int(0.064 * rate_hz)), 0, 1))
-
-
-def aligned(processed: Signal, unprocessed: Signal, rate_hz: int, *, limit_s: float = 0.5) -> tuple[Signal, int]:
-    """Undo a constant delay of the processing, found by cross-correlation.
-
-    Args:
-        processed: shape (any,).
-        unprocessed: shape (samples,).
-        rate_hz: sample rate.
-        limit_s: largest delay that is looked for.
-
-    Returns:
-        The processed signal cut or padded to shape (samples,), and its delay in samples.
-    """
-    size = len(unprocessed)
-    length = 2 * max(size, len(processed))
-    product = np.fft.rfft(processed, length) * np.conj(np.fft.rfft(unprocessed, length))
-    correlation = np.fft.irfft(product, length)
-    reach = int(limit_s * rate_hz)
-    lags = np.concatenate([np.arange(reach + 1), np.arange(-reach, 0)])
-    delay = int(lags[np.argmax(np.abs(correlation[lags]))])
-    shifted = processed[delay:] if delay >= 0 else np.pad(processed, (-delay, 0))
-    return np.pad(shifted, (0, max(0, size - len(shifted))))[:size], delay

@@ -13,9 +13,10 @@ import soundfile
 
 from mtqscore.audio.levels import FRAME_S, Signal, active_frames, active_level_db, level_db
 from mtqscore.errors import EnvironmentProblemError, UsageError
+from mtqscore.labels.alignment import shifted
 from mtqscore.labels.filters import a_weighting
 from mtqscore.labels.mapping import label_parts
-from mtqscore.labels.separation import aligned, split_black_box
+from mtqscore.labels.separation import split_black_box
 from mtqscore.labels.spectral import forward, inverse, root_hann
 from mtqscore.simulation.degradations.codecs import FORMATS, Codec
 from mtqscore.simulation.degradations.colour import SEND_FILTERS, BandLimit, Recolour
@@ -329,7 +330,7 @@ def test_black_box_agrees_with_the_exact_split(scene: Scene, step: Degradation) 
 @pytest.mark.parametrize("delay", [-700, 0, 37, 1600])
 def test_a_delay_is_found(speech: Signal, delay: int) -> None:
     late = np.pad(speech, (delay, 0)) if delay >= 0 else speech[-delay:]
-    again, found = aligned(late, speech, RATE_HZ)
+    again, found = shifted(late, speech, RATE_HZ)
     assert found == delay
     inner = slice(1000, len(speech) - 1000)
     assert np.allclose(again[inner], speech[inner])

@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 
 from mtqscore.audio.levels import Signal
-from mtqscore.labels.separation import aligned, split_black_box
+from mtqscore.labels.alignment import shifted
+from mtqscore.labels.separation import split_black_box
 from mtqscore.simulation.scene import Scene
 
 
@@ -91,4 +92,4 @@ def coded_once(signal: Signal, rate_hz: int, form: Format, compression: float) -
         import soxr  # Opus files decode at the rate their header names, which may be 48 kHz
 
         decoded = np.asarray(soxr.resample(decoded, decoded_rate_hz, rate_hz))
-    return aligned(decoded, signal, rate_hz, limit_s=0.15)[0]
+    return shifted(decoded, signal, rate_hz, limit_s=0.15)[0]

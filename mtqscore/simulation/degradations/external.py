@@ -14,7 +14,8 @@ import soundfile
 
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
-from mtqscore.labels.separation import aligned, split_black_box
+from mtqscore.labels.alignment import shifted
+from mtqscore.labels.separation import split_black_box
 from mtqscore.simulation.scene import Scene
 
 TIME_LIMIT_S = 120
@@ -59,7 +60,7 @@ class Enhancer:
                 output, _ = load_mono(target, wide.rate_hz)
             except InputError as error:
                 raise EnvironmentProblemError(f"enhancer {self.command!r} wrote no readable audio: {error}") from error
-        processed, _ = aligned(output.astype(np.float64) / gain, mix, wide.rate_hz)
+        processed, _ = shifted(output.astype(np.float64) / gain, mix, wide.rate_hz)
         split = split_black_box(wide.speech, wide.noise, processed, wide.rate_hz)
         done = replace(wide, speech=split.speech, noise=split.noise, rest_db=max(wide.rest_db, split.rest_db))
         return done.at_rate(scene.rate_hz)
