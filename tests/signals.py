@@ -28,3 +28,9 @@ def write(path: Path, samples: NDArray[Any], rate_hz: int = RATE_HZ, **options: 
     """Write a recording and return its path."""
     soundfile.write(path, samples, rate_hz, **options)
     return path
+
+
+def tone(seconds: float = 2.0, rate_hz: int = RATE_HZ, frequency_hz: float = 1000.0) -> NDArray[np.float32]:
+    """A sine at half of full scale, (samples,)."""
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""`mtqscore explain` and what it rests on: seconds heard alone, measurements, words, the plot."""
+"""`mtqscore explain`: segments scored alone, words, the plot."""
 
 from __future__ import annotations
 
@@ -18,33 +18,15 @@ import soundfile
 from mtqscore import AssessConfig, Assessor, UsageError, explain_file
 from mtqscore.analysis.explanation import as_record, band
 from mtqscore.analysis.segments import Segments, SegmentScorer
-from mtqscore.audio.checks import ClippingDetector
-from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.base.text import moment
 from mtqscore.report.explanation import describe, in_columns, plot
 from mtqscore.scores import Status
-from tests.signals import RATE_HZ, speechlike, write
+from tests.signals import RATE_HZ, speechlike, tone, write
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tests.conftest import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def measured(samples: NDArray[np.float32], rate_hz: int = RATE_HZ, column: int | None = None) -> SignalMeasurements:
-    """Facts of samples (samples,) or (samples, channels), heard in uneven blocks."""
-    block = samples.reshape(len(samples), -1)
-    meter = SignalMeter(rate_hz, block.shape[1], 1.0, None if column is None else [column])
-    for part in np.array_split(block, 7):
-        meter.update(part)
-    return meter.measurements()
-
-
-def tone(seconds: float = 2.0, rate_hz: int = RATE_HZ, frequency_hz: float = 1000.0) -> NDArray[np.float32]:
-    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
-    return (0.5 * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
 
 
 # --- the worst second -------------------------------------------------------------------------------------------
@@ -114,62 +96,6 @@ def test_pieces_cover_a_recording_and_do_not_depend_on_its_blocks(fake_model: st
     scores = Assessor(AssessConfig(model=fake_model)).assess_array(alone, RATE_HZ).scores
     assert scores is not None
     assert first.of("g_mos")[-1] == pytest.approx(scores.g_mos, abs=1e-4)
-
-
-# --- measurements -----------------------------------------------------------------------------------------------
-
-
-def test_levels_of_a_tone() -> None:
-    facts = measured(tone() + np.float32(0.02))
-    assert facts.level_dbfs == pytest.approx(20 * math.log10(0.5 / math.sqrt(2)), abs=0.05)
-    assert facts.peak_dbfs == pytest.approx(20 * math.log10(0.52), abs=0.05)
-    assert facts.dc_offset == pytest.approx(0.02, abs=1e-4)
-    assert (facts.duration_s, facts.channels, facts.silent_share) == (2.0, 1, 0.0)
-
-
-def test_silence_and_quiet_parts() -> None:
-    noise = np.random.default_rng(0).standard_normal(2 * RATE_HZ).astype(np.float32) * 1e-3
-    facts = measured(np.concatenate([tone(1), noise, np.zeros(RATE_HZ, np.float32)]))
-    assert facts.silent_share == pytest.approx(0.25)
-    assert facts.quiet_dbfs == pytest.approx(-60, abs=0.5)
-    assert facts.level_dbfs == pytest.approx(-9, abs=0.1), "pauses do not count"
-
-
-def test_digital_silence_has_no_levels() -> None:
-    facts = measured(np.zeros((RATE_HZ, 2), np.float32))
-    levels = (facts.level_dbfs, facts.peak_dbfs, facts.quiet_dbfs, facts.bandwidth_hz, *facts.channel_levels_dbfs)
-    assert (set(levels), facts.silent_share, facts.dead_channels) == ({None}, 1.0, ())
-
-
-@pytest.mark.parametrize(("rate_hz", "edge_hz"), [(48_000, 3_400), (48_000, 15_000), (16_000, 7_000), (8_000, 3_000)])
-def test_bandwidth(rate_hz: int, edge_hz: int) -> None:
-    noise = np.fft.rfft(np.random.default_rng(0).standard_normal(rate_hz * 2))
-    noise[np.fft.rfftfreq(rate_hz * 2, 1 / rate_hz) > edge_hz] = 0
-    signal = np.fft.irfft(noise)
-    facts = measured((signal / np.abs(signal).max() * 0.5).astype(np.float32), rate_hz)
-    assert facts.bandwidth_hz == pytest.approx(edge_hz, abs=100)
-
-
-def test_clipping_is_counted_and_found() -> None:
-    signal = tone()
-    signal[5000:5010] = 1.0
-    facts = measured(signal)
-    assert facts.first_clipped_s == pytest.approx(5000 / RATE_HZ)
-    assert facts.clipped_share == pytest.approx(8 / len(signal)), "8 of the 10 begin a run of three"
-    judge = ClippingDetector(RATE_HZ, 1.0)
-    judge.update(tone()[:, np.newaxis])
-    assert (judge.first_clipped_s, judge.clipped_share) == (None, 0.0)
-
-
-def test_channels() -> None:
-    left = tone()
-    assert measured(np.stack([left, left], axis=1)).equal_channels
-    facts = measured(np.stack([left, 0 * left, left / 2], axis=1))
-    assert (facts.dead_channels, facts.equal_channels) == ((2,), False)
-    assert facts.channel_levels_dbfs[2] == pytest.approx(-15.05, abs=0.05)
-    assert measured(left).equal_channels is False
-    broken = np.stack([left, np.full_like(left, np.nan)], axis=1)
-    assert measured(broken, column=0).peak_dbfs == pytest.approx(-6.02, abs=0.01)
 
 
 # --- words ------------------------------------------------------------------------------------------------------
