@@ -75,16 +75,7 @@ def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepa
 def publish(
     prepared: Prepared, repository: str, *, private: bool = False, notify: Callable[[str], None] | None = None
 ) -> HubReference:
-    """Upload a prepared folder.
-
-    Args:
-        prepared: from ``prepare``.
-        repository: ``owner/name``; made if there is none.
-        private: make a new repository private.
-        notify: takes messages.
-
-    Returns:
-        The reference for others to type.
+    """Upload a prepared folder to ``owner/name`` with one commit, and return the reference for others to type.
 
     Raises:
         UsageError: the name of the repository is none.
@@ -95,11 +86,7 @@ def publish(
 
 
 def check_repository(repository: str) -> None:
-    """Refuse what cannot be the name of a repository.
-
-    Raises:
-        UsageError: it is not ``owner/name``.
-    """
+    """Refuse what is not ``owner/name``, with a ``UsageError``."""
     if not REPOSITORY.fullmatch(repository):
         raise UsageError(f"repository {repository!r} is not owner/name")
 

@@ -1,4 +1,4 @@
-"""The released model: small, whole, documented, and of sound judgement on the bundled recordings."""
+"""The released model: small, whole, documented, and right on the bundled recordings."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def scores(assessor: Assessor) -> dict[str, Scores]:
     return {name: item.scores for name, item in found.items() if item.scores is not None}
 
 
-def test_every_released_model_is_small_and_has_a_card() -> None:
-    default, models = read_registry()
-    assert default in models
-    for entry in models.values():
-        assert entry.path.stat().st_size <= MAX_BYTES
-        card = entry.path.with_suffix(".md").read_text(encoding="utf-8")
-        for word in ("Training", "Accuracy", "Limits", "licence"):
-            assert word in card
-        assert entry.sha256[:12] in (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+def test_one_model_is_released_small_and_with_its_card_and_weights() -> None:
+    (entry,) = read_registry()[1].values()
+    names = {path.name for path in (ROOT / "models").iterdir()}
+    made = {f"mtqnet-s-{entry.version}{ending}" for ending in (".onnx", ".safetensors", ".md", ".png")}
+    assert names == {"README.md", "registry.json"} | made
+    assert entry.path.stat().st_size <= MAX_BYTES
+    card = entry.path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(word in card for word in ("Training", "Accuracy", "Limits", "licence"))
+    assert entry.sha256[:12] in (ROOT / "models" / "README.md").read_text(encoding="utf-8")
 
 
 def test_examples_are_small() -> None:

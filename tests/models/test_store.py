@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mtqscore.models as store
 from mtqscore import AssessConfig, Assessor, EnvironmentProblemError, UsageError
 from mtqscore.models import registry
+from mtqscore.models.entry import parse_description
 from mtqscore.results.columns import frames_as_dict, full_record
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
@@ -143,6 +147,17 @@ def test_a_list_with_an_entry_that_is_not_allowed_is_damaged(bundle: Path, chang
     (bundle / "registry.json").write_text(json.dumps(content))
     with pytest.raises(EnvironmentProblemError, match=r"registry\.json: the list of models is damaged"):
         store.load_model(None)
+
+
+@given(st.binary(max_size=200), st.floats(0, 1))
+@settings(derandomize=True, max_examples=50, deadline=None)
+def test_any_description_is_read_or_refused(piece: bytes, place: float) -> None:
+    whole = json.dumps(store.find_model(None).description()).encode()
+    at = int(place * len(whole))
+    for content in (piece, whole[:at], whole[:at] + piece + whole[at:], b"[" * 60_000):
+        with suppress(ValueError):
+            parse_description(content)
+    assert json.dumps(parse_description(whole).description()).encode() == whole
 
 
 def test_a_list_with_the_same_version_twice_or_no_default_is_damaged(bundle: Path) -> None:
