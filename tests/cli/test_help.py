@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from mtqscore.cli.app import build_app, with_place_of_json
+from mtqscore.config import AssessConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +72,8 @@ def test_options_of_assess_stand_in_groups(run: Run) -> None:
     assert all(option in held["Results"] for option in ("--csv", "--junit", "--html-files", "--frames"))
     # Exit codes stand one below the other.
     assert " 3  some input could not be scored " in page
+
+
+def test_all_cores_and_float32_have_one_name() -> None:
+    assert AssessConfig(threads=0, precision="float32") == AssessConfig()
+    assert AssessConfig(precision="fp32").precision == "fp32", "as result files say"

@@ -147,8 +147,10 @@ def remove(names: Names = None) -> None:
 def publish(
     source: Annotated[str, typer.Argument(metavar="DIR|FILE.onnx", help="What mtqscore export wrote.")],
     repository: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="Repository; made if need be.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare the repository, and upload nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", metavar="", help="Make a new repository private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Prepare the repository, and upload nothing.")
+    ] = False,
 ) -> None:
     """Put an exported model on the Hub, and print the reference that others give to --model."""
     with _shell():

@@ -50,11 +50,14 @@ def compare(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what is a file of results is not scored again.")],
     limits: Given = NOTHING,
     unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="Compare the means, whatever the names.", rich_help_panel=JUDGING)
+        bool,
+        typer.Option("--unpaired", metavar="", help="Compare the means, whatever the names.", rich_help_panel=JUDGING),
     ] = False,
     allow_other_model: Annotated[
         bool,
-        typer.Option("--allow-other-model", help="Compare scores of different models.", rich_help_panel=JUDGING),
+        typer.Option(
+            "--allow-other-model", metavar="", help="Compare scores of different models.", rich_help_panel=JUDGING
+        ),
     ] = False,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Seed of the bootstrap.", rich_help_panel=JUDGING)

@@ -36,7 +36,7 @@ def merge(
     ] = None,
     from_list: FromList = None,
     allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Merge what is there, although something is missing.")
+        bool, typer.Option("--allow-gaps", metavar="", help="Merge what is there, although something is missing.")
     ] = False,
     outputs: Given = NOTHING,
     quiet: Quiet = False,
