@@ -71,9 +71,6 @@ def write_checkpoint(
         config: the run's configuration.
         parts: prefix to named tensors.
         state: anything that JSON can hold.
-
-    Raises:
-        EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
     """
     named = {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
     # Those with the longest numbers first, so that all of them are aligned.
@@ -95,15 +92,10 @@ def write_checkpoint(
 
 
 def read_checkpoint(choice: str | Path) -> Checkpoint:
-    """Read the weights of a trained network.
-
-    Args:
-        choice: run folder, of which the best epoch is taken; checkpoint; or released model: see `find_weights`.
+    """Read the weights that a user names; see `find_weights` for the choices and further errors.
 
     Raises:
-        InputError: there is no such thing, or it is no checkpoint of this program.
-        UsageError: it is a model without weights to train on.
-        EnvironmentProblemError: the weights of a model are damaged, or cannot be fetched.
+        InputError: it is no checkpoint of this program.
     """
     path = find_weights(choice)
     try:
@@ -123,7 +115,6 @@ def load_network(checkpoint: Checkpoint) -> Network:
 
     Raises:
         InputError: the tensors do not fit the configuration beside them, or it was trained on another front end.
-        EnvironmentProblemError: a pretrained front end cannot be fetched.
     """
     network = build(checkpoint.config)
     if (front := network.front_end()) is not None and not front.kept:
@@ -139,12 +130,7 @@ def describe_front_end(network: Network) -> dict[str, str]:
 
 
 def load_weights(network: Network, checkpoint: Checkpoint, part: str = "average") -> None:
-    """Copy the weights of a checkpoint into a network.
-
-    Args:
-        network: the network.
-        checkpoint: where they are.
-        part: ``average`` or ``model``.
+    """Copy the part ``average`` or ``model`` of a checkpoint into a network.
 
     Raises:
         InputError: names or shapes differ, or they were trained on another front end.
@@ -184,13 +170,7 @@ def restore_optimizer(
 
 
 def check_same_config(stored: TrainConfig, asked: TrainConfig, where: Path, free: frozenset[str]) -> None:
-    """Refuse to go on with a run under other settings.
-
-    Args:
-        stored: the configuration in the checkpoint.
-        asked: the configuration of this call.
-        where: the run folder, named in the message.
-        free: settings that may differ, since they change no result.
+    """Refuse to go on with a run under other settings than the stored ones; ``free`` ones change no result.
 
     Raises:
         UsageError: a setting differs.

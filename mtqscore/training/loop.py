@@ -78,21 +78,7 @@ class RunData:
 
 
 class Trainer:
-    """One run in one folder.
-
-    Args:
-        folder: the run folder; it exists.
-        data: what to learn from, with labels of the network's targets.
-        config: everything else, resolved.
-        watch: callbacks.
-        initial: a checkpoint whose weights are the starting point, or None.
-        group: the processes that share the work; the first one writes files and messages.
-
-    Raises:
-        UsageError: the folder holds a run with other settings or other data.
-        InputError: the initial weights do not fit.
-        EnvironmentProblemError: the device is not there, or a pretrained front end cannot be fetched.
-    """
+    """One run in one folder."""
 
     def __init__(
         self,
@@ -133,14 +119,10 @@ class Trainer:
         self.parallel = group.in_parallel(self.network)
 
     def run(self) -> dict[str, Any]:
-        """Train until the planned end or until patience runs out.
-
-        Returns:
-            The summary that also becomes ``results.json``.
+        """Train until the planned end or until patience runs out; returns the content of ``results.json``.
 
         Raises:
             MtqscoreError: the loss, its gradient or the validation loss is no longer finite.
-            EnvironmentProblemError: a file cannot be written.
         """
         place = self.epoch * self.steps_per_epoch + self.step
         with closing(Board(self.folder, place, wanted=self.config.tensorboard and self.group.is_first)) as board:

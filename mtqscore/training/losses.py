@@ -77,13 +77,9 @@ class MplLoss:
         Args:
             estimates: output of the network, each target in its own unit.
             labels: float32 (batch, targets); NaN where missing.
-            frame_labels: float32 (batch, frames, targets) where frames have labels of their own; missing where
-                ``labels`` are missing.
+            frame_labels: float32 (batch, frames, targets) where frames have labels of their own.
             present: labelled utterances a task, (targets,), in the whole batch of which this is a share: the losses of
                 all shares add up to that of the whole. None where this is the whole.
-
-        Returns:
-            The total and its parts.
         """
         scores, frame_scores, valid = estimates
         known = ~labels.isnan()
@@ -108,12 +104,7 @@ class MplLoss:
         )
 
     def total(self, utterance: Tensor, frame: Tensor) -> Tensor:
-        """Weigh and add up the losses of all tasks (equation 1).
-
-        Args:
-            utterance: (targets,).
-            frame: (targets,).
-        """
+        """Weigh and add up the losses of all tasks, (targets,) each (equation 1)."""
         return (self.weight * (utterance + self.alpha * frame)).sum()
 
     def _scaled(self, values: Tensor) -> Tensor:

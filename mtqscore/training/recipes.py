@@ -90,9 +90,6 @@ def prepare(
         notify: takes a line on what was done.
         advance: takes the progress of the teacher.
 
-    Returns:
-        Arguments of `carry_out`.
-
     Raises:
         UsageError: the teacher estimates nothing that is wanted, its weights do not fit, or the run folder holds a run
             with other settings.
@@ -159,21 +156,7 @@ def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, notify:
 
 
 def carry_out(where: Path, folder: Path, plan: RecipePlan, watch: Watch) -> dict[str, Any]:
-    """Train, and report how the pseudo-labels relate to S, N and G.
-
-    Args:
-        where: label table or corpus, for messages and for the record.
-        folder: run folder.
-        plan: from `prepare`.
-        watch: callbacks for the progress.
-
-    Returns:
-        Content of ``results.json``.
-
-    Raises:
-        InputError: a split is missing or a recording is faulty.
-        UsageError: the folder holds a run with other settings or other data.
-    """
+    """Train, and report how the pseudo-labels relate to S, N and G; see `train_run`."""
     correlations = correlations_of_recordings(plan.held_out, plan.estimates)
     if correlations:
         watch.message("pseudo-labels against the labels of val and test:")
@@ -192,12 +175,8 @@ def carry_out(where: Path, folder: Path, plan: RecipePlan, watch: Watch) -> dict
 def transfer(checkpoint: Checkpoint, config: TrainConfig, *, heads: bool) -> tuple[Checkpoint, dict[str, Any]]:
     """Put the weights of one network into a fresh one of other targets or sizes, as far as name and shape agree.
 
-    A convolution whose kernel is to be narrower (``conv_widths``) takes the middle of the wider one.
-
-    Args:
-        checkpoint: whose averaged weights are taken.
-        config: of the network that gets them.
-        heads: also take those of the heads; knowledge transfer leaves them.
+    A convolution whose kernel is to be narrower (``conv_widths``) takes the middle of the wider one. Knowledge transfer
+    leaves the heads.
 
     Returns:
         A checkpoint in memory, and what was taken: ``share`` of the weights below the heads, and the parts of the

@@ -42,22 +42,6 @@ def train_run(
     """Train a network, or go on with an interrupted run in the same folder.
 
     Under ``torchrun`` the processes share the work; the first one writes files and messages.
-
-    Args:
-        table: label table, or folder that holds ``manifest.csv``.
-        folder: run folder; made if needed.
-        config: settings.
-        watch: callbacks for the progress.
-        init: run folder or checkpoint whose weights are the starting point; its network is trained.
-        rows: the recordings with their labels; None reads them from the table.
-
-    Returns:
-        Content of ``results.json``: the best epoch and its agreement with the labels of each split.
-
-    Raises:
-        InputError: the table or a recording is faulty, or a split is missing.
-        UsageError: the folder holds a run with other settings or other data.
-        EnvironmentProblemError: memory, room on the disk or the device is missing.
     """
 
     def read(config: TrainConfig, watch: Watch, _group: ProcessGroup) -> RunData:
@@ -85,21 +69,7 @@ def carry_out_run(
 ) -> dict[str, Any]:
     """Train in a folder, or go on there, and evaluate the best epoch: the frame of every kind of run.
 
-    Args:
-        where: label table, folder or corpus, for the record.
-        folder: run folder; made if needed.
-        config: settings.
-        watch: callbacks for the progress.
-        init: run folder or checkpoint whose weights are the starting point; its network is trained.
-        read: gives the data, by the settled settings.
-
-    Returns:
-        Content of ``results.json``.
-
-    Raises:
-        InputError: a recording is faulty, or something is missing.
-        UsageError: the folder holds a run with other settings or other data.
-        EnvironmentProblemError: memory, room on the disk or the device is missing.
+    Arguments, result and errors are those of `train_run`; ``read`` gives the data, by the settled settings.
     """
     with process_group(config.device) as group:
         watch = watch if group.is_first else SILENT
@@ -123,11 +93,7 @@ def carry_out_run(
 
 
 def make_folder(folder: Path) -> None:
-    """Make a run folder.
-
-    Raises:
-        EnvironmentProblemError: it cannot be made.
-    """
+    """Make a run folder; where that fails, raise an EnvironmentProblemError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,14 +12,7 @@ from mtqscore.training.networks import Network
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, peak: float | None = None) -> float:
-    """Give the learning rate of a step: linear warm-up, then the schedule.
-
-    Args:
-        config: warm-up, schedule and epochs.
-        step: counted from 0 over the whole run.
-        steps_per_epoch: steps of an epoch.
-        peak: highest rate; None for that of the configuration.
-    """
+    """Give the learning rate of a step: linear warm-up, then the schedule."""
     peak = config.lr if peak is None else peak
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -36,10 +29,6 @@ def make_optimizer(config: TrainConfig, network: Network) -> torch.optim.Optimiz
 
     A tuned front end learns at a rate of its own; a frozen one is left out. Matrices and kernels decay; biases and
     normalisation do not.
-
-    Args:
-        config: kind of optimiser, rates and weight decay.
-        network: what it shall train.
     """
     front = network.front_end()
     tuned = set(front.pretrained_parameters()) if front is not None else set()

@@ -61,13 +61,7 @@ class Sources:
 def check_teacher(config: TrainConfig, folder: Path) -> None:
     """Refuse a teacher that is not there, or that has no weights to give, before a corpus is read for it.
 
-    Args:
-        config: settings of the run.
-        folder: run folder; a run of the recipe kt that has begun there needs its teacher no more.
-
-    Raises:
-        InputError: no such run folder, checkpoint or ONNX file.
-        UsageError: no model of this name.
+    A run of the recipe kt that has begun in the folder needs its teacher no more.
     """
     choice = config.teacher
     # Not the methods of Path, which raise where a name is too long.

@@ -27,11 +27,7 @@ SIZES = {
 
 
 def network_of_size(name: str) -> CompactConfig:
-    """Look a size up.
-
-    Raises:
-        UsageError: there is no such size.
-    """
+    """Look a size up."""
     if name not in SIZES:
         raise UsageError(f"size {name}: choose one of {', '.join(SIZES)}")
     return SIZES[name]

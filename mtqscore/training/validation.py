@@ -53,14 +53,7 @@ class Evaluation:
 
 
 def evaluate_split(network: Network, data: Dataset, config: TrainConfig, group: ProcessGroup = ALONE) -> Evaluation:
-    """Score a split in float32, without augmentation.
-
-    Args:
-        network: the network; it is left in evaluation mode.
-        data: the split, with labels of the network's targets at least.
-        config: for the loss and the longest clip.
-        group: the processes that share the work; each gets the whole result.
-    """
+    """Score a split in float32, without augmentation; every process gets the whole result."""
     network.eval()
     device = next(network.parameters()).device
     targets = network.targets

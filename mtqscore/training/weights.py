@@ -32,14 +32,11 @@ def is_on_disk(choice: str) -> bool:
 
 
 def find_weights(choice: str | Path) -> Path:
-    """Find the checkpoint that a user names.
+    """Find the checkpoint that a user names: a file on this machine.
 
     Args:
         choice: run folder, of which the best epoch is taken; a checkpoint; an ONNX file with a checkpoint of its name
             beside it; or a model by name, ``NAME@VERSION`` or ``hf:owner/name@revision``.
-
-    Returns:
-        The checkpoint, a file on this machine.
 
     Raises:
         InputError: there is no such thing.

@@ -50,12 +50,7 @@ class BatchShare:
 
 
 class ProcessGroup:
-    """Processes of a run.
-
-    Args:
-        rank: number of this process, from 0.
-        count: number of all.
-    """
+    """Processes of a run: the number of this one, from 0, and that of all."""
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
@@ -77,11 +72,7 @@ class ProcessGroup:
         return values
 
     def agree(self, numbers: Sequence[int], what: str) -> None:
-        """Check that all processes have the same numbers.
-
-        Raises:
-            EnvironmentProblemError: they differ.
-        """
+        """Check that all processes have the same numbers; an EnvironmentProblemError where they differ."""
         if self.count > 1:
             own = torch.tensor([numbers, [-number for number in numbers]], dtype=torch.int64)
             dist.all_reduce(largest := own.clone(), dist.ReduceOp.MAX)
@@ -104,8 +95,7 @@ class ProcessGroup:
     def in_parallel(self, network: nn.Module) -> nn.Module:
         """Wrap a network so that its gradients are the means over all processes.
 
-        Args:
-            network: on its device; batch normalisation is replaced in place on a GPU, weights and their names stay.
+        On a GPU batch normalisation is replaced in place; weights and their names stay.
         """
         if self.count == 1:
             return network
@@ -129,9 +119,6 @@ ALONE = ProcessGroup()
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroup]:
     """Join the processes that ``torchrun`` started; without it there is one.
-
-    Args:
-        device: as the settings name it.
 
     Raises:
         EnvironmentProblemError: they do not find each other, or another one has ended.

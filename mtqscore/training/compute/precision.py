@@ -17,9 +17,6 @@ _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 def training_device(name: str) -> torch.device:
     """Find the device that a setting names; of several processes on a machine each gets a GPU of its own.
 
-    Args:
-        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` and so on.
-
     Raises:
         EnvironmentProblemError: there is no such GPU, or torch cannot use it.
     """
@@ -37,10 +34,6 @@ def training_device(name: str) -> torch.device:
 
 def resolved(config: TrainConfig, device: torch.device | None = None) -> TrainConfig:
     """Settle what depends on the machine: bfloat16 where the device computes in it.
-
-    Args:
-        config: with ``precision`` as the user gave it.
-        device: where the run computes; None for the one that the configuration names.
 
     Raises:
         UsageError: the device cannot train in this precision.

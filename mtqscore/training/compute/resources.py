@@ -24,11 +24,7 @@ _MEMORY_WORDS = re.compile(
 
 @contextmanager
 def run_file(path: Path) -> Iterator[Path]:
-    """Replace a file of the run folder whole; see `replacing`.
-
-    Raises:
-        EnvironmentProblemError: it cannot be written; what was at ``path`` stays.
-    """
+    """Replace a file of the run folder whole; an EnvironmentProblemError where it cannot be written."""
     try:
         with replacing(path) as partial:
             yield partial
@@ -45,11 +41,7 @@ def write_problem(path: Path, error: OSError) -> EnvironmentProblemError:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file; NaN becomes null.
-
-    Raises:
-        EnvironmentProblemError: it cannot be written.
-    """
+    """Write a JSON file; NaN becomes null."""
     text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
     with run_file(path) as partial:
         partial.write_text(text, encoding="ascii")
@@ -66,11 +58,7 @@ def _without_nan(value: object) -> object:
 
 @contextmanager
 def enough_memory(config: TrainConfig, device: torch.device, folder: Path) -> Iterator[None]:
-    """Turn a lack of memory into one line with the settings to lower.
-
-    Raises:
-        EnvironmentProblemError: memory did not suffice.
-    """
+    """Turn a lack of memory into an EnvironmentProblemError: one line with the settings to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

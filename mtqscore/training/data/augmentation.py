@@ -107,12 +107,7 @@ class BatchDraft:
         return sorted(others.union(range(first, stop)))
 
     def clip(self, item: int, audio: Mapping[int, Samples]) -> Samples:
-        """Make one item.
-
-        Args:
-            item: its position.
-            audio: whole recordings by row.
-        """
+        """Make one item from whole recordings by row."""
         clip = self._part(item, audio)
         if self.silences:
             silence = self.silences[item]
@@ -137,7 +132,7 @@ def draft_epoch(lengths: NDArray[np.int64], config: TrainConfig, epoch: int) -> 
     Args:
         lengths: samples of every recording of the split, int64 (recordings,).
         config: batch size, seed and augmentation.
-        epoch: number of the epoch.
+        epoch: its number, from 0.
     """
     rng = np.random.default_rng((config.seed, epoch))
     longest = int(config.max_clip_s * SAMPLE_RATE_HZ)
@@ -163,13 +158,7 @@ def draft_epoch(lengths: NDArray[np.int64], config: TrainConfig, epoch: int) -> 
 
 
 def draw_splices(lengths: Sequence[int], share: float, rng: np.random.Generator) -> list[Splice]:
-    """Choose which recordings of a batch get a stretch of another one, and where.
-
-    Args:
-        lengths: samples an item.
-        share: of the items that get one.
-        rng: source of the choice.
-    """
+    """Choose which recordings of a batch get a stretch of another one, and where."""
     splices = []
     for item, length in enumerate(lengths):
         other = int(rng.integers(len(lengths)))

@@ -82,7 +82,7 @@ class Batch:
 
 
 def decode(path: Path) -> Samples:
-    """Decode one recording to 16-bit mono at 16 kHz and full scale; a channel mean and a resampler where needed.
+    """Decode one recording to 16-bit mono at 16 kHz and full scale.
 
     Raises:
         InputError: the file cannot be decoded, is shorter than one analysis window, or holds samples that are not
@@ -107,11 +107,7 @@ class TrainingSet(Protocol):
     def batches(self, config: TrainConfig, epoch: int, group: ProcessGroup, skip: int) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch, shuffled and augmented by nothing but (seed, epoch).
 
-        Args:
-            config: batch size, seed and augmentation.
-            epoch: number of the epoch.
-            group: the processes that share each batch.
-            skip: batches to leave out at the front; the others stay the same.
+        The processes share each batch; ``skip`` batches are left out at the front, the others stay the same.
         """
         ...
 
@@ -183,13 +179,8 @@ def decode_all(
 ) -> tuple[list[int], list[Samples] | None]:
     """Decode every recording once, so that what cannot be used is named before long work.
 
-    Args:
-        rows: the recordings.
-        workers: decoding threads.
-        most_bytes: largest size of all samples that is kept.
-
     Returns:
-        The lengths in samples, and the samples unless they need more.
+        The lengths in samples, and the samples unless they need more than ``most_bytes``.
 
     Raises:
         FaultyTableError: recordings cannot be decoded; it names all of them.
@@ -222,11 +213,7 @@ def decode_all(
 def plain_batches(data: Dataset, batch_size: int, longest_samples: int, group: ProcessGroup = ALONE) -> Iterator[Batch]:
     """Yield every recording once, unaltered but for a cut at the longest length, similar lengths together.
 
-    Args:
-        data: the recordings.
-        batch_size: recordings a batch.
-        longest_samples: what is longer is cut at its end.
-        group: the processes, which take whole batches in turn.
+    Processes take whole batches in turn.
     """
     order = np.argsort(data.lengths, kind="stable")
     starts = range(group.rank * batch_size, len(order), batch_size * group.count)
@@ -270,12 +257,7 @@ def collate(
 ) -> Batch:
     """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
 
-    Args:
-        draft: the batch.
-        audio: what it needs, by row.
-        own: labels of the recordings, float32 (whole, targets).
-        share: the share.
-        curves: labels of the whole batch along time, or None.
+    ``audio`` holds what it needs, by row; ``own`` the labels of the whole batch, float32 (whole, targets).
     """
     lengths = draft.lengths
     items = range(share.first, share.stop)

@@ -125,14 +125,11 @@ def _direction(side: str, units: int, number: int) -> Layer:
 
 
 def cut(network: CompactNet, kept: Mapping[str, Tensor]) -> CompactNet:
-    """Take units away.
+    """Take units away; gives a smaller network with the weights of those kept, in evaluation mode.
 
     Args:
         network: stays as it is.
         kept: units that stay by layer, int64 (units,), ascending; layers that are not named keep all.
-
-    Returns:
-        A smaller network with the weights of the kept units, in evaluation mode.
     """
     state = network.state_dict()
     masks: dict[tuple[str, int], Tensor] = {}
@@ -187,9 +184,6 @@ def choose(
         budget: what is to be saved. To save time, channels go in whole blocks.
         share_of: share of the original network's parameters or time that a network of these sizes has.
         keep: the share that is wanted.
-
-    Returns:
-        What `cut` takes.
 
     Raises:
         UsageError: even the smallest network does not fit.

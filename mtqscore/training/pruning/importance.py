@@ -27,19 +27,10 @@ def by_taylor(
     A gate of 1 on a unit's output gets the gradient dL/dgate, which is the sum of weight times gradient over all
     weights that read the unit. Its square, added up over small batches, is the importance (Molchanov et al., Importance
     Estimation for Neural Network Pruning, 2019, section 3, with a gate for every unit). It can be compared from layer
-    to layer.
-
-    Args:
-        network: in evaluation mode; its gradients are cleared.
-        data: recordings with labels.
-        config: the loss.
-        advance: notified of the recordings done, their number, and the split.
+    to layer. The network is in evaluation mode; its gradients are cleared.
 
     Returns:
         By layer float64 (units,).
-
-    Raises:
-        MtqscoreError: the loss or its gradient is not finite.
     """
     layers = _layers(network)
     parameters = dict(network.named_parameters())

@@ -41,7 +41,6 @@ def open_compact(source: Path) -> tuple[Checkpoint, CompactNet]:
     """Load a network that can be pruned, from a run folder, checkpoint or released model.
 
     Raises:
-        InputError: it is none of these.
         UsageError: it holds another kind of network.
     """
     checkpoint = read_checkpoint(source)
@@ -71,7 +70,6 @@ def prune_run(
     Raises:
         InputError: the source is no checkpoint, or recordings are missing or faulty.
         UsageError: the network cannot be cut so far, or the folder holds a run already.
-        EnvironmentProblemError: the folder cannot be written.
     """
     if any((out / name).exists() for name in (BEST_FILE, LAST_FILE)):
         raise UsageError(f"{out}: holds a run already; choose another --out")
@@ -106,18 +104,7 @@ def prune_run(
 def prune(
     network: CompactNet, train: Dataset | None, training: TrainConfig, config: PruneConfig, watch: Watch
 ) -> CompactNet:
-    """Cut a network down to the wanted share.
-
-    Args:
-        network: stays as it is.
-        train: recordings with labels that ``taylor`` measures on.
-        training: the loss of its training.
-        config: the options.
-        watch: notified of the progress.
-
-    Raises:
-        UsageError: it cannot be cut so far.
-    """
+    """Cut a copy of a network down to the wanted share; ``taylor`` measures on recordings with labels."""
     share_of = _share_of(network, config.of)
     left = network
     rounds = config.rounds if config.criterion == "taylor" else 1

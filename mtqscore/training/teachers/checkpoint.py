@@ -33,13 +33,6 @@ class CheckpointTeacher(ClipTeacher):
     """A network that was trained here, on windows no longer than those of its training.
 
     A recording's estimate is the mean of its windows by length; quiet ones count less, as in ``mtqscore assess``.
-
-    Args:
-        path: checkpoint, or run folder, of which the best epoch is taken.
-        device: where it computes.
-
-    Raises:
-        InputError: there is no such checkpoint, or it is damaged.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:

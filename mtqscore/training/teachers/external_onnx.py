@@ -106,11 +106,7 @@ class ExternalOnnxConfig:
 
 
 def read_external_config(path: Path) -> ExternalOnnxConfig:
-    """Read the TOML file.
-
-    Raises:
-        UsageError: it cannot be read, or describes nothing that can be used.
-    """
+    """Read the TOML file."""
     values = read_settings(path)
     missing = [name for name in ("model", "outputs") if name not in values]
     if missing:
@@ -124,15 +120,7 @@ def read_external_config(path: Path) -> ExternalOnnxConfig:
 
 
 class ExternalOnnxTeacher(ClipTeacher):
-    """Any ONNX file that takes a waveform. The mean of all windows counts; overlapping ones are no rarer at the ends.
-
-    Args:
-        path: the description.
-
-    Raises:
-        UsageError: the description is faulty, or does not fit the file.
-        InputError: there is no such ONNX file.
-    """
+    """Any ONNX file that takes a waveform; the mean of all windows counts, overlapping ones no rarer at the ends."""
 
     def __init__(self, path: Path) -> None:
         self.config = config = read_external_config(path)

@@ -24,15 +24,7 @@ WITHOUT_SCORE = (Status.OK, Status.TOO_SHORT, Status.SILENT, Status.NON_FINITE)
 
 
 class OnnxTeacher(ClipTeacher):
-    """A model that was exported, of any targets; its estimates are the scores of ``mtqscore assess``.
-
-    Args:
-        model: path of an ONNX file, name of a listed model, or a reference to the Hub; see ``load_model``.
-
-    Raises:
-        UsageError: there is no such model, or it is none of mtqscore.
-        EnvironmentProblemError: it cannot be fetched or does not run.
-    """
+    """A model that was exported, of any targets; its estimates are the scores of ``mtqscore assess``."""
 
     def __init__(self, model: str) -> None:
         scorer = Scorer(load_model(model), "cpu", any_targets=True)
@@ -40,11 +32,7 @@ class OnnxTeacher(ClipTeacher):
         super().__init__(model, scorer.info.targets, scorer.sha256)
 
     def estimate(self, rows: Sequence[LabelledRecording]) -> NDArray[np.float32]:
-        """Estimate all targets of some recordings; see `Teacher`.
-
-        Raises:
-            InputError: one cannot be read.
-        """
+        """Estimate all targets of some recordings; an InputError where one cannot be read."""
         found = []
         for row, assessment in zip(rows, self._assessor.assess_files(row.path for row in rows), strict=True):
             if assessment.status not in WITHOUT_SCORE:

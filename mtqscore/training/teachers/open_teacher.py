@@ -60,11 +60,7 @@ def open_clip_teacher(choice: str, device: torch.device) -> ClipTeacher:
 
 
 def check_run(choice: str) -> Path:
-    """Return the path of a checkpoint or run folder, as far as it looks like one.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Return the path of a checkpoint or run folder; a UsageError for a folder that is no run."""
     path = Path(choice)
     # Not Path.is_dir, which raises where a name is too long.
     if os.path.isdir(path) and not (path / BEST_FILE).is_file():  # noqa: PTH112

@@ -68,15 +68,9 @@ class PseudoLabels:
     def applied(
         self, rows: Sequence[LabelledRecording], targets: Sequence[str], splits: Sequence[str]
     ) -> list[LabelledRecording]:
-        """Put the pseudo-labels of some targets in the place of the labels of the table.
+        """Put the pseudo-labels of some targets in the place of the labels of the table, in some splits.
 
-        Args:
-            rows: the recordings of the estimates.
-            targets: those to replace; where the teacher has no estimate, there is no label then.
-            splits: those whose labels are replaced; the others keep theirs.
-
-        Returns:
-            All recordings, in their order.
+        Where the teacher has no estimate, there is no label then.
         """
         made = []
         for row, estimated in zip(rows, self.estimates(), strict=True):
@@ -92,14 +86,8 @@ def pseudo_label(
     """Estimate every recording with a teacher, or take its estimates of the same recordings from before.
 
     An interrupted call goes on where it stopped. Kept estimates are used if teacher and targets are the same, for every
-    recording whose name, size and time are; only the others are estimated.
-
-    Args:
-        teacher: gives the estimates.
-        rows: the recordings.
-        base: folder of the label table; where it cannot be written to, a folder of the user keeps the labels.
-        advance: notified of how many of how many are done.
-        wait: another process estimates: wait until it is done.
+    recording whose name, size and time are; only the others are estimated. Where the folder of the label table cannot
+    be written to, a folder of the user keeps the labels. With ``wait`` another process estimates.
 
     Raises:
         InputError: a recording cannot be decoded.

@@ -93,17 +93,7 @@ class ReferenceTeacher:
 
 
 def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path | None) -> dict[Path, Path]:
-    """Find the clean reference of each recording, by recording, and check that both are of one length.
-
-    Args:
-        rows: the recordings.
-        base: folder that the column ``clean`` is relative to; an empty cell there means that there is none.
-        folder: searched through for files of the recordings' names, of any format; None takes the column.
-
-    Raises:
-        UsageError: there is no such folder or column, or the table is one of ``mtqscore simulate``.
-        FaultyTableError: references are missing, cannot be read, or are not as long as their recordings.
-    """
+    """Find the clean reference of each recording, by recording, and check that both are of one length."""
     index = _index(folder) if folder is not None else None
     if index is None:
         _check_column(rows)

@@ -58,13 +58,9 @@ class TeacherEstimate:
     def from_scores(
         cls, scores: Mapping[str, float], frames: FrameScores | None, targets: Sequence[str], samples: int
     ) -> TeacherEstimate:
-        """Make an estimate of the scores of an assessment.
+        """Make an estimate of the scores of an assessment, by target name, and of those along time.
 
-        Args:
-            scores: by target name.
-            frames: the same along time; None without.
-            targets: the wanted ones, in their order; one without frame scores stays the same along time.
-            samples: length of the recording at 16 kHz.
+        A target without frame scores stays the same along time; ``samples`` are those of the recording at 16 kHz.
         """
         values = np.array([scores.get(name, np.nan) for name in targets], dtype=np.float32)
         if frames is None or not len(frames.values):
@@ -122,13 +118,7 @@ def _within_scales(values: NDArray[np.floating], targets: Sequence[str]) -> NDAr
 
 
 class ClipTeacher(ABC):
-    """A teacher that needs the recording alone: no reference, no table.
-
-    Args:
-        name: see `Teacher`, as the others.
-        targets: of its estimates.
-        fingerprint: digest of its file.
-    """
+    """A teacher that needs the recording alone: no reference, no table."""
 
     def __init__(self, name: str, targets: tuple[str, ...], fingerprint: str) -> None:
         self.name, self.targets, self.fingerprint = name, targets, fingerprint

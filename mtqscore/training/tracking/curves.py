@@ -20,11 +20,7 @@ _COLOURS = dict(zip((target.name for target in TARGETS), _SIX, strict=True))
 
 
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write ``curves.csv`` of a run folder, a line an epoch.
-
-    Raises:
-        EnvironmentProblemError: it cannot be written.
-    """
+    """Write ``curves.csv`` of a run folder, a line an epoch."""
     columns = dict.fromkeys(name for record in history for name in record)
     with run_file(folder / "curves.csv") as partial, partial.open("w", newline="", encoding="ascii") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
@@ -33,11 +29,7 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def draw_curves(folder: Path, history: Sequence[Mapping[str, float]], targets: Sequence[Target]) -> None:
-    """Draw ``curves.png`` of a run folder, which takes longer than the table.
-
-    Raises:
-        EnvironmentProblemError: it cannot be written.
-    """
+    """Draw ``curves.png`` of a run folder, which takes longer than the table."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -40,12 +40,7 @@ def describe_machine(device: torch.device, processes: int) -> dict[str, Any]:
 
 
 def describe_call(table: Path, init: Path | None) -> dict[str, Any]:
-    """Name the command and the files that it was given, the label table with its SHA-256.
-
-    Args:
-        table: the label table, its folder, or the name of a corpus.
-        init: checkpoint of the initial weights, if any.
-    """
+    """Name the command and its files: table, folder or corpus with the SHA-256 of a table, and initial weights."""
     file = table / TABLE_NAME if table.is_dir() else table
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
     initial = str(init.resolve()) if init is not None else None

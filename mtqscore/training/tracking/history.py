@@ -36,16 +36,7 @@ class LossMeans:
 def make_record(
     epoch: int, seconds: float, rate: float, losses: Mapping[str, float], validation: Evaluation, config: TrainConfig
 ) -> Record:
-    """Make the record of an epoch.
-
-    Args:
-        epoch: its number, from 1.
-        seconds: its duration.
-        rate: its last learning rate.
-        losses: mean training losses by name: ``loss``, ``penalty`` where there is one, and the targets.
-        validation: of the averaged weights.
-        config: names what chooses the best epoch.
-    """
+    """Make the record of an epoch, from 1, with its last learning rate and its mean training losses by name."""
     agreement = validation.agreement()
     record = {"epoch": float(epoch), "seconds": seconds, "lr": rate}
     record |= {"train_loss": losses["loss"], "val_loss": validation.loss}

@@ -29,9 +29,6 @@ def write_predictions(
         rows: the recordings.
         scores: estimates float32 (recordings, targets).
         targets: the columns of the estimates.
-
-    Raises:
-        EnvironmentProblemError: the table cannot be written.
     """
     names = [target.name for target in targets]
     records = []
@@ -45,12 +42,5 @@ def write_predictions(
 
 
 def predicted_recordings(table: Path) -> list[Path]:
-    """List the recordings of a table that `write_predictions` made.
-
-    Args:
-        table: the CSV file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """List the recordings of a table that `write_predictions` made."""
     return [found_under(table.parent, record["path"]) for record in read_table(table, ("path",))]

@@ -17,10 +17,7 @@ FOLDER = "tensorboard"
 class Board:
     """Writer of an event file in the run folder, if one is wanted.
 
-    Args:
-        folder: the run folder.
-        step: optimiser steps after which the run goes on; events of an interrupted run beyond them are hidden.
-        wanted: whether to write at all.
+    Events of an interrupted run beyond the optimiser steps after which it goes on are hidden.
 
     Raises:
         MissingExtraError: the writer is not installed.
@@ -60,11 +57,7 @@ class Board:
         self.write(step, named)
 
     def close(self) -> None:
-        """Write what is left.
-
-        Raises:
-            EnvironmentProblemError: the file cannot be written.
-        """
+        """Write what is left; an EnvironmentProblemError where that fails."""
         if self._writer is not None:
             try:
                 self._writer.close()
