@@ -40,13 +40,21 @@ def from_plain(kind: type[Config], values: Mapping[str, object], where: str) -> 
         The configuration, with defaults for what is absent.
 
     Raises:
-        UsageError: a name is unknown or a value has the wrong type.
+        UsageError: a name is unknown or missing, or a value has the wrong type.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(hints)}")
+    fields = dataclasses.fields(typing.cast("Any", kind))
+    missing = [one.name for one in fields if _is_required(one) and one.name not in values]
+    if missing:
+        raise UsageError(f"{where}: lacks {', '.join(missing)}")
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def to_plain(config: Any) -> dict[str, Any]:

@@ -21,18 +21,9 @@ from mtqscore.training.weights import find_weights
 
 FORMAT = "mtqscore-checkpoint-1"
 
-_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+_FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_INTEGERS = {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
+_DTYPES = {**_FLOATS, **_INTEGERS, torch.uint8: "U8", torch.bool: "BOOL"}
 """Types of tensors by the names of safetensors."""
 
 
@@ -54,11 +45,8 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Give the tensors under one prefix, without it."""
-        return {
-            name.removeprefix(prefix + "."): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(prefix + ".")
-        }
+        start = f"{prefix}."
+        return {name[len(start) :]: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
 
 
 def write_checkpoint(

@@ -116,7 +116,11 @@ def prepare(
         if not any(name in row.labels for row in learned if row.split == "train"):
             notify(f"no training recording has a label {name}: nothing is learned of it; leave it out with --targets")
     held_out = [row for row in rows if row.split != "train"] if config.recipe == "mpl" else []
-    return RecipePlan(config, _with_labels(learned, config, notify), initial, report, held_out, estimates)
+    # Training recordings that teach nothing would take their share of every batch.
+    kept = [row for row in learned if row.split != "train" or row.labels.keys() & set(config.targets)]
+    if len(kept) < len(learned):
+        notify(f"{len(learned) - len(kept):,} training recordings have no label that is learned, and are left out")
+    return RecipePlan(config, kept, initial, report, held_out, estimates)
 
 
 def _initial(
@@ -145,14 +149,6 @@ def _initial(
         f"fresh: {', '.join(taken['fresh']) or 'none'}"
     )
     return config, initial, {"from": str(weights), **taken}
-
-
-def _with_labels(rows: Sequence[LabelledRecording], config: TrainConfig, notify: Notify) -> list[LabelledRecording]:
-    """Leave out training recordings that teach nothing: they would take their share of every batch."""
-    kept = [row for row in rows if row.split != "train" or row.labels.keys() & set(config.targets)]
-    if len(kept) < len(rows):
-        notify(f"{len(rows) - len(kept):,} training recordings have no label that is learned, and are left out")
-    return kept
 
 
 def carry_out(where: Path, folder: Path, plan: RecipePlan, watch: Watch) -> dict[str, Any]:
@@ -273,7 +269,7 @@ def _load_front_end(network: Network, checkpoint: Checkpoint) -> None:
     if not front.kept or own - set(checkpoint.part("average")):
         front.load_pretrained()
     here, there = describe_front_end(network).get("front_end"), checkpoint.state.get("front_end")
-    if here is not None and there is not None and here != there:
+    if here is not None and there not in (None, here):
         raise UsageError(f"{checkpoint.path}: was trained on the front end {there}, and this one is {here}")
 
 

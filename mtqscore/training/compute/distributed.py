@@ -62,7 +62,7 @@ class ProcessGroup:
 
     def share(self, items: int) -> BatchShare:
         """Divide a batch; shares differ by one item at most."""
-        first, stop = items * self.rank // self.count, items * (self.rank + 1) // self.count
+        first, stop = (items * rank // self.count for rank in (self.rank, self.rank + 1))
         return BatchShare(first, stop, items) if stop > first else BatchShare(0, 1, items, is_idle=True)
 
     def total(self, values: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.pruning.config import Budget, PruneConfig
 from mtqscore.training.pruning.cutting import choose, cut
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
-from mtqscore.training.run import GIGABYTE, make_folder
+from mtqscore.training.run import load_split, make_folder
 from mtqscore.training.tracking.environment import describe_call, describe_machine
 from mtqscore.training.validation import evaluate_split
 from mtqscore.training.weights import BEST_FILE, LAST_FILE
@@ -80,7 +80,7 @@ def prune_run(
     if config.criterion == "taylor" and not any(row.split == "train" for row in labelled):
         raise InputError(f"{data}: the split train has no recordings with labels of the network's targets")
     make_folder(out)
-    train, val = (_load(labelled, split, config, checkpoint.config, network, watch) for split in ("train", "val"))
+    train, val = (_load(labelled, split, config, checkpoint.config, watch) for split in ("train", "val"))
     smaller = prune(network, train, checkpoint.config, config, watch)
     networks = {"before": network, "after": smaller}
     costs = measure(networks, REPORT_ROUNDS)
@@ -107,13 +107,14 @@ def prune(
     """Cut a copy of a network down to the wanted share; ``taylor`` measures on recordings with labels."""
     share_of = _share_of(network, config.of)
     left = network
-    rounds = config.rounds if config.criterion == "taylor" else 1
+    measured = train if config.criterion == "taylor" else None
+    rounds = config.rounds if measured is not None else 1
     for number in range(1, rounds + 1):
-        if config.criterion == "magnitude" or train is None:
+        if measured is None:
             importance = by_magnitude(left)
         else:
-            watch.message(f"round {number} of {rounds}: importance on {len(train)} recordings")
-            importance = by_taylor(left, train, training, watch.step)
+            watch.message(f"round {number} of {rounds}: importance on {len(measured)} recordings")
+            importance = by_taylor(left, measured, training, watch.step)
         keep = config.keep ** (number / rounds)
         left = cut(left, choose(left, importance, config.parts, config.of, share_of, keep))
     return left
@@ -139,7 +140,6 @@ def _load(
     split: str,
     config: PruneConfig,
     training: TrainConfig,
-    network: CompactNet,
     watch: Watch,
 ) -> Dataset | None:
     """Draw and load some recordings of a split; None without any."""
@@ -147,13 +147,11 @@ def _load(
     if not found:
         return None
     chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.recordings]
-    watch.message(f"{split}: {len(chosen)} recordings")
-    drawn = [found[index] for index in sorted(chosen)]
-    return Dataset(drawn, training.memory_limit_gb * GIGABYTE, torch.get_num_threads(), network.targets)
+    return load_split([found[index] for index in sorted(chosen)], training, watch)
 
 
 def _in_words(report: dict[str, Any], before: Cost, after: Cost) -> list[str]:
-    lines = [f"{name}: {_plain(old)} → {_plain(new)}" for name, (old, new) in report["sizes"].items()]
+    lines = [f"{name}: {old} → {new}" for name, (old, new) in report["sizes"].items()]
     lines.append(
         f"parameters: {before.parameters:,} → {after.parameters:,} ({after.parameters / before.parameters:.0%}); "
         f"ONNX: {before.onnx_bytes / 1e6:.2f} → {after.onnx_bytes / 1e6:.2f} MB; time: {before.cpu_ms:.2f} → "
@@ -164,7 +162,3 @@ def _in_words(report: dict[str, Any], before: Cost, after: Cost) -> list[str]:
         parts = [f"{target} LCC {found['lcc']:.3f} → {new[target]['lcc']:.3f}" for target, found in old.items()]
         lines.append(f"val: {', '.join(parts)}")
     return lines
-
-
-def _plain(size: object) -> str:
-    return ",".join(map(str, size)) if isinstance(size, list) else str(size)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ BATCH_SAMPLES = 80 * SAMPLE_RATE_HZ
 """Samples of a batch, padding included: bounds the memory."""
 
 
-@dataclass(frozen=True)
-class TeacherWindow:
+class TeacherWindow(NamedTuple):
     """A stretch of one of several recordings: its first sample there, and its samples."""
 
     clip: int
@@ -46,16 +45,16 @@ class CheckpointTeacher(ClipTeacher):
         """Estimate all targets of some recordings, in batches of windows of similar lengths."""
         windows = [window for number, clip in enumerate(clips) for window in self._windows(number, clip)]
         windows.sort(key=lambda window: len(window.samples))
-        scored: list[list[WindowScores]] = [[] for _ in clips]
-        levels_db: list[list[float]] = [[] for _ in clips]
+        scored: list[list[tuple[WindowScores, float]]] = [[] for _ in clips]
         for batch in _batches(windows):
             for window, scores in zip(batch, self._score(batch), strict=True):
-                scored[window.clip].append(scores)
-                levels_db[window.clip].append(sound_level_db(window.samples))
-        return [
-            join_windows(parts, level_weights(levels) * [part.samples for part in parts], len(clip), self.targets)
-            for parts, levels, clip in zip(scored, levels_db, clips, strict=True)
-        ]
+                scored[window.clip].append((scores, sound_level_db(window.samples)))
+        estimates = []
+        for found, clip in zip(scored, clips, strict=True):
+            parts, levels_db = zip(*found, strict=True)
+            weights = level_weights(levels_db) * [part.samples for part in parts]
+            estimates.append(join_windows(parts, weights, len(clip), self.targets))
+        return estimates
 
     def _windows(self, number: int, clip: Clip) -> Iterator[TeacherWindow]:
         windower = Windower(self._window_samples, hop_samples=1)

@@ -105,25 +105,15 @@ class ExternalOnnxConfig:
             raise UsageError(f"level_db {self.level_db:g} is above 0")
 
 
-def read_external_config(path: Path) -> ExternalOnnxConfig:
-    """Read the TOML file."""
-    values = read_settings(path)
-    missing = [name for name in ("model", "outputs") if name not in values]
-    if missing:
-        raise UsageError(f"{path}: describes no teacher; it lacks {' and '.join(missing)}")
-    try:
-        return from_plain(ExternalOnnxConfig, values, str(path))
-    except TypeError as error:  # an output without a name or a target
-        raise UsageError(f"{path}: every one of outputs needs name and target") from error
-    except UsageError as error:
-        raise error if str(error).startswith(str(path)) else UsageError(f"{path}: {error}") from error
-
-
 class ExternalOnnxTeacher(ClipTeacher):
     """Any ONNX file that takes a waveform; the mean of all windows counts, overlapping ones no rarer at the ends."""
 
     def __init__(self, path: Path) -> None:
-        self.config = config = read_external_config(path)
+        values = read_settings(path)
+        try:
+            self.config = config = from_plain(ExternalOnnxConfig, values, "description of a teacher")
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
         file = path.parent / config.model
         self.label = str(file)
         try:
@@ -154,10 +144,8 @@ class ExternalOnnxTeacher(ClipTeacher):
 
     def _estimate(self, clip: Clip) -> TeacherEstimate:
         starts, windows = self.windows(clip)
-        scored: list[WindowScores] = []
-        for first in range(0, len(starts), self.at_once):
-            some = slice(first, first + self.at_once)
-            scored += self._score(starts[some], windows[some])
+        batches = [slice(first, first + self.at_once) for first in range(0, len(starts), self.at_once)]
+        scored = [scores for some in batches for scores in self._score(starts[some], windows[some])]
         return join_windows(scored, None, len(clip), self.targets)
 
     def windows(self, clip: Clip) -> tuple[NDArray[np.int64], Clip]:

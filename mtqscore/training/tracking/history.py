@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from mtqscore.base.text import clock
 from mtqscore.targets import Target
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.validation import MEASURES, Evaluation
@@ -47,30 +48,24 @@ def make_record(
     for name, loss in zip(names, validation.losses, strict=True):
         record |= {f"val_{name}_{measure}": agreement[name][measure] for measure in MEASURES}
         record[f"val_{name}_loss"] = loss
-    record["monitor"] = quality(record, watched(validation.targets, config), config)
+    monitored = [name for name in names if name in config.monitor]
+    record["monitor"] = quality(record, monitored or names, config)
     return record
-
-
-def watched(targets: Iterable[Target], config: TrainConfig) -> list[str]:
-    """Name the targets that choose the best epoch: those monitored, or all where the network has none of these."""
-    names = [target.name for target in targets]
-    return [name for name in names if name in config.monitor] or names
 
 
 def quality(record: Mapping[str, float], names: Iterable[str], config: TrainConfig) -> float:
     """Rate an epoch by the mean of the monitored metric over some targets, the higher the better."""
     sign = 1.0 if config.monitor_metric in ("lcc", "srcc") else -1.0
-    values = [sign * record.get(f"val_{name}_{config.monitor_metric}", math.nan) for name in names]
-    values = [value for value in values if not math.isnan(value)]
+    found = [sign * record.get(f"val_{name}_{config.monitor_metric}", math.nan) for name in names]
+    values = [value for value in found if not math.isnan(value)]
     # Without a single defined correlation (no such labels, or constant estimates) the loss decides.
     return float(np.mean(values)) if values else -1.0 - record["val_loss"]
 
 
 def best_epoch(history: Sequence[Record], config: TrainConfig, target: str | None = None) -> int:
     """Give the number of the best epoch, the first of equals; of one target, or of those that are monitored."""
-    if target is None:
-        return int(max(history, key=lambda record: record["monitor"])["epoch"])
-    return int(max(history, key=lambda record: quality(record, [target], config))["epoch"])
+    best = max(history, key=lambda one: one["monitor"] if target is None else quality(one, [target], config))
+    return int(best["epoch"])
 
 
 def agreement_of(record: Mapping[str, float], targets: Iterable[Target]) -> dict[str, dict[str, float]]:
@@ -85,21 +80,11 @@ def line(history: Sequence[Record], targets: Iterable[Target], config: TrainConf
     """Sum up the last epoch in one line, with the time that the others will take."""
     record = history[-1]
     epoch = int(record["epoch"])
-    lcc = " ".join(f"{target.name} {_figure(record[f'val_{target.name}_lcc'])}" for target in targets)
+    lcc = " ".join(f"{target.name} {record[f'val_{target.name}_lcc']:.3f}" for target in targets).replace("nan", "–")
     star = " *" if best_epoch(history, config) == epoch else ""
     mean_s = sum(one["seconds"] for one in history) / len(history)
-    left = _span((config.epochs - epoch) * mean_s)
+    left = clock((config.epochs - epoch) * mean_s)
     return (
         f"epoch {epoch}/{config.epochs}: loss {record['train_loss']:.3f} val {record['val_loss']:.3f} "
         f"| val LCC {lcc} | {record['seconds']:.0f} s, {left} left{star}"
     )
-
-
-def _figure(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3600:.1f} h"

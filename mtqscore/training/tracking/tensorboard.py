@@ -42,10 +42,9 @@ class Board:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write some numbers by name after so many optimiser steps; NaN is left out, a slash groups names."""
-        if self._writer is not None:
-            for name, value in values.items():
-                if not math.isnan(value):
-                    self._writer.add_scalar(name, value, step)
+        for name, value in values.items():
+            if self._writer is not None and not math.isnan(value):
+                self._writer.add_scalar(name, value, step)
 
     def epoch(self, step: int, record: Mapping[str, float]) -> None:
         """Write the record of an epoch, ``val_s_mos_lcc`` as ``val_lcc/s_mos``."""

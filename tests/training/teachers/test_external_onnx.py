@@ -137,7 +137,7 @@ def test_description_of_dnsmos_in_the_documentation(tmp_path):
     ("text", "message"),
     [
         ("", "lacks outputs"),
-        ("outputs = [{name = 'whole'}]", "needs name and target"),
+        ("outputs = [{name = 'whole'}]", "outputs: lacks target"),
         (WHOLE.replace("g_mos", "mos"), "target mos: choose one of"),
         (WHOLE.replace("whole", "gone"), "has no output gone; it has whole, along"),
         (f'input = "wave"\n{WHOLE}', "the inputs of .* are x"),
