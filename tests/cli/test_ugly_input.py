@@ -238,8 +238,8 @@ def test_no_permission_is_a_status(run: Run, tmp_path: Path, fake_model: str, lo
         done = run("assess", "in", "open.wav", "--jsonl", "-")
         code, output = done.returncode, done.stdout.decode()
     else:
-        for above in (tmp_path, *tmp_path.parents[:2]):
-            above.chmod(0o755)
+        for above in (tmp_path, *tmp_path.parents[:3]):
+            above.chmod(above.stat().st_mode | 0o055)
         code, output = _as_nobody(fake_model, tmp_path)
     rows = [json.loads(line) for line in output.splitlines()]
     assert [(row["path"], row["status"]) for row in rows] == [
@@ -255,8 +255,8 @@ def _as_nobody(model: str, folder: Path) -> tuple[int, str]:
         "import os, sys\nfrom mtqscore.cli import main\ntry: main()\nexcept SystemExit: print('---', flush=True)\n"
         "os.setuid(65534)\nsys.argv[2:4] = ['in', 'open.wav']\nmain()"
     )
-    for path in (Path(model), *Path(model).parents[:2]):
-        path.chmod(0o755)
+    for path in (Path(model), *Path(model).parents[:3]):
+        path.chmod(path.stat().st_mode | 0o055)
     command = [sys.executable, "-c", script, "assess", "open.wav", "open.wav", "--model", model, "--jsonl", "-"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
