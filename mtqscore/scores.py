@@ -1,4 +1,4 @@
-"""What comes out of an assessment: frozen, self-describing, and the same for files and arrays."""
+"""Results of an assessment: statuses, flags, scores and frame scores of one recording."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Whether a recording was scored, and if not, what kind of fault stands in the way."""
+    """Outcome of an assessment: scored, or the kind of fault that stands in the way."""
 
     OK = "ok"
     NOT_FOUND = "not_found"
@@ -148,12 +148,12 @@ class Assessment:
 
     @property
     def ok(self) -> bool:
-        """Whether there are scores."""
+        """True when there are scores."""
         return self.status is Status.OK
 
     @property
     def begins_recording(self) -> bool:
-        """Whether it is the first row of its recording; with channels ``each`` every channel has a row."""
+        """True for the first row of its recording; with channels ``each`` every channel has a row."""
         return self.options is None or self.options.channels != "each" or self.channel in ("", "1")
 
 

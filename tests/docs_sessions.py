@@ -44,7 +44,7 @@ class Step:
 
     @property
     def agrees(self) -> bool:
-        """Whether the page shows what came."""
+        """Check that the page shows what came."""
         return agree([_timeless(line) for line in self.shown], [_timeless(line) for line in self.came])
 
     def updated(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""How many processor cores and how much memory this process may really use."""
+"""Processor cores and memory that this process may really use."""
 
 from __future__ import annotations
 

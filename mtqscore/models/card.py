@@ -22,6 +22,57 @@ _HUB_LICENCES: tuple[str, ...] = (
     *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
 )
 _TAGS = ("speech-quality", "speech-quality-assessment", "no-reference", "mos", "itu-t-p835", "onnx")
+CARD = """# {{ entry.name }}, version {{ entry.version }}
+
+{% if is_scorer %}
+Scores speech recordings without a reference: S, N, G from 1 to 5.
+{%- else %}
+Estimates {% for target in targets %}{{ names[target.name] }}{{ ", " if not loop.last }}{% endfor %} \
+of speech recordings without a reference, as a teacher for training.
+{%- endif %}
+ {{ "%.2f" | format(entry.size / 1e6) }} MB as ONNX, for [mtqscore](https://github.com/mtqscore/mtqscore).
+
+{% for target in targets %}
+- {{ names[target.name] }}{{ "-MOS" if target in supervised }}, {{ target.meaning }}
+{% endfor %}
+
+## Use
+
+```
+{% if is_scorer %}
+mtqscore assess --model {{ entry.file }} recordings/
+{% else %}
+mtqscore train --data corpus --teacher {{ entry.file }}
+{% endif %}
+```
+
+## Training
+
+- **Corpora**: {{ corpora }}
+- **Labels**: {{ meaning }}
+- **Command**:
+
+```
+{{ command }}
+```
+
+## Accuracy
+
+{{ accuracy or "Not measured: no predictions lie beside the checkpoint." }}
+
+## Limits
+
+- Recordings are scored at 16 kHz; what lies above 8 kHz does not count.
+- Nothing is known about talkers, noises and processing that the table above does not cover.
+
+## File
+
+- `{{ entry.file }}`, sha256 `{{ entry.sha256 }}`
+- licence: {{ entry.licence }}; conformance number {{ entry.conformance }}
+{% for check in checks %}
+- {{ check }}
+{% endfor %}
+"""
 
 
 def card(
@@ -43,55 +94,23 @@ def card(
         checks: what was found out about the file, a line each.
         targets: what it estimates.
     """
-    scores = all(target in targets for target in SUPERVISED)
-    named = ", ".join(SHORT_NAMES[target.name] for target in targets)
-    what = (
-        f"Scores speech recordings without a reference: {', '.join(SHORT_NAMES[item.name] for item in SUPERVISED)} "
-        "from 1 to 5."
-        if scores
-        else f"Estimates {named} of speech recordings without a reference, as a teacher for training."
+    from jinja2 import Environment
+
+    template = Environment(keep_trailing_newline=True, trim_blocks=True).from_string(
+        CARD
+    )  # Markdown: nothing to escape
+    return template.render(
+        entry=entry,
+        is_scorer=all(target in targets for target in SUPERVISED),
+        targets=targets,
+        names=SHORT_NAMES,
+        supervised=SUPERVISED,
+        corpora=corpora,
+        meaning=meaning,
+        command=command,
+        accuracy="\n".join(accuracy_table(entry.accuracy)),
+        checks=checks,
     )
-    lines = [
-        f"# {entry.name}, version {entry.version}",
-        "",
-        f"{what} {entry.size / 1e6:.2f} MB as ONNX, for [mtqscore](https://github.com/mtqscore/mtqscore).",
-        "",
-        *(f"- {SHORT_NAMES[item.name]}{'-MOS' if item in SUPERVISED else ''}, {item.meaning}" for item in targets),
-        "",
-        "## Use",
-        "",
-        "```",
-        f"mtqscore assess --model {entry.file} recordings/"
-        if scores
-        else f"mtqscore train --data corpus --teacher {entry.file}",
-        "```",
-        "",
-        "## Training",
-        "",
-        f"- **Corpora**: {corpora}",
-        f"- **Labels**: {meaning}",
-        "- **Command**:",
-        "",
-        "```",
-        command,
-        "```",
-        "",
-        "## Accuracy",
-        "",
-        *(accuracy_table(entry.accuracy) or ["Not measured: no predictions lie beside the checkpoint."]),
-        "",
-        "## Limits",
-        "",
-        "- Recordings are scored at 16 kHz; what lies above 8 kHz does not count.",
-        "- Nothing is known about talkers, noises and processing that the table above does not cover.",
-        "",
-        "## File",
-        "",
-        f"- `{entry.file}`, sha256 `{entry.sha256}`",
-        f"- licence: {entry.licence}; conformance number {entry.conformance}",
-        *(f"- {check}" for check in checks),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def accuracy_table(accuracy: Sequence[Accuracy]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How many cores may be used."""
+"""Numbers of usable cores and of threads."""
 
 from __future__ import annotations
 
