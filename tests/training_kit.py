@@ -51,6 +51,11 @@ def small_config(**changes: object) -> TrainConfig:
     return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
+def careful_config(**changes: object) -> TrainConfig:
+    """Settings that also save after every step, and the best epoch of every target."""
+    return small_config(**{"checkpoint_minutes": 1e-9, "best_per_target": True, **changes})
+
+
 def small_network(seed: int = 0, config: CompactConfig = SMALL) -> CompactNet:
     """A network in evaluation mode with statistics and weights that leave no output constant."""
     torch.manual_seed(seed)

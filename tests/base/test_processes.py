@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mtqscore.base.machine import usable_cores
-from mtqscore.base.processes import WorkerPool
+from mtqscore.base.processes import WorkerPool, uninterrupted
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +59,17 @@ def test_processes_end_with_a_killed_parent() -> None:
     while Path(f"/proc/{worker}/cmdline").exists() and Path(f"/proc/{worker}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    started = False
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.raise_signal(number)
+            started = True
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert started

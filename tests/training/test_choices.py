@@ -1,11 +1,13 @@
-"""Targets, networks, optimisers, and what chooses the best epoch."""
+"""Settings, networks, optimisers, and the choice of the best epoch."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import errno
+import itertools
 import json
+import math
 import struct
 import sys
 from collections.abc import Iterator
@@ -19,9 +21,8 @@ import torch
 from mtqscore.base.schema import from_plain, to_plain
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError, UsageError
 from mtqscore.training import checkpoint as store
-from mtqscore.training.checkpoint import load_network, read_checkpoint
+from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.config import TrainConfig
-from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import MosaNetConfig, MosSslConfig, SslConfig
 from mtqscore.training.networks import build
 from mtqscore.training.run import train_run
@@ -35,36 +36,15 @@ TINY_SSL = SslConfig(model="custom", layers="weighted", custom_units=8, custom_l
 TINY_MOSA = MosaNetConfig(channels=(2, 2), lstm_units=4, dense_units=4)
 
 
-@pytest.fixture
-def corpus(small_corpus: Path) -> Path:
-    return small_corpus
-
-
 def read_curves(folder: Path) -> list[dict[str, str]]:
     with (folder / "curves.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
-def test_everything_follows_the_targets_of_the_network(corpus, tmp_path):
-    lines: list[str] = []
-    config = small_config(epochs=2, targets=("pesq", "stoi"))
-    results = train_run(corpus, tmp_path, config, Watch(QUIET.step, lines.append))
-    assert list(results["val"]) == ["pesq", "stoi"]
-    columns = read_curves(tmp_path)[0]
-    assert "val_pesq_lcc" in columns
-    assert not any("mos" in name for name in columns)
-    (epoch, _) = [line for line in lines if line.startswith("epoch")]
-    assert "val LCC pesq" in epoch
-    assert "left" in epoch
-    with (tmp_path / "predictions_val.csv").open() as stream:
-        assert next(csv.reader(stream)) == ["path", "pesq", "stoi", "label_pesq", "label_stoi"]
-    assert [target.name for target in load_network(read_checkpoint(tmp_path)).targets] == ["pesq", "stoi"]
-
-
 @pytest.mark.parametrize("metric", ["srcc", "loss"])
-def test_the_best_epoch_is_chosen_by_a_metric_and_by_target(corpus, tmp_path, metric):
-    config = small_config(epochs=4, lr=2e-2, ema=0.5, monitor=("n_mos", "stoi"), monitor_metric=metric)
-    results = train_run(corpus, tmp_path, dataclasses.replace(config, best_per_target=True), QUIET)
+def test_the_best_epoch_is_chosen_by_a_metric_and_by_target(small_corpus, tmp_path, metric):
+    config = small_config(epochs=3, lr=2e-2, ema=0.5, monitor=("n_mos", "stoi"), monitor_metric=metric)
+    results = train_run(small_corpus, tmp_path, dataclasses.replace(config, best_per_target=True), QUIET)
     curves = read_curves(tmp_path)
     sign = 1 if metric == "srcc" else -1
     by_hand = [sign * (float(row[f"val_n_mos_{metric}"]) + float(row[f"val_stoi_{metric}"])) / 2 for row in curves]
@@ -115,21 +95,27 @@ def test_settings_without_sense_are_refused(settings, message):
         TrainConfig(**settings)
 
 
-def test_published_schedules():
-    config = small_config(schedule="constant", warmup_epochs=0.0, lr=1e-4)
-    assert {learning_rate(config, step, 5) for step in range(50)} == {1e-4}
+def test_learning_rate_warms_up_and_ends_at_zero_or_stays():
+    config = small_config(epochs=10, warmup_epochs=2.0, lr=1.0)
+    rates = [learning_rate(config, step, 5) for step in range(50)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+    assert rates[-1] == pytest.approx(0.5 * (1 - math.cos(math.pi / 40)))
+    constant = small_config(schedule="constant", warmup_epochs=0.0, lr=1e-4)
+    assert {learning_rate(constant, step, 5) for step in range(50)} == {1e-4}
     sloped = small_config(schedule="constant", warmup_epochs=0.3, lr=1.0)
     assert max(learning_rate(sloped, step, 5) for step in range(9)) == 1.0
 
 
-def test_another_optimiser_goes_on_bit_identically(corpus, tmp_path):
+def test_another_optimiser_goes_on_bit_identically(small_corpus, tmp_path):
     for choice, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
         config = small_config(epochs=2, optimizer=choice, schedule="constant", warmup_epochs=0.0, lr=1e-3)
         assert type(make_optimizer(config, build(config))) is kind
-    train_run(corpus, tmp_path / "whole", config, QUIET)
+    train_run(small_corpus, tmp_path / "whole", config, QUIET)
     with pytest.raises(StopError):
-        train_run(corpus, tmp_path / "stopped", config, stopping(3))
-    train_run(corpus, tmp_path / "stopped", config, QUIET)
+        train_run(small_corpus, tmp_path / "stopped", config, stopping(3))
+    train_run(small_corpus, tmp_path / "stopped", config, QUIET)
     assert any(name.startswith("optimizer.") for name in read_checkpoint(tmp_path / "whole" / LAST_FILE).tensors)
     assert same_tensors(tmp_path / "whole" / LAST_FILE, tmp_path / "stopped" / LAST_FILE)
 
@@ -159,17 +145,17 @@ def test_front_ends_learn_at_their_own_rate_or_not_at_all():
     ],
     ids=["penalty", "frozen", "tuned"],
 )
-def test_other_networks_go_on_within_an_epoch_and_are_read_back(corpus, tmp_path, network, penalised):
+def test_other_networks_go_on_within_an_epoch_and_are_read_back(small_corpus, tmp_path, network, penalised):
     config = small_config(epochs=1, network=network, max_clip_s=0.6, lr=1e-3, checkpoint_minutes=1e-9)
-    results = train_run(corpus, tmp_path / "whole", config, QUIET)
-    assert ("train_penalty" in read_curves(tmp_path / "whole")[0]) == penalised
+    whole = tmp_path / "whole"
+    results = train_run(small_corpus, whole, config, QUIET)
+    assert ("train_penalty" in read_curves(whole)[0]) == penalised
     folder = tmp_path / "stopped"
     with pytest.raises(StopError):
-        train_run(corpus, folder, config, stopping(1))
+        train_run(small_corpus, folder, config, stopping(1))
     assert read_checkpoint(folder / LAST_FILE).state["step"] == 1
-    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
-    assert same_tensors(tmp_path / "whole" / LAST_FILE, folder / LAST_FILE)
-    assert train_run(corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"], "read back"
+    assert train_run(small_corpus, folder, config, QUIET)["val"]["n_mos"] == results["val"]["n_mos"]
+    assert same_tensors(whole / LAST_FILE, folder / LAST_FILE)
 
 
 def test_weights_that_were_trained_on_another_front_end_are_refused(tmp_path, monkeypatch):
@@ -197,12 +183,12 @@ def events(folder: Path) -> Iterator[Any]:
             content = content[12 + size + 4 :]
 
 
-def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(corpus, tmp_path, monkeypatch):
+def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(small_corpus, tmp_path, monkeypatch):
     config = small_config(epochs=2, tensorboard=True)
 
     with pytest.raises(StopError):
-        train_run(corpus, tmp_path / "run", config, stopping(3))
-    train_run(corpus, tmp_path / "run", config, QUIET)
+        train_run(small_corpus, tmp_path / "run", config, stopping(3))
+    train_run(small_corpus, tmp_path / "run", config, QUIET)
     seen: dict[tuple[str, int], float] = {}
     for event in events(tmp_path / "run"):
         if event.HasField("session_log"):  # TensorBoard forgets what is not before this step
@@ -217,7 +203,7 @@ def test_tensorboard_shows_losses_and_correlations_of_a_run_that_was_stopped(cor
     assert {step for name, step in seen if name == "step/loss"} == {1, 2, 3, 4}
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mtqscore\[tensorboard\]'"):
-        train_run(corpus, tmp_path / "other", small_config(epochs=1, tensorboard=True), QUIET)
+        train_run(small_corpus, tmp_path / "other", small_config(epochs=1, tensorboard=True), QUIET)
 
 
 def test_no_room_for_tensorboard_ends_the_run_in_one_line(tmp_path, monkeypatch):

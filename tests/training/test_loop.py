@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-import itertools
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -18,32 +15,29 @@ import torch
 
 from mtqscore.errors import InputError, MtqscoreError, UsageError
 from mtqscore.labels.table import write_table
+from mtqscore.training import loop
 from mtqscore.training.checkpoint import load_network, read_checkpoint
 from mtqscore.training.compute.precision import resolved
+from mtqscore.training.config import TrainConfig
 from mtqscore.training.loop import Watch
+from mtqscore.training.networks import Network
 from mtqscore.training.run import train_run
-from mtqscore.training.schedule import learning_rate
-from mtqscore.training.weights import BEST_FILE, LAST_FILE
-from tests.training_kit import QUIET, same_tensors, small_config, stopping, write_corpus
+from mtqscore.training.weights import LAST_FILE
+from tests.training_kit import QUIET, careful_config, same_tensors, small_config, stopping, write_corpus
 
 
-@pytest.fixture(scope="module")
-def finished(corpus, tmp_path_factory) -> Path:
-    """A run of three epochs without a stop."""
-    folder = tmp_path_factory.mktemp("run")
-    train_run(corpus, folder, small_config(), QUIET)
-    return folder
+def read_curves(folder: Path) -> list[dict[str, str]]:
+    with (folder / "curves.csv").open() as stream:
+        return list(csv.DictReader(stream))
 
 
 def test_run_folder_explains_itself(finished, corpus):
     config = json.loads((finished / "config.json").read_text())
-    assert config["batch_size"] == 6
-    assert config["network"]["lstm_units"] == 8
+    assert (config["batch_size"], config["network"]["lstm_units"]) == (6, 8)
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["data"] == str(corpus.resolve())
     assert environment["recordings"] == {"train": 18, "val": 6, "test": 0}
-    with (finished / "curves.csv").open() as stream:
-        curves = list(csv.DictReader(stream))
+    curves = read_curves(finished)
     assert [row["epoch"] for row in curves] == ["1", "2", "3"]
     assert float(curves[-1]["train_loss"]) < float(curves[0]["train_loss"])
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -56,17 +50,31 @@ def test_run_folder_explains_itself(finished, corpus):
     assert (finished / predictions[0]["path"]).is_file()
 
 
+def test_everything_follows_the_targets_of_the_network(small_corpus, tmp_path):
+    lines: list[str] = []
+    config = small_config(epochs=1, targets=("pesq", "stoi"))
+    results = train_run(small_corpus, tmp_path, config, Watch(QUIET.step, lines.append))
+    assert list(results["val"]) == ["pesq", "stoi"]
+    columns = read_curves(tmp_path)[0]
+    assert "val_pesq_lcc" in columns
+    assert not any("mos" in name for name in columns)
+    (epoch,) = [line for line in lines if line.startswith("epoch")]
+    assert "val LCC pesq" in epoch
+    assert "left" in epoch
+    with (tmp_path / "predictions_val.csv").open() as stream:
+        assert next(csv.reader(stream)) == ["path", "pesq", "stoi", "label_pesq", "label_stoi"]
+    assert [target.name for target in load_network(read_checkpoint(tmp_path)).targets] == ["pesq", "stoi"]
+
+
 def test_training_learns_the_noise_level(corpus, tmp_path):
-    config = small_config(epochs=15, lr=1e-2, ema=0.9)
-    results = train_run(corpus, tmp_path, config, QUIET)
+    results = train_run(corpus, tmp_path, small_config(epochs=10, lr=1e-2, ema=0.9), QUIET)
     assert results["val"]["n_mos"]["lcc"] > 0.9
 
 
 def test_best_checkpoint_is_the_averaged_network_of_the_best_epoch(finished):
     best = read_checkpoint(finished)
     assert all(name.startswith("average.") for name in best.tensors)
-    network = load_network(best)
-    assert not network.training
+    assert not load_network(best).training
     last = read_checkpoint(finished / LAST_FILE)
     assert any(not torch.equal(last.part("model")[name], tensor) for name, tensor in last.part("average").items())
 
@@ -74,27 +82,24 @@ def test_best_checkpoint_is_the_averaged_network_of_the_best_epoch(finished):
 def test_a_finished_run_is_not_changed(corpus, finished, tmp_path):
     before = (finished / LAST_FILE).read_bytes()
     with pytest.raises(UsageError, match=r"batch_size 6 → 5") as caught:
-        train_run(corpus, finished, small_config(batch_size=5, threads=2), QUIET)
+        train_run(corpus, finished, careful_config(batch_size=5, threads=2), QUIET)
     assert "\n" not in str(caught.value)
     assert "threads" not in str(caught.value), "threads change no result"
     with pytest.raises(UsageError, match="another label table"):
-        train_run(write_corpus(tmp_path, 8), finished, small_config(), QUIET)
-    train_run(corpus, finished, small_config(), stopping(1))
+        train_run(write_corpus(tmp_path, 8), finished, careful_config(), QUIET)
+    train_run(corpus, finished, careful_config(), stopping(1))
     assert (finished / LAST_FILE).read_bytes() == before
 
 
 def test_init_starts_from_other_weights(corpus, finished, tmp_path):
-    train_run(corpus, tmp_path / "tuned", small_config(epochs=1, lr=0.0), QUIET, init=finished)
-    tuned, start = read_checkpoint(tmp_path / "tuned").part("average"), read_checkpoint(finished).part("average")
+    train_run(corpus, tmp_path, small_config(epochs=1, lr=0.0), QUIET, init=finished)
+    tuned, start = read_checkpoint(tmp_path).part("average"), read_checkpoint(finished).part("average")
     assert all(torch.equal(tuned[name], start[name]) for name in start if "weight" in name and "norm" not in name)
 
 
-def test_patience_ends_a_run_early(corpus, tmp_path):
-    config = small_config(epochs=9, patience=2, lr=0.0, ema=0.0)
-    lines: list[str] = []
-    train_run(corpus, tmp_path, config, Watch(QUIET.step, lines.append))
-    epochs = [line for line in lines if line.startswith("epoch ")]
-    assert 3 <= len(epochs) < 9
+def test_patience_ends_a_run_early(small_corpus, tmp_path):
+    results = train_run(small_corpus, tmp_path, small_config(epochs=9, patience=2, lr=0.0, ema=0.0), QUIET)
+    assert 3 <= results["epochs"] < 9
 
 
 def test_split_without_labels_is_refused(corpus, tmp_path):
@@ -107,30 +112,25 @@ def test_split_without_labels_is_refused(corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_diverged_loss_ends_with_advice(corpus, tmp_path):
-    with pytest.raises(MtqscoreError, match="lower --lr"):
+def test_nothing_that_is_not_finite_is_kept(corpus, tmp_path, monkeypatch):
+    """The loss itself, what the network estimates after the only step, or the gradient of that step."""
+    only = {"epochs": 1, "batch_size": 18, "warmup_epochs": 0.0}
+    with pytest.raises(MtqscoreError, match="the loss is nan in epoch 1; try a lower --lr"):
         train_run(corpus, tmp_path, small_config(lr=1e30, grad_clip=1e30), QUIET)
+    with pytest.raises(MtqscoreError, match="the validation loss is nan in epoch 1; try a lower --lr"):
+        train_run(corpus, tmp_path, small_config(**only, lr=1e30), QUIET)
+    make = loop.build
 
+    def ill(settings: TrainConfig) -> Network:
+        network = make(settings)
+        network.dense.weight.register_hook(lambda gradient: gradient * torch.nan)
+        return network
 
-def test_damaged_checkpoints_are_named(finished, tmp_path):
-    (tmp_path / "cut.safetensors").write_bytes((finished / BEST_FILE).read_bytes()[:100])
-    with pytest.raises(InputError, match="not a checkpoint"):
-        read_checkpoint(tmp_path / "cut.safetensors")
-    with pytest.raises(InputError, match="no such checkpoint"):
-        read_checkpoint(tmp_path)
-    best = read_checkpoint(finished)
-    narrower = dataclasses.replace(best.config.network, dense_units=5)
-    with pytest.raises(InputError, match="do not fit"):
-        load_network(dataclasses.replace(best, config=small_config(network=narrower)))
-
-
-def test_learning_rate_warms_up_and_ends_at_zero():
-    config = small_config(epochs=10, warmup_epochs=2.0, lr=1.0)
-    rates = [learning_rate(config, step, 5) for step in range(50)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == pytest.approx(1.0)
-    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
-    assert rates[-1] == pytest.approx(0.5 * (1 - math.cos(math.pi / 40)))
+    monkeypatch.setattr(loop, "build", ill)
+    for grad_clip in (0.0, 1.0):
+        with pytest.raises(MtqscoreError, match="the gradient is nan in epoch 1; try a lower --lr"):
+            train_run(corpus, tmp_path, small_config(**only, grad_clip=grad_clip), QUIET)
+    assert not [*tmp_path.glob("*.safetensors")]
 
 
 def test_arithmetic_is_settled_before_it_is_written():
@@ -142,12 +142,9 @@ def test_arithmetic_is_settled_before_it_is_written():
 
 def test_bfloat16_learns_like_float32(corpus, finished, tmp_path):
     train_run(corpus, tmp_path, small_config(precision="bfloat16"), QUIET)
-    losses = []
-    for folder in (finished, tmp_path):
-        with (folder / "curves.csv").open() as stream:
-            losses.append(float(list(csv.DictReader(stream))[-1]["train_loss"]))
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
-    assert losses[1] != losses[0]
+    exact, rounded = (float(read_curves(folder)[-1]["train_loss"]) for folder in (finished, tmp_path))
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded != exact
 
 
 def write_toml(folder: Path) -> Path:
@@ -169,8 +166,8 @@ def test_command_line_trains_and_flags_win_over_the_file(run, corpus, finished, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_command_exits_130_and_keeps_its_epochs(corpus, tmp_path, number):
-    command = [sys.executable, "-m", "mtqscore", "train", "--data", str(corpus), "--out", str(tmp_path / "r")]
+def test_interrupted_command_exits_130_and_keeps_its_epochs(small_corpus, tmp_path, number):
+    command = [sys.executable, "-m", "mtqscore", "train", "--data", str(small_corpus), "--out", str(tmp_path / "r")]
     # Far more epochs than it will get to, however late the signal comes.
     command += ["--config", str(write_toml(tmp_path)), "--epochs", "500"]
     root = Path(__file__).parents[2]
@@ -190,14 +187,10 @@ def test_interrupted_command_exits_130_and_keeps_its_epochs(corpus, tmp_path, nu
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["--data", "none"], b"no such file or folder"),
-        (["--data", "none", "--delta", "x"], b"--delta x"),
-        (["--data", "none", "--config", "none.toml"], b"none.toml"),
-    ],
+    [([], b"no such file or folder"), (["--delta", "x"], b"--delta x"), (["--config", "none.toml"], b"none.toml")],
 )
 def test_wrong_use_ends_in_one_line(run, arguments, message):
-    done = run("train", *arguments)
+    done = run("train", "--data", "none", *arguments)
     assert done.returncode in {2, 3}
     assert message in done.stderr
     assert done.stderr.count(b"\n") == 1

@@ -48,6 +48,8 @@ def test_delta_weights_and_alpha_are_per_task():
     config = small_config(alpha=0.25, delta=delta, task_weights=weights, semi_weight=0.1)
     expected = 1.25 * (0.375 + 3.0 * 0.5 + 0.5 + 3 * 0.1 * 0.5)
     assert float(loss_of(1.0, config)) == pytest.approx(expected, rel=1e-5)
+    config = small_config(alpha={"default": 0.5, "s_mos": 0.0, "sdi": 2.0})
+    assert float(loss_of(1.0, config)) == pytest.approx(0.5 * (1.0 + 4 * 1.5 + 3.0), rel=1e-5)
 
 
 def test_frame_loss_is_the_mean_over_an_utterances_own_frames():
@@ -91,11 +93,6 @@ def test_missing_labels_add_nothing_and_give_no_gradient():
     assert float(scores.grad[1, 0]) == pytest.approx(2 * 0.5 / 2), "the mean is over the utterances with a label"
     assert parts.utterance[5].isnan()
     assert float(parts.utterance[0]) == pytest.approx(0.125)
-
-
-def test_alpha_by_target():
-    config = small_config(alpha={"default": 0.5, "s_mos": 0.0, "sdi": 2.0})
-    assert float(loss_of(1.0, config)) == pytest.approx(0.5 * (1.0 + 4 * 1.5 + 3.0), rel=1e-5)
 
 
 def test_raw_units_weigh_errors_as_they_are():

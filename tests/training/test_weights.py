@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mtqscore.cli.learn.prune import prune
+from mtqscore.cli.learn.train import train
 from mtqscore.errors import InputError, UsageError
 from mtqscore.models import find_model
 from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.weights import BEST_FILE, find_weights
-from tests.training_kit import write_corpus
 
 MODEL = "mtqnet-s@6"
 
@@ -45,23 +45,18 @@ def test_what_has_no_weights_is_refused(tmp_path: Path) -> None:
             find_weights(choice)
 
 
-@pytest.mark.parametrize("begin", [["--init", MODEL], ["--recipe", "kt", "--teacher", MODEL]])
-def test_a_user_trains_the_released_model_on(tmp_path: Path, begin: list[str]) -> None:
-    corpus = write_corpus(tmp_path / "corpus", 12)
-    settings = tmp_path / "settings.toml"
-    settings.write_text("batch_size = 6\nwarmup_epochs = 0.0\nsilence_share = 0.0\n")
-    command = [sys.executable, "-m", "mtqscore", "train", "--data", str(corpus), "--out", str(tmp_path / "run"), *begin]
-    command += ["--epochs", "1", "--lr", "1e-5", "--threads", "1", "--config", str(settings)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    assert f"{MODEL}: 100% of the weights below the heads are taken" in made.stdout + made.stderr
+@pytest.mark.parametrize("begin", [{"init": MODEL}, {"settings": {"recipe": "kt", "teacher": MODEL}}])
+def test_a_user_trains_the_released_model_on(
+    tmp_path: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str], begin: dict[str, Any]
+) -> None:
+    common = {"epochs": 1, "lr": 1e-5, "threads": 1, "batch_size": 6, "silence_share": 0.0, "warmup_epochs": 0.0}
+    settings = common | begin.get("settings", {})
+    train(str(small_corpus), str(tmp_path / "run"), init=begin.get("init"), settings=settings)
+    assert f"{MODEL}: 100% of the weights below the heads are taken" in capsys.readouterr().err
     assert read_checkpoint(tmp_path / "run").config.network == read_checkpoint(MODEL).config.network
 
 
 def test_a_user_prunes_the_released_model(tmp_path: Path) -> None:
-    out = tmp_path / "half"
-    command = [sys.executable, "-m", "mtqscore", "prune", MODEL, "--criterion", "magnitude", "--keep", "0.5"]
-    made = subprocess.run([*command, "--threads", "1", "--out", str(out)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    report = json.loads((out / "pruning.json").read_text())
+    prune(MODEL, str(tmp_path / "half"), pruning={"criterion": "magnitude", "keep": 0.5, "threads": 1})
+    report = json.loads((tmp_path / "half" / "pruning.json").read_text())
     assert report["after"]["parameters"] < 0.6 * report["before"]["parameters"]

@@ -40,50 +40,45 @@ def finish_with_digest(trainer):
     print(hashlib.sha256(b"".join(tensor.detach().numpy().tobytes() for tensor in tensors)).hexdigest())
     return finish(trainer)
 Trainer._finish = finish_with_digest
-data, out, network, epochs = sys.argv[1:]
-train_run(Path(data), Path(out), config(network, int(epochs)), QUIET)
+data, out, epochs, *networks = sys.argv[1:]
+for network in networks:
+    train_run(Path(data), Path(out, network), config(network, int(epochs)), QUIET)
 """
 
 
 def config(network: str, epochs: int) -> TrainConfig:
     """Of 12 recordings 11 a batch: of the last one there is nothing for a process."""
-    settings = {
-        "network": NETWORKS[network],
-        "epochs": epochs,
-        "batch_size": 11,
-        "splice_share": 0.0,
-        "recolour_db": 0.0,
-    }
-    return small_config(**settings, checkpoint_minutes=1e-9)
+    plain = {"splice_share": 0.0, "recolour_db": 0.0, "checkpoint_minutes": 1e-9}
+    return small_config(network=NETWORKS[network], epochs=epochs, batch_size=11, **plain)
 
 
-def start_two(corpus: Path, folder: Path, network: str, epochs: int) -> list[subprocess.Popen[str]]:
+def start_two(corpus: Path, folder: Path, epochs: int, *networks: str) -> list[subprocess.Popen[str]]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     group = {"PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-c", WORKER, str(corpus), str(folder), network, str(epochs)]
+    command = [sys.executable, "-c", WORKER, str(corpus), str(folder), str(epochs), *networks]
     environments = [{**os.environ, **group, "RANK": rank} for rank in "01"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return [subprocess.Popen(command, env=each, text=True, **pipes) for each in environments]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_two_processes_train_one_network(small_corpus: Path, tmp_path: Path, network: str) -> None:
+def test_two_processes_train_one_network(small_corpus: Path, tmp_path: Path) -> None:
     digests = []
-    for process in start_two(small_corpus, tmp_path / "run", network, 3):
+    for process in start_two(small_corpus, tmp_path, 3, *NETWORKS):
         digest, messages = process.communicate(timeout=100)
         assert process.returncode == 0, messages
         digests.append(digest)
     assert digests[0] == digests[1] != "", "the same weights on both"
-    history = read_checkpoint(tmp_path / "run" / LAST_FILE).state["history"]
-    assert [record["epoch"] for record in history] == [1, 2, 3]
-    assert history[-1]["val_loss"] < history[0]["val_loss"]
-    assert (tmp_path / "run" / "results.json").is_file()
+    for network in NETWORKS:
+        history = read_checkpoint(tmp_path / network / LAST_FILE).state["history"]
+        assert [record["epoch"] for record in history] == [1, 2, 3]
+        assert history[-1]["val_loss"] < history[0]["val_loss"]
+        assert (tmp_path / network / "results.json").is_file()
 
 
 def test_a_lost_process_ends_the_run_in_one_line(small_corpus: Path, tmp_path: Path) -> None:
-    first, second = start_two(small_corpus, tmp_path / "run", "compact", 10_000)
-    while not (tmp_path / "run" / LAST_FILE).is_file():
+    first, second = start_two(small_corpus, tmp_path, 10_000, "compact")
+    while not (tmp_path / "compact" / LAST_FILE).is_file():
         assert first.poll() is None
     second.send_signal(signal.SIGKILL)
     second.communicate()

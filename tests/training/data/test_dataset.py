@@ -28,11 +28,18 @@ def data(rows):
     return Dataset(rows, 1e9, 2)
 
 
-def test_every_recording_is_drawn_once_an_epoch(data):
-    drawn = np.concatenate([batch.rows for batch in data.batches(small_config(), 0)])
-    assert sorted(drawn) == list(range(len(data)))
-    plain = np.concatenate([batch.rows for batch in plain_batches(data, 4, 10**6)])
-    assert sorted(plain) == list(range(len(data)))
+def test_every_recording_is_drawn_once_an_epoch_among_others_of_similar_length(data):
+    batches = [*data.batches(small_config(), 0)]
+    plain = [*plain_batches(data, 4, 10**6)]
+    for drawn in (batches, plain):
+        assert sorted(np.concatenate([batch.rows for batch in drawn])) == list(range(len(data)))
+    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in batches)
+    alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
+    assert padding < 0.4 * alone
+    cut = data.batches(small_config(max_clip_s=0.5), 0)
+    assert {int(length) for batch in cut for length in batch.lengths} == {8_000}, "longer ones are cut"
+    assert np.isnan(data.labels[0, 3:]).all(), "missing labels are NaN"
+    assert np.isfinite(data.labels[1, :5]).all()
 
 
 def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
@@ -43,13 +50,6 @@ def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
     assert torch.equal(flat(1, 4), flat(1, 4))
     assert flat(1, 4).shape != flat(1, 5).shape or not torch.equal(flat(1, 4), flat(1, 5))
     assert flat(1, 4).shape != flat(2, 4).shape or not torch.equal(flat(1, 4), flat(2, 4))
-
-
-def test_similar_lengths_share_a_batch(data):
-    batches = data.batches(small_config(), 0)
-    padding = sum(int((batch.lengths.max() - batch.lengths).sum()) for batch in batches)
-    alone = sum(int(data.lengths.max()) - int(length) for length in data.lengths)
-    assert padding < 0.4 * alone
 
 
 def test_augmentation_cuts_the_front_and_turns_the_sign(data):
@@ -68,12 +68,6 @@ def test_augmentation_cuts_the_front_and_turns_the_sign(data):
         signs.add(sign)
     assert signs == {1, -1}
     np.testing.assert_array_equal(batch.labels.numpy(), data.labels[batch.rows])
-
-
-def test_long_recordings_are_cut_at_random_places(data):
-    config = small_config(max_clip_s=0.5, recolour_db=0.0, silence_share=0.0)
-    batches = [*data.batches(config, 0)]
-    assert {int(length) for batch in batches for length in batch.lengths} == {8_000}
 
 
 def test_silence_is_put_around_whole_recordings(data):
@@ -152,11 +146,6 @@ def test_decode_mixes_resamples_and_keeps_the_shape(tmp_path):
     assert samples.dtype == np.int16
     assert len(samples) == 16_000
     assert np.abs(samples).max() == 32_767
-
-
-def test_missing_labels_are_nan(data):
-    assert np.isnan(data.labels[0, 3:]).all()
-    assert np.isfinite(data.labels[1, :5]).all()
 
 
 @pytest.fixture

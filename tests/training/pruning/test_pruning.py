@@ -1,3 +1,5 @@
+"""Pruned networks: what is cut, what is left, and what cannot be pruned."""
+
 from __future__ import annotations
 
 import json
@@ -28,6 +30,7 @@ from mtqscore.training.pruning.config import PARTS, PruneConfig
 from mtqscore.training.pruning.cutting import choose, cut, prunable_groups
 from mtqscore.training.pruning.importance import by_magnitude, by_taylor
 from mtqscore.training.pruning.run import prune, prune_run
+from mtqscore.training.run import train_run
 from mtqscore.training.validation import evaluate_split
 from tests.conftest import Run
 from tests.training_kit import QUIET, small_config, small_network
@@ -183,8 +186,8 @@ def test_time_is_measured() -> None:
     assert costs["after"].onnx_bytes < costs["before"].onnx_bytes
 
 
-def write_run(folder: Path, network: CompactNet | None = None) -> Path:
-    network = network or small_network()
+def write_run(folder: Path) -> Path:
+    network = small_network()
     folder.mkdir()
     config = small_config(network=network.config)
     write_checkpoint(folder / "best.safetensors", config, {"average": network.state_dict()}, {"epoch": 1})
@@ -197,18 +200,13 @@ def test_prune_train_and_export(run: Run, tmp_path: Path, small_corpus: Path) ->
     made = run("prune", "a run\n'1'", "--data", str(small_corpus), "--keep", "0.5", f"--out={out}", "--threads", "1")
     assert made.returncode == 0, made.stderr
     assert made.stdout == b""
+    assert b"val: s_mos LCC" in made.stderr
     report = json.loads((tmp_path / out / "pruning.json").read_text())
     network = load_network(read_checkpoint(tmp_path / out))
     assert count_parameters(network) == report["after"]["parameters"] <= 0.5 * report["before"]["parameters"]
     assert report["val"]["after"].keys() == {target.name for target in TARGETS}
-    assert b"val: s_mos LCC" in made.stderr
-    made = run(
-        "train", "--data", str(small_corpus), f"--init={out}", "--epochs", "1", "--out", "tuned", "--threads", "1"
-    )
-    assert made.returncode == 0, made.stderr
-    assert b"100% of the weights below the heads are taken" in made.stderr
-    tuned = load_network(read_checkpoint(tmp_path / "tuned"))
-    assert tuned.config == network.config  # type: ignore[comparison-overlap]
+    train_run(small_corpus, tmp_path / "tuned", small_config(epochs=1), QUIET, init=tmp_path / out)
+    assert read_checkpoint(tmp_path / "tuned").config.network == network.config  # type: ignore[comparison-overlap]
     made = run("export", f"./{out}", "--out", "pruned.onnx", "--clip-count", "3")
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "pruned.onnx").stat().st_size == pytest.approx(report["after"]["onnx_bytes"], abs=2_000)

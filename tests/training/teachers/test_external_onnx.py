@@ -19,6 +19,14 @@ WINDOW = 122_880
 """Of Distill-MOS: 7.68 s."""
 
 
+def save(path: Path, x: onnx.ValueInfoProto, *parts: object) -> None:
+    """Write a model of the input, and of nodes, names of outputs and constants."""
+    nodes, names, constants = parts
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    graph = helper.make_graph(nodes, "test", [x], outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
 def write_loudness(path: Path, sizes: tuple[object, ...] = ("batch", WINDOW)) -> None:
     """A scorer of the mean absolute value: ``whole`` (batch, 2) holds it and its double, ``along`` (batch, frames)."""
     axes = {"axes": list(range(1, len(sizes)))} if len(sizes) > 1 else {}
@@ -34,9 +42,7 @@ def write_loudness(path: Path, sizes: tuple[object, ...] = ("batch", WINDOW)) ->
     shapes = [numpy_helper.from_array(np.array(shape), name) for name, shape in
               (("column", [-1, 1]), ("frames", [0 if len(sizes) > 1 else 1, -1, 512]))]  # fmt: skip
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(sizes))
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("whole", "along")]
-    graph = helper.make_graph(nodes, "loudness", [x], outputs, shapes)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    save(path, x, nodes, ("whole", "along"), shapes)
 
 
 def described(folder: Path, text: str) -> ExternalOnnxTeacher:
@@ -114,15 +120,10 @@ def test_description_of_dnsmos_in_the_documentation(tmp_path):
         helper.make_node("Slice", ["x", "zero", "three", "one"], ["head"]),
         helper.make_node("Abs", ["head"], ["levels"]),
     ]
-    constants = [numpy_helper.from_array(np.array([at]), name) for at, name in enumerate(("zero", "one"))]
-    constants.append(numpy_helper.from_array(np.array([3]), "three"))
+    numbers = {"zero": 0, "one": 1, "three": 3}
+    constants = [numpy_helper.from_array(np.array([value]), name) for name, value in numbers.items()]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 144_160])
-    levels = helper.make_tensor_value_info("levels", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "levels", [x], [levels], constants)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
-        tmp_path / "sig_bak_ovr.onnx",
-    )
+    save(tmp_path / "sig_bak_ovr.onnx", x, nodes, ["levels"], constants)
     teacher = ExternalOnnxTeacher(tmp_path / "dnsmos.toml")
     assert teacher.targets == ("s_mos", "n_mos", "g_mos")
     starts, _ = teacher.windows(np.ones(12 * 16_000, np.float32))

@@ -37,15 +37,11 @@ def pairs(tmp_path_factory) -> Path:
     return folder
 
 
-def test_references_are_found_by_column_and_by_name(pairs):
+def test_exact_values_undo_delay_and_follow_the_noise(pairs):
     rows = read_label_table(pairs)
     by_column = find_references(rows, pairs, None)
     assert len(by_column) == 3
-    assert find_references(rows, pairs, pairs / "clean") == by_column
-
-
-def test_exact_values_undo_delay_and_follow_the_noise(pairs):
-    rows = read_label_table(pairs)
+    assert find_references(rows, pairs, pairs / "clean") == by_column, "the same by column and by name"
     with ReferenceTeacher(rows, pairs) as teacher:
         found = teacher.estimate(rows)
     pesq, stoi, sdi = found.T
@@ -53,8 +49,11 @@ def test_exact_values_undo_delay_and_follow_the_noise(pairs):
     assert np.all(np.diff(stoi) > 0)
     assert stoi[0] > 0.6
     assert pesq[2] > pesq[0]
-    exact = measure_files(rows[0].path, find_references(rows, pairs, None)[rows[0].path])
+    exact = measure_files(rows[0].path, by_column[rows[0].path])
     np.testing.assert_allclose(found[0], exact, rtol=1e-6)
+    bare = [dataclasses.replace(row, extra={"clean": ""}) for row in rows]
+    with ReferenceTeacher(bare, pairs) as teacher:
+        assert np.isnan(teacher.estimate(bare)).all(), "without a reference there is no estimate"
 
 
 def test_a_process_that_is_killed_ends_in_one_line(pairs, monkeypatch):
@@ -69,12 +68,6 @@ def test_a_process_that_is_killed_ends_in_one_line(pairs, monkeypatch):
         with pytest.raises(EnvironmentProblemError, match="the same command goes on"):
             teacher.estimate(rows)
     np.testing.assert_allclose(exact[:, 2], 10 ** (-np.array([5, 10, 15]) / 10), rtol=0.05)
-
-
-def test_empty_reference_is_no_estimate(pairs):
-    rows = [dataclasses.replace(row, extra={"clean": ""}) for row in read_label_table(pairs)]
-    with ReferenceTeacher(rows, pairs) as teacher:
-        assert np.isnan(teacher.estimate(rows)).all()
 
 
 def test_every_faulty_reference_is_named_at_once(pairs, tmp_path):
@@ -103,18 +96,15 @@ def test_two_references_of_one_name_are_named(pairs, tmp_path):
         find_references(rows, pairs, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [({}, "no column clean"), ({"clean": "x.flac", "chain": "[]"}, "mtqscore simulate holds the exact values")],
-)
-def test_tables_without_references_are_refused(tmp_path, extra, message):
-    with pytest.raises(UsageError, match=message):
-        find_references([LabelledRecording(tmp_path / "a.wav", extra=extra)], tmp_path, None)
-
-
-def test_missing_folder_of_references_is_named(tmp_path):
-    with pytest.raises(UsageError, match="no such folder"):
-        find_references([], tmp_path, tmp_path / "none")
+def test_tables_and_folders_without_references_are_refused(tmp_path):
+    simulated = {"clean": "x.flac", "chain": "[]"}
+    for extra, folder, message in (
+        ({}, None, "no column clean"),
+        (simulated, None, "mtqscore simulate holds the exact values"),
+        ({}, tmp_path / "none", "no such folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            find_references([LabelledRecording(tmp_path / "a.wav", extra=extra)], tmp_path, folder)
 
 
 def test_references_of_other_recordings_are_noticed(tmp_path):
