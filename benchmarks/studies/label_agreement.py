@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.processes import WorkerPool
-from mtqscore.labels.reference_files import ReferenceTriple, label_files
+from mtqscore.labels.pairs import ReferenceTriple
+from mtqscore.labels.reference_files import label_files
 from mtqscore.labels.table import read_table
 
 SCORES = ("s_mos", "n_mos", "g_mos")

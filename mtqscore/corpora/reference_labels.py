@@ -149,7 +149,8 @@ def label_pair(pair: ReferencePair) -> dict[str, Any]:
     Returns:
         ``labels`` by target, and ``problem``: why there are none, else empty.
     """
-    from mtqscore.labels.reference_files import ReferenceTriple, label_files
+    from mtqscore.labels.pairs import ReferenceTriple
+    from mtqscore.labels.reference_files import label_files
 
     try:
         if problem := _misfit(pair):

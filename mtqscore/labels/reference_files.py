@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,36 +10,20 @@ import soxr
 
 from mtqscore.audio.levels import Signal, active_level_db
 from mtqscore.audio.loading import load_mono
-from mtqscore.errors import InputError, UsageError
+from mtqscore.errors import InputError
 from mtqscore.labels.alignment import aligned
 from mtqscore.labels.fitting import fit_processed, fit_speech
 from mtqscore.labels.mapping import Labels, Response, bandwidth_of, floor_ratio_db, label_parts
 from mtqscore.labels.measures import distortion_index, intelligibility, raw_pesq
-from mtqscore.labels.table import read_table
+from mtqscore.labels.pairs import ReferenceTriple
 from mtqscore.targets import NARROWBAND_HZ, SAMPLE_RATE_HZ
 
 NARROW_RATE_HZ = 2 * NARROWBAND_HZ
-BANDWIDTHS = ("auto", "wide", "narrow")
 MIN_S = 1.0
 
 LEAST_MATCH, LEAST_LIKENESS = 0.2, 0.7
 """A recording below both does not hold the speech of its reference: other sentences reach 0.1 and 0.5, speech under
 noise at -5 dB 0.45; vocoders keep the levels, not the waveform."""
-
-
-@dataclass(frozen=True)
-class ReferenceTriple:
-    """The files of one labelled.
-
-    Args:
-        processed: the recording to label.
-        clean: the clean speech in it.
-        unprocessed: the recording before processing; None when ``processed`` is itself unprocessed.
-    """
-
-    processed: Path
-    clean: Path
-    unprocessed: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,60 +55,6 @@ class RecordingLabels:
         }
 
 
-def find_triples(processed: Path, clean: Path | None, unprocessed: Path | None) -> list[ReferenceTriple]:
-    """Pair files with files, folders with folders (by name, any suffix), or read a table.
-
-    Args:
-        processed: a file, a folder, or a CSV with columns ``path``, ``clean`` and, if wanted, ``unprocessed``.
-        clean: the same kind as ``processed``; None for a table.
-        unprocessed: the same kind, or None.
-
-    Raises:
-        UsageError: something is missing, or the kinds differ.
-        InputError: a folder's file has no partner, or a table is faulty.
-    """
-    for place in (processed, clean, unprocessed):
-        if place is not None and not os.path.exists(place):  # noqa: PTH110 - Path.exists raises for a long name
-            raise UsageError(f"{place}: no such file or folder")
-    if processed.suffix.lower() == ".csv":
-        return _from_table(processed)
-    if clean is None:
-        raise UsageError("name the clean reference after the processed recording, or give a CSV table")
-    if processed.is_dir() != clean.is_dir() or (unprocessed is not None and unprocessed.is_dir() != clean.is_dir()):
-        raise UsageError("give either files or folders for processed, clean and unprocessed")
-    if processed.is_file():
-        return [ReferenceTriple(processed, clean, unprocessed)]
-    files = sorted(path for path in processed.iterdir() if path.is_file() and not path.name.startswith("."))
-    return [
-        ReferenceTriple(path, _partner(path, clean), _partner(path, unprocessed) if unprocessed is not None else None)
-        for path in files
-    ]
-
-
-def _partner(path: Path, folder: Path) -> Path:
-    same = folder / path.name
-    found = [same] if same.is_file() else sorted(folder.glob(f"{_escaped(path.stem)}.*"))
-    if len(found) != 1:
-        raise InputError(f"{path}: {'no' if not found else 'more than one'} file named {path.stem} in {folder}")
-    return found[0]
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _from_table(table: Path) -> list[ReferenceTriple]:
-    folder = table.parent
-    return [
-        ReferenceTriple(
-            folder / record["path"],
-            folder / record["clean"],
-            folder / record["unprocessed"] if record.get("unprocessed") else None,
-        )
-        for record in read_table(table, ("path", "clean"))
-    ]
-
-
 def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto") -> RecordingLabels:
     """Label one recording from its files.
 
@@ -141,6 +70,8 @@ def label_files(triple: ReferenceTriple, *, bandwidth: str = "auto") -> Recordin
     Raises:
         InputError: a file cannot be read, is too short, holds no measurable speech, or other speech than its reference.
     """
+    if triple.problem:
+        raise InputError(f"{triple.processed}: {triple.problem}")
     clean, raw, processed, rate_hz, delay = _loaded(triple, bandwidth)
     if triple.unprocessed is None:
         fit, raw_noise = fit_speech(clean, processed, rate_hz), None

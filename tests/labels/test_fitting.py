@@ -13,7 +13,8 @@ import soxr
 from mtqscore.audio.levels import Signal, active_level_db, level_db
 from mtqscore.errors import InputError
 from mtqscore.labels.fitting import fit_processed, fit_speech
-from mtqscore.labels.reference_files import RecordingLabels, ReferenceTriple, label_files
+from mtqscore.labels.pairs import ReferenceTriple
+from mtqscore.labels.reference_files import RecordingLabels, label_files
 from mtqscore.simulation.degradations.colour import BandLimit
 from mtqscore.simulation.degradations.mnru import Mnru
 from mtqscore.simulation.degradations.suppression import Suppress

@@ -18,7 +18,7 @@ from mtqscore.cli.console import clean_endings, progress_bar, say, write_text
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import ResultFiles
 from mtqscore.cli.verdicts import choose_targets
-from mtqscore.errors import InputError, MissingExtraError, UsageError
+from mtqscore.errors import InputError, UsageError
 
 
 def label(
@@ -48,34 +48,27 @@ def label(
     4  the extra train is missing, or the table cannot be written
     130  interrupted
     """
-    try:
-        from mtqscore.labels.reference_files import BANDWIDTHS, find_triples, label_files
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("mtqscore label", "train", error.name or "?") from error
+    from mtqscore.labels.pairs import BANDWIDTHS, find_triples, label_records
+
     if bandwidth not in BANDWIDTHS:
         raise UsageError(f"--bandwidth {bandwidth}: choose one of {', '.join(BANDWIDTHS)}")
     triples = find_triples(Path(processed), *(None if name is None else Path(name) for name in (clean, unprocessed)))
     if not triples:
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
-    failures = 0
     with clean_endings(), ExitStack() as stack:
         targets = choose_targets(outputs or {"csv": STDOUT}, read=(processed,))
         places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
         advance = stack.enter_context(progress_bar("labelling", "files"))
-        for done, triple in enumerate(triples, start=1):
-            try:
-                labelled = label_files(triple, bandwidth=bandwidth)
-                records.append({**labelled.as_record(), "status": "ok"})
-            except InputError as error:
-                failures += 1
-                records.append({"path": str(triple.processed), "status": str(error)})
-            advance(done, len(triples))
+        for record in label_records(triples, bandwidth=bandwidth):
+            records.append(record)
+            advance(len(records), len(triples))
         for kind, place in places.items():
             write_text(place, LAYOUTS[kind](records))
     narrow = sum(record.get("bandwidth") == "narrow" for record in records)
     if narrow:
         say(f"{narrow} of {len(records)} recordings hold nothing above 4 kHz and were scored as telephone speech")
+    failures = sum(record["status"] != "ok" for record in records)
     if failures:
         raise InputError(f"{failures} of {len(records)} recordings could not be labelled; see their status")
 
