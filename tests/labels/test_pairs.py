@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtqscore.labels import pairs
+from mtqscore.labels import records
 from mtqscore.labels.measures import raw_pesq
-from mtqscore.labels.pairs import ReferenceTriple, find_triples, label_records
+from mtqscore.labels.pairs import ReferenceTriple, find_triples
+from mtqscore.labels.records import label_records
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -44,7 +45,7 @@ def deadly(triple: ReferenceTriple, _bandwidth: str) -> dict[str, object]:
 
 
 def test_what_ends_a_process_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_label", deadly)
+    monkeypatch.setattr(records, "_label", deadly)
     names = ["a.wav", "deadly.wav", "b.wav", "c.wav"]
     rows = list(label_records([ReferenceTriple(Path(name), Path("clean.wav")) for name in names]))
     assert [row["path"] for row in rows] == names

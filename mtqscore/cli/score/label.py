@@ -48,7 +48,8 @@ def label(
     4  the extra train is missing, or the table cannot be written
     130  interrupted
     """
-    from mtqscore.labels.pairs import BANDWIDTHS, find_triples, label_records
+    from mtqscore.labels.pairs import find_triples
+    from mtqscore.labels.records import BANDWIDTHS, label_records
 
     if bandwidth not in BANDWIDTHS:
         raise UsageError(f"--bandwidth {bandwidth}: choose one of {', '.join(BANDWIDTHS)}")
