@@ -25,8 +25,8 @@ from mtqscore.targets import TARGETS
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.export.inference_cost import measure
 from mtqscore.training.losses import MplLoss
+from mtqscore.training.network_config import SIZES
 from mtqscore.training.networks.compact import CompactNet
-from mtqscore.training.sizes import SIZES
 
 NETWORKS = {
     **{f"`{name}`": config for name, config in SIZES.items()},

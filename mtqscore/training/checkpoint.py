@@ -32,7 +32,6 @@ class Checkpoint:
     """Content of a checkpoint file.
 
     Args:
-        path: the file.
         config: the configuration of the run that wrote it.
         tensors: name to tensor; the names start with ``model.``, ``average.`` or ``optimizer.``.
         state: epoch, history and other facts of the run.

@@ -60,11 +60,9 @@ SILENT = Watch(lambda *_: None, lambda _: None)
 
 @dataclass(frozen=True)
 class RunData:
-    """Data of a run.
+    """Data of a run: those to train on, and a validation split, which chooses the best epoch.
 
     Args:
-        train: training split, or clips that are made as they are wanted.
-        val: validation split, which chooses the best epoch.
         fingerprint: digest of all that decides the data; a run only goes on with the same one.
         evaluated: what the best epoch is evaluated on, by its name in the results; read when it is wanted.
         facts: entries for ``environment.json``.
@@ -232,13 +230,13 @@ class Trainer:
 
         The last checkpoint is written before: whatever ends the run in between, these files can be made from that.
         """
+        state = {"epoch": self.epoch, "val": agreement_of(self.history[-1], self.network.targets)}
+        state |= store.describe_front_end(self.network)
         files: dict[str, str | None] = {BEST_FILE: None}
         if self.config.best_per_target:
             files |= {best_file(target.name): target.name for target in self.network.targets}
         for name, target in files.items():
             if best_epoch(self.history, self.config, target) == self.epoch:
-                state = {"epoch": self.epoch, "val": agreement_of(self.history[-1], self.network.targets)}
-                state |= store.describe_front_end(self.network)
                 store.write_checkpoint(self.folder / name, self.config, {"average": self.average.state_dict()}, state)
 
     def _draw(self) -> None:

@@ -20,12 +20,9 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class LossParts:
-    """The loss of one batch.
+    """The total loss of one batch, float32 (), and its unweighted parts, float32 (targets,).
 
-    Args:
-        total: what is minimised, float32 ().
-        utterance: unweighted utterance loss a task, float32 (targets,); NaN for a task without labels here.
-        frame: unweighted frame loss a task, float32 (targets,); NaN as above.
+    A part is NaN for a task without labels here.
     """
 
     total: Tensor

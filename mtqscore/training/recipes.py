@@ -55,12 +55,9 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """Training plan of a recipe.
+    """Training plan of a recipe: settings, recordings with the labels that are learned, and weights to begin with.
 
     Args:
-        config: settings of the run.
-        rows: recordings with the labels that are learned.
-        initial: weights to begin with; None for fresh ones.
         report: entries of ``results.json``.
         held_out: recordings outside the training split, with their labels as the table has them.
         estimates: those of the teacher by recording; None where the table's own values serve.
@@ -225,13 +222,13 @@ def _ask(
     notify: Notify,
     advance: Callable[[int, int], None],
 ) -> PseudoLabels:
-    device = training_device(config.device)
+    device, pseudo = training_device(config.device), _pseudo(config)
     torch.set_num_threads(config.threads or usable_cores())
     with open_teacher(config.teacher, rows, sources.base, device, sources.references) as teacher:
-        wanted = [name for name in teacher.targets if name in _pseudo(config)]
+        wanted = [name for name in teacher.targets if name in pseudo]
         if not wanted:
-            has, needed = ", ".join(teacher.targets), ", ".join(_pseudo(config))
-            raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {needed}")
+            has = ", ".join(teacher.targets)
+            raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {', '.join(pseudo)}")
         labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first_process())
     columns = dict(zip(labels.targets, labels.values.T, strict=True))
     if isinstance(teacher, ReferenceTeacher) and (warning := check_references(rows, columns)):

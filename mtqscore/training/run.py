@@ -5,27 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mtqscore.base.machine import usable_cores
 from mtqscore.base.schema import to_plain
 from mtqscore.errors import EnvironmentProblemError, InputError
-from mtqscore.labels.table import LabelledRecording, read_label_table
+from mtqscore.labels.table import LabelledRecording, read_label_table, write_table
 from mtqscore.targets import TARGETS, Target
 from mtqscore.training import checkpoint as store
 from mtqscore.training.compute.distributed import ProcessGroup, local_processes, process_group
 from mtqscore.training.compute.precision import resolved, training_device
-from mtqscore.training.compute.resources import enough_memory, write_json
+from mtqscore.training.compute.resources import enough_memory, run_file, write_json
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.data.dataset import Dataset, decode_all
 from mtqscore.training.loop import SILENT, RunData, Trainer, Watch
 from mtqscore.training.tracking.environment import describe_call, describe_machine
-from mtqscore.training.tracking.predictions import write_predictions
 from mtqscore.training.validation import AGREEMENT, evaluate_split
 
 GIGABYTE = 1e9
@@ -136,11 +138,37 @@ def _evaluate(
     watch.message(f"{folder}: best epoch {results['best_epoch']}, {results['seconds'] / 60:.1f} min of training")
 
 
+def write_predictions(
+    table: Path,
+    base: Path,
+    rows: Sequence[LabelledRecording],
+    scores: NDArray[np.float32],
+    targets: Sequence[Target] = TARGETS,
+) -> None:
+    """Write one line a recording: path, estimates under the targets' names, labels as ``label_<target>``.
+
+    Args:
+        table: the CSV file to make or replace.
+        base: folder that the paths are written relative to.
+        rows: the recordings.
+        scores: estimates float32 (recordings, targets).
+        targets: the columns of the estimates.
+    """
+    names = [target.name for target in targets]
+    records = []
+    for row, estimates in zip(rows, scores, strict=True):
+        record = {"path": os.path.relpath(row.path, base)}
+        record |= {name: f"{value:.4f}" for name, value in zip(names, estimates, strict=True)}
+        record |= {f"label_{name}": f"{value:.4f}" for name, value in row.labels.items()}
+        records.append(record)
+    with run_file(table) as partial:
+        write_table(partial, ["path", *names, *(f"label_{name}" for name in names)], records)
+
+
 def _in_words(target: str, found: Mapping[str, float]) -> str:
     if math.isnan(found["rmse"]):
         return f"{target} without labels"
-    lcc = "undefined" if math.isnan(found["lcc"]) else f"{found['lcc']:.3f}"
-    return f"{target} LCC {lcc} RMSE {found['rmse']:.3f}"
+    return f"{target} LCC {found['lcc']:.3f} RMSE {found['rmse']:.3f}".replace("nan", "undefined")
 
 
 def targets_of(config: TrainConfig) -> tuple[Target, ...]:

@@ -13,8 +13,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.models import find_model, is_path
 from mtqscore.targets import PSEUDO, SUPERVISED, TARGETS
 from mtqscore.training.config import RECIPE, TrainConfig
-from mtqscore.training.network_config import CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
-from mtqscore.training.sizes import SIZES, network_of_size
+from mtqscore.training.network_config import SIZES, CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig
 from mtqscore.training.weights import has_begun
 
 NETWORKS = {kind.kind: kind for kind in (CompactConfig, MosaNetConfig, MosSslConfig, XlsRSqaConfig)}
@@ -41,14 +40,10 @@ class NetworkFlags:
 
 @dataclass(frozen=True)
 class Sources:
-    """Places of what a recipe begins with, besides its settings.
+    """Places of what a recipe begins with, besides its settings: ``base`` is the folder of the label table.
 
-    Args:
-        base: folder of the label table.
-        init: run folder or checkpoint whose weights to begin with.
-        references: folder of clean references; None for those that the table names.
-        network_is_chosen: whether the user chose the network; else it is that of the weights to begin with.
-        folder: the run folder; a run that has begun there goes on and needs no weights to begin with.
+    Without a choice of the user, the network is that of the weights to begin with. A run that has begun in ``folder``
+    goes on there and needs no such weights.
     """
 
     base: Path
@@ -149,7 +144,9 @@ def _network(table: object, flags: NetworkFlags) -> dict[str, object]:
     size = flags.size or (table.get("size") if same else None)
     if size is not None and kind != CompactConfig.kind:
         raise UsageError(f"size {size}: only the network compact has named sizes, not {kind}")
-    defaults = to_plain(NETWORKS[kind]() if size is None else network_of_size(str(size)))
+    if size not in (None, *SIZES):
+        raise UsageError(f"size {size}: choose one of {', '.join(SIZES)}")
+    defaults = to_plain(NETWORKS[kind]() if size is None else SIZES[size])
     own = {name: value for name, value in table.items() if name != "size"} if same else {}
     made: dict[str, object] = {**defaults, **own}
     given = made.get("ssl")

@@ -28,11 +28,9 @@ VALIDATION_BATCH = 32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Estimates for a whole split.
+    """Estimates for a whole split, and its loss, weighted and added up over the tasks.
 
     Args:
-        targets: the tasks, in the order of the columns below.
-        loss: loss of the split, weighted and added up over the tasks.
         losses: of each task, utterance plus alpha times frame, unweighted; NaN without labels.
         scores: estimates float32 (recordings, targets), in the order of the split.
         labels: labels float32 (recordings, targets); NaN where missing.

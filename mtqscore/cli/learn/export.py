@@ -11,6 +11,7 @@ import typer
 
 from mtqscore.cli.console import say
 from mtqscore.errors import InputError, MissingExtraError, UsageError
+from mtqscore.labels.table import found_under, read_table
 from mtqscore.targets import SUPERVISED
 
 if TYPE_CHECKING:
@@ -156,13 +157,13 @@ def _calibration(run: Path, source: TrainedNetwork, choice: str) -> Calibration:
 
 def _clips(run: Path, source: TrainedNetwork, folder: str | None, limit: int) -> list[Clip]:
     from mtqscore.training.export.parity import read_clips, recordings_in, synthetic_clips
-    from mtqscore.training.tracking.predictions import predicted_recordings
 
     if folder is not None:
         return read_clips(recordings_in(Path(folder), limit), source.window_samples)
     table = (run if run.is_dir() else run.parent) / "predictions_val.csv"
     try:
-        return read_clips(predicted_recordings(table)[:limit], source.window_samples)
+        recordings = [found_under(table.parent, record["path"]) for record in read_table(table, ("path",))]
+        return read_clips(recordings[:limit], source.window_samples)
     except InputError as error:
         say(f"the recordings of the run are not at hand ({error}); comparing on synthetic ones")
         return synthetic_clips(limit)

@@ -29,13 +29,9 @@ SHORT_WAIT = timedelta(seconds=20)
 
 @dataclass(frozen=True)
 class BatchShare:
-    """Part of a batch that one process takes.
+    """Part of a batch of ``whole`` items that one process takes, from the item ``first`` to before ``stop``.
 
-    Args:
-        first: its first item.
-        stop: the item after its last.
-        whole: items of the whole batch.
-        is_idle: none was left: it computes the first item without weight, since every process does every step.
+    An idle one got none: it computes the first item without weight, since every process does every step.
     """
 
     first: int

@@ -32,13 +32,7 @@ Samples = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Cut:
-    """The part of a recording that is used.
-
-    Args:
-        start: first sample.
-        stop: sample after the last.
-        turned: whether its sign is turned.
-    """
+    """The part of a recording that is used, from its first sample to before ``stop``, perhaps with its sign turned."""
 
     start: int
     stop: int
@@ -50,12 +44,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Silence:
-    """Silence, digital or nearly so, before, after or around a recording.
-
-    Args:
-        before: samples in front.
-        noise: content of the pauses, as long as silence and recording together, int16 (samples,).
-    """
+    """Silence, digital or nearly so, around a recording: samples before it, and noise as long as both together."""
 
     before: int
     noise: Samples
@@ -63,13 +52,9 @@ class Silence:
 
 @dataclass(frozen=True)
 class Splice:
-    """A stretch of one recording in another, so that frame scores must follow the quality along time.
+    """A stretch of one recording of a batch in another, so that frame scores must follow the quality along time.
 
-    Args:
-        item: position in the batch of the recording that gets it.
-        other: position of the one that it comes from.
-        start: first sample, in both.
-        stop: sample after the last.
+    It goes from the position ``other`` to ``item``, from the sample ``start`` to before ``stop`` in both.
     """
 
     item: int

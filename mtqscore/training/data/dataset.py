@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -233,15 +233,12 @@ def _with_audio(
         for draft in drafts:
             yield draft, {row: data.audio(row) for row in rows_of(draft)}
         return
-    waiting: deque[tuple[BatchDraft, dict[int, Future[Samples]]]] = deque()
     pool = ThreadPoolExecutor(data.workers)
+    submitted = ((draft, {row: pool.submit(data.audio, row) for row in rows_of(draft)}) for draft in drafts)
     try:
-        upcoming = iter(drafts)
-        while True:
-            for draft in islice(upcoming, BATCHES_AHEAD + 1 - len(waiting)):
-                waiting.append((draft, {row: pool.submit(data.audio, row) for row in rows_of(draft)}))
-            if not waiting:
-                return
+        waiting = deque(islice(submitted, BATCHES_AHEAD))
+        while waiting:
+            waiting.extend(islice(submitted, 1))
             draft, futures = waiting.popleft()
             yield draft, {row: future.result() for row, future in futures.items()}
     finally:

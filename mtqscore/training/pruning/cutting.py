@@ -35,13 +35,7 @@ Importance = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class UnitWeights:
-    """Weights of a layer's units in one tensor.
-
-    Args:
-        tensor: its name in the network's state.
-        axis: the axis that the units lie along.
-        index: indices of each unit on that axis, int64 (units, indices).
-    """
+    """Weights of a layer's units in one named tensor: indices of each unit on an axis, int64 (units, indices)."""
 
     tensor: str
     axis: int

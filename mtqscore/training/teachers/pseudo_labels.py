@@ -31,7 +31,6 @@ ROWS_AT_ONCE = 32
 """Recordings that a teacher gets at once; so many are lost at most when it is interrupted."""
 
 POLL_S = 1.0
-LONGEST_WAIT_S = 24 * 3600.0
 
 Advance = Callable[[int, int], None]
 Values = list[float | None]
@@ -40,15 +39,10 @@ Values = list[float | None]
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """A teacher's estimates of every recording of a corpus.
+    """A teacher's estimates of every recording of a corpus, in the CSV ``table``, which may have been kept from before.
 
     Args:
-        teacher: its name, and as the next two see `Teacher`.
-        fingerprint: of the teacher.
-        targets: of the estimates.
         values: float32 (recordings, targets), rounded as files hold it; NaN where there is no estimate.
-        table: the CSV that keeps it.
-        kept: whether it was there already.
     """
 
     teacher: str
@@ -95,7 +89,6 @@ def pseudo_label(
     """
     own = hashlib.sha256(str(base.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     stores = [_Store(teacher, rows, base, folder) for folder in (base, own_folder() / "pseudo-labels" / own)]
-    deadline_s = time.monotonic() + LONGEST_WAIT_S
     while True:
         for store in stores:
             records = store.read()
@@ -103,9 +96,7 @@ def pseudo_label(
                 return store.labels({mark: store.values(records[mark]) for mark in store.rows}, kept=True)
         if not wait:
             break
-        if time.monotonic() > deadline_s:
-            raise EnvironmentProblemError(f"{base}: the first process of the run has written no pseudo-labels")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # torchrun ends this process if the first one fails
     problem = ""
     for store in stores:
         try:

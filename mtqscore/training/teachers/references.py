@@ -99,7 +99,6 @@ def find_references(rows: Sequence[LabelledRecording], base: Path, folder: Path 
         _check_column(rows)
 
     def check(row: LabelledRecording) -> tuple[Path | None, str]:
-        """Find the reference of one recording, or its fault."""
         if index is not None:
             candidates = index.get(row.path.name) or index.get(row.path.stem, [])
             if len(candidates) != 1:

@@ -75,13 +75,10 @@ class TeacherEstimate:
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Scores of one window of a recording.
+    """Scores of one window of a recording, float32 (targets,), its length, and perhaps frame scores.
 
-    Args:
-        scores: float32 (targets,).
-        samples: its length.
-        positions: of each frame the sample at its middle, from the start of the recording at 16 kHz, int64 (frames,).
-        frames: frame scores, float32 (frames, targets); without any, `positions` is empty.
+    ``positions`` holds of each frame the sample at its middle, from the start of the recording at 16 kHz, int64
+    (frames,), and ``frames`` its scores, float32 (frames, targets).
     """
 
     scores: NDArray[np.float32]

@@ -1,1 +1,1 @@
-"""History, curves and predictions of a training run."""
+"""History and curves of a training run, and its environment."""

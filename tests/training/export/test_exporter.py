@@ -25,8 +25,8 @@ from mtqscore.training.export.graph import OPSET, build_graph
 from mtqscore.training.export.parity import compare, pad, read_clips
 from mtqscore.training.network_config import CompactConfig
 from mtqscore.training.networks.compact import CompactNet
+from mtqscore.training.run import write_predictions
 from mtqscore.training.teachers.onnx_scorer import OnnxTeacher
-from mtqscore.training.tracking.predictions import write_predictions
 from tests.conftest import Run
 from tests.training.export.kit import IDENTITY, NONE, check_batch_and_padding, clips, score, write_run
 from tests.training_kit import SMALL, small_config, small_network

@@ -13,11 +13,10 @@ from mtqscore.targets import TARGETS
 from mtqscore.training.export.calibration import from_points
 from mtqscore.training.export.graph import build_graph
 from mtqscore.training.export.parity import compare, nearest_frames, synthetic_clips
-from mtqscore.training.network_config import CompactConfig
+from mtqscore.training.network_config import SIZES, CompactConfig
 from mtqscore.training.networks.compact import CompactNet
 from mtqscore.training.networks.spectrum import PowerSpectrum
 from mtqscore.training.settings import NetworkFlags, train_settings
-from mtqscore.training.sizes import SIZES
 from tests.conftest import Run
 from tests.training_kit import SMALL, small_network, write_corpus
 
