@@ -1,4 +1,4 @@
-"""Whole processes and what they took: wall time, processor time, memory; and recordings for them to work on."""
+"""Wall time, processor time and memory of whole processes, and recordings for them to work on."""
 
 from __future__ import annotations
 
@@ -39,49 +39,30 @@ class Cost:
     peak_mb: float
 
 
-def run(*commands: list[str]) -> Cost:
-    """Run commands at the same time to their ends.
+def run(command: list[str]) -> Cost:
+    """Run a command to its end.
 
     Raises:
-        SystemExit: one of them failed.
+        SystemExit: it failed.
     """
     start_s = time.perf_counter()
-    running = [
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
-    ]
-    cpu_s = peak_kb = 0.0
-    for process in running:
-        watch = _Watch(process.pid)
-        _, state, usage = os.wait4(process.pid, 0)
-        peak_kb = max(peak_kb, watch.finish())
-        process.returncode = os.waitstatus_to_exitcode(state)
-        if process.returncode:
-            raise SystemExit(f"exit code {process.returncode}: {' '.join(map(str, process.args))[:300]}")  # type: ignore[arg-type]
-        cpu_s += usage.ru_utime + usage.ru_stime
-        peak_kb = max(peak_kb, usage.ru_maxrss)
-    return Cost(time.perf_counter() - start_s, cpu_s, peak_kb * 1024 / 1e6)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    over, sums_kb = threading.Event(), [0.0]
 
+    def watch() -> None:
+        while not over.wait(WATCH_S):
+            sums_kb.append(sum(map(_resident_kb, _family(process.pid))))
 
-class _Watch:
-    """Looks from time to time how much memory a process and those that it started take together."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._peak_kb = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-
-    def finish(self) -> float:
-        """The largest sum, in KiB."""
-        self._over.set()
-        self._thread.join()
-        return self._peak_kb
-
-    def _look(self) -> None:
-        while not self._over.wait(WATCH_S):
-            self._peak_kb = max(self._peak_kb, sum(map(_resident_kb, _family(self._pid))))
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, state, usage = os.wait4(process.pid, 0)
+    over.set()
+    watcher.join()
+    process.returncode = os.waitstatus_to_exitcode(state)
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}: {' '.join(command)[:300]}")
+    peak_kb = max(usage.ru_maxrss, *sums_kb)
+    return Cost(time.perf_counter() - start_s, usage.ru_utime + usage.ru_stime, peak_kb * 1024 / 1e6)
 
 
 def _family(pid: int) -> list[int]:

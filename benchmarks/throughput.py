@@ -1,15 +1,14 @@
 """Start and throughput of `mtqscore assess` against importing its libraries and decoding, side by side in one run.
 
-    python benchmarks/throughput.py [--clips 2000] [--runs 5] [--full] [--model NAME …] [--peers PYTHON]
+    python benchmarks/throughput.py [--clips 2000] [--runs 5] [--model NAME …] [--peers PYTHON]
 
 The clips are 5-second cuts of the bundled recordings, as WAV at 16 kHz and as FLAC at 48 kHz. All commands run in turn
 on the same files, once to warm up and then `--runs` times; a ratio is the median of the ratios run by run. Quote
-ratios: single times on a shared machine say little. `--full` takes 4,000 clips, so that starting counts for even less.
+ratios: single times on a shared machine say little.
 
 Peers are run where they are found, by an interpreter of their own if you like, since they need other libraries:
-`pip install speechmos librosa pandas` (DNSMOS P.835, script and model as published), `pip install distillmos`,
-`pip install torchmetrics librosa requests` (NISQA; its weights are fetched when it first runs). They are slow, and get
-the first `--peer-clips` clips only.
+`pip install speechmos librosa pandas` (DNSMOS P.835, script and model as published), `pip install distillmos`. They are
+slow, and get the first `--peer-clips` clips only.
 """
 
 from __future__ import annotations
@@ -55,14 +54,7 @@ with torch.inference_mode():
         audio, rate = soundfile.read(path, dtype="float32")
         model(torch.from_numpy(soxr.resample(audio, rate, 16000))[None]).item()
 """
-NISQA = """
-import sys, torch, soundfile
-from torchmetrics.functional.audio import non_intrusive_speech_quality_assessment as nisqa
-for path in sys.argv[1:]:
-    audio, rate = soundfile.read(path, dtype="float32")
-    nisqa(torch.from_numpy(audio), rate)
-"""
-PEERS = {"DNSMOS P.835": DNSMOS, "Distill-MOS": DISTILLMOS, "NISQA": NISQA}
+PEERS = {"DNSMOS P.835": DNSMOS, "Distill-MOS": DISTILLMOS}
 Work = Callable[[], Cost]
 
 
@@ -152,16 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--full", action="store_true", help="4,000 clips")
     parser.add_argument("--model", action="append", default=[], help="another model beside the default; repeatable")
     parser.add_argument("--peers", metavar="PYTHON", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--peer-clips", type=int, default=20)
     options = parser.parse_args()
     print_starts(2 * options.runs)
-    count = 4_000 if options.full else options.clips
-    print(f"\n{count} clips of {CLIP_S:g} s, {usable_cores()} cores:")
+    print(f"\n{options.clips} clips of {CLIP_S:g} s, {usable_cores()} cores:")
     with tempfile.TemporaryDirectory() as folder:
-        forms = make_clips(Path(folder), count)
+        forms = make_clips(Path(folder), options.clips)
         print_throughput(forms, options.runs, options.model)
         print_peers(options.peers, forms["16 kHz WAV"][: options.peer_clips])
 
