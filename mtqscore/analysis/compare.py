@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mtqscore.analysis.means import mean_intervals
+from mtqscore.analysis.gate_grammar import find_target
+from mtqscore.analysis.means import Interval, mean_intervals
 from mtqscore.analysis.pairing import pair_rows
 from mtqscore.errors import UsageError
+from mtqscore.results.run import Results, Run
 from mtqscore.scores import named_scores
 from mtqscore.targets import DECIMALS, MOS_HIGH, MOS_LOW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from mtqscore.analysis.means import Interval
-    from mtqscore.results.run import Results, Run
-    from mtqscore.scores import Assessment
 
 EVEN = 0.05
 """A recording whose score moved by no more than this is neither better nor worse: such a move does not show when
@@ -182,7 +176,11 @@ def compare_results(base: Results, new: Results, config: CompareConfig | None = 
     base_scores, new_scores = _scores(base, targets), _scores(new, targets)
     pairing = None if config.unpaired else pair_rows(base, new)
     both = [(i, j) for i, j in pairing.pairs if i in base_scores and j in new_scores] if pairing else []
-    pairs = tuple(_pair(base.rows[i], new.rows[j], base_scores[i], new_scores[j]) for i, j in both)
+    # Only rows with a name are paired.
+    pairs = tuple(
+        Pair(base.rows[i].path or "", new.rows[j].path or "", base.rows[i].channel, base_scores[i], new_scores[j])
+        for i, j in both
+    )
     base_values = _matrix((pair.base for pair in pairs) if pairs else base_scores.values())
     new_values = _matrix((pair.new for pair in pairs) if pairs else new_scores.values())
     partnered = {i for i, _ in both}
@@ -217,8 +215,6 @@ def check_comparable(base: Run, new: Run, config: CompareConfig) -> dict[str, fl
     Raises:
         UsageError: the models differ and that is not allowed, or a limit names an unknown score or makes no sense.
     """
-    from mtqscore.analysis.gate_grammar import find_target
-
     if not config.allow_other_model and not _same_model(base, new):
         raise UsageError(
             f"the scores stem from different models, {_named(base)} and {_named(new)}: score both with one model, "
@@ -238,13 +234,7 @@ def check_comparable(base: Run, new: Run, config: CompareConfig) -> dict[str, fl
 
 
 def parse_max_drop(texts: Iterable[str]) -> dict[str, float]:
-    """Read limits as users write them.
-
-    Args:
-        texts: each ``g=0.1``.
-
-    Returns:
-        The largest mean drop allowed, by score as it was written.
+    """Read the largest mean drop allowed by score, as users write it: ``g=0.1``.
 
     Raises:
         UsageError: a text is no limit, or names what another has named.
@@ -301,11 +291,6 @@ def _scores(side: Results, targets: Sequence[str]) -> dict[int, dict[str, float]
     return scores
 
 
-def _pair(base: Assessment, new: Assessment, base_scores: Mapping[str, float], new_scores: Mapping[str, float]) -> Pair:
-    # Only rows with a name are paired.
-    return Pair(base.path or "", new.path or "", base.channel, base_scores, new_scores)
-
-
 def _matrix(scores: Iterable[Mapping[str, float]]) -> NDArray[np.float64]:
     """Values, (rows, targets)."""
     return np.array([list(row.values()) for row in scores], dtype=np.float64)
@@ -320,33 +305,29 @@ def _differences(
     *,
     paired: bool,
 ) -> tuple[Difference, ...]:
-    options = {"resamples": config.resamples, "seed": config.seed}
-    if paired:
-        # Rounded, since a difference of two values of four decimals has no more.
-        change = np.round(new - base, DECIMALS)
-        intervals = mean_intervals(change, **options)
-    else:
-        intervals = mean_intervals(new, base, **options)
+    # Rounded, since a difference of two values of four decimals has no more.
+    change = np.round(new - base, DECIMALS) if paired else new
+    intervals = mean_intervals(change, None if paired else base, resamples=config.resamples, seed=config.seed)
     differences = []
     for column, target in enumerate(targets):
         # As it stands in files, so that who reads it there comes to the same result.
-        interval = replace(
-            intervals[column], low=round(intervals[column].low, DECIMALS), high=round(intervals[column].high, DECIMALS)
-        )
+        interval = Interval(round(intervals[column].low, DECIMALS), round(intervals[column].high, DECIMALS))
+        old_mean, new_mean = (float(side[:, column].mean()) for side in (base, new))
         limit = limits.get(target)
-        difference = Difference(
-            target=target,
-            base=round(float(base[:, column].mean()), DECIMALS),
-            new=round(float(new[:, column].mean()), DECIMALS),
-            mean=round(float(new[:, column].mean() - base[:, column].mean()), DECIMALS),
-            interval=interval,
-            better=int(np.count_nonzero(change[:, column] > EVEN)) if paired else None,
-            worse=int(np.count_nonzero(change[:, column] < -EVEN)) if paired else None,
-            change=_change(interval),
-            max_drop=limit,
-            failed=limit is not None and interval.high < -limit,
+        differences.append(
+            Difference(
+                target=target,
+                base=round(old_mean, DECIMALS),
+                new=round(new_mean, DECIMALS),
+                mean=round(new_mean - old_mean, DECIMALS),
+                interval=interval,
+                better=int(np.count_nonzero(change[:, column] > EVEN)) if paired else None,
+                worse=int(np.count_nonzero(change[:, column] < -EVEN)) if paired else None,
+                change=_change(interval),
+                max_drop=limit,
+                failed=limit is not None and interval.high < -limit,
+            )
         )
-        differences.append(difference)
     return tuple(differences)
 
 
@@ -364,11 +345,6 @@ def _losses(pairs: Sequence[Pair], change: NDArray[np.float64]) -> tuple[Pair, .
     return tuple(pairs[index] for index in order if worst[index] < -EVEN)
 
 
-def _precision(row: Assessment) -> str:
-    """Precision that a row was computed in; empty where its file does not have it."""
-    return row.precision or (row.options.precision if row.options is not None else "")
-
-
 def _notes(base: Results, new: Results, *, sought: bool, paired: bool) -> Iterator[str]:
     """Explain what makes the two sides less alike than they should be."""
     if not _same_model(base.run, new.run):
@@ -376,7 +352,10 @@ def _notes(base: Results, new: Results, *, sought: bool, paired: bool) -> Iterat
     mixed = [{row.channel == "mean" for row in side.rows if row.ok} for side in (base, new)]
     if mixed[0] != mixed[1]:
         yield "one side has scores of mixdowns, the other of single channels: score both with the same --channels"
-    precisions = [sorted({_precision(row) for row in side.rows if row.ok} - {""}) for side in (base, new)]
+    precisions = [
+        sorted({row.precision or (row.options.precision if row.options else "") for row in side.rows if row.ok} - {""})
+        for side in (base, new)
+    ]
     if all(precisions) and precisions[0] != precisions[1]:
         named = " and ".join("/".join(names) for names in precisions)
         yield f"the sides were computed in {named}: that alone moves scores by about 0.02; use one --precision for both"

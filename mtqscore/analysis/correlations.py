@@ -24,18 +24,11 @@ from mtqscore.targets import PSEUDO, SUPERVISED
 TRUE = "true"
 """Stands for the true values of the same measure."""
 
+_CORRELATIONS = ("lcc", "srcc")
 COLUMNS = (
-    "pseudo_label",
-    "against",
-    "n",
-    "lcc",
-    "lcc_low",
-    "lcc_high",
-    "srcc",
-    "srcc_low",
-    "srcc_high",
-    "rmse",
-    "bias",
+    *("pseudo_label", "against", "n"),
+    *(f"{name}{end}" for name in _CORRELATIONS for end in ("", "_low", "_high")),
+    *("rmse", "bias"),
 )
 
 
@@ -69,8 +62,8 @@ def label_correlations(
     """Correlate pseudo-labels with scores, and with their own true values where these are known.
 
     Args:
-        scores: ``s_mos``, ``n_mos`` and ``g_mos``, or some of them, each (recordings,) with NaN for what is missing.
-        pseudo: ``pesq``, ``stoi`` and ``sdi``, or some of them, in the same order of recordings.
+        scores: some of the supervised targets, each (recordings,) with NaN for what is missing.
+        pseudo: some of ``pesq``, ``stoi`` and ``sdi``, in the same order of recordings.
         true: true values of some pseudo-labels; None if none are known.
         resamples: bootstrap draws for the intervals.
         seed: source of the draws.
@@ -90,17 +83,11 @@ def label_correlations(
         for against, values in others.items():
             x, y = statistics.known_pairs(values, pseudo[name])
             if len(x):
-                measures = ("lcc", "srcc", "rmse", "bias") if against == TRUE else ("lcc", "srcc")
+                measures = (*_CORRELATIONS, "rmse", "bias") if against == TRUE else _CORRELATIONS
+                figures = {measure: statistics.METRICS[measure](x, y) for measure in measures}
                 intervals = statistics.agreement_intervals(x, y, resamples=resamples, seed=seed)
-                found.append(
-                    LabelCorrelation(
-                        name,
-                        against,
-                        len(x),
-                        {measure: statistics.METRICS[measure](x, y) for measure in measures},
-                        {measure: intervals[measure] for measure in ("lcc", "srcc")},
-                    )
-                )
+                kept = {measure: intervals[measure] for measure in _CORRELATIONS}
+                found.append(LabelCorrelation(name, against, len(x), figures, kept))
     return sorted(found, key=lambda item: item.against == TRUE)
 
 
@@ -111,14 +98,10 @@ def correlations_of_recordings(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[LabelCorrelation]:
-    """Correlate the pseudo-labels of labelled recordings; as `label_correlations`.
+    """Correlate the pseudo-labels of recordings with scores as labels; as `label_correlations`.
 
-    Args:
-        recordings: those with scores as labels.
-        estimates: a teacher's estimates by recording. Then the PESQ, STOI and SDI among the labels are the true values;
-            without estimates, they are the pseudo-labels.
-        resamples: bootstrap draws for the intervals.
-        seed: source of the draws.
+    With a teacher's ``estimates`` by recording, the PESQ, STOI and SDI among the labels are the true values; without,
+    they are the pseudo-labels.
     """
 
     def columns(values: Sequence[Estimates], names: Sequence[str]) -> dict[str, ArrayLike]:
@@ -144,29 +127,23 @@ def correlation_lines(found: Sequence[LabelCorrelation]) -> list[str]:
     for pseudo in dict.fromkeys(item.pseudo for item in found):
         items = [by_place.get((pseudo, name)) for name in columns]
         table.append([pseudo.upper(), "n", *("" if item is None else f"{item.pairs:,}" for item in items)])
-        for measure in ("lcc", "srcc"):
+        for measure in _CORRELATIONS:
             table.append(["", measure.upper(), *("" if item is None else _figure(item, measure) for item in items)])
     return text_table(table, left={""})
 
 
 def correlation_records(found: Sequence[LabelCorrelation]) -> list[dict[str, str | int | float | None]]:
     """Give correlations as they stand in JSON, by the names of `COLUMNS`; None is what is not defined."""
-    return [
-        {
-            "pseudo_label": item.pseudo,
-            "against": item.against,
-            "n": item.pairs,
-            "lcc": _number(item.values["lcc"]),
-            "lcc_low": _number(item.intervals["lcc"].low),
-            "lcc_high": _number(item.intervals["lcc"].high),
-            "srcc": _number(item.values["srcc"]),
-            "srcc_low": _number(item.intervals["srcc"].low),
-            "srcc_high": _number(item.intervals["srcc"].high),
-            "rmse": _number(item.values.get("rmse", math.nan)),
-            "bias": _number(item.values.get("bias", math.nan)),
-        }
-        for item in found
-    ]
+    records = []
+    for item in found:
+        figures = [
+            figure
+            for name in _CORRELATIONS
+            for figure in (item.values[name], item.intervals[name].low, item.intervals[name].high)
+        ] + [item.values.get(name, math.nan) for name in ("rmse", "bias")]
+        cells: list[str | int | float | None] = [item.pseudo, item.against, item.pairs, *map(_number, figures)]
+        records.append(dict(zip(COLUMNS, cells, strict=True)))
+    return records
 
 
 def write_correlations(table: Path, found: Sequence[LabelCorrelation]) -> None:

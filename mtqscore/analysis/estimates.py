@@ -14,15 +14,9 @@ from mtqscore.labels.table import LabelledRecording
 from mtqscore.results.csv import unguarded
 from mtqscore.targets import TARGETS
 
-Say = Callable[[str], None]
-
-
-def _say_nothing(_: str) -> None:
-    """Nobody listens."""
-
 
 def read_estimates(
-    table: Path, rows: Sequence[LabelledRecording], base: Path, say: Say = _say_nothing
+    table: Path, rows: Sequence[LabelledRecording], base: Path, notify: Callable[[str], None] | None = None
 ) -> dict[Path, dict[str, float]]:
     """Read a table of estimates and match it to recordings.
 
@@ -33,7 +27,7 @@ def read_estimates(
         table: CSV with a column ``path`` and any of the targets.
         rows: the recordings.
         base: folder of the label table.
-        say: is told how many rows of the table belong to none of the recordings.
+        notify: takes a message on rows of the table that belong to none of the recordings.
 
     Returns:
         Estimates by recording. A recording that the table does not name is not there.
@@ -63,9 +57,9 @@ def read_estimates(
             f"{table}: none of its {len(records)} rows belongs to a labelled recording; the first is {others[0]}, the "
             f"first recording is {rows[0].path}"
         )
-    if others:
+    if others and notify is not None:
         rest = "1 row belongs" if len(others) == 1 else f"{len(others)} rows belong"
-        say(f"{table}: {rest} to no labelled recording, such as {others[0]}")
+        notify(f"{table}: {rest} to no labelled recording, such as {others[0]}")
     return found
 
 
@@ -88,12 +82,7 @@ def _read(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 class _Places:
-    """Finds the recording that a name means.
-
-    Args:
-        folders: where names may start, the first that holds a recording counts.
-        rows: the recordings.
-    """
+    """Finds the recording that a name means; of the folders where names may start, the first that holds one counts."""
 
     def __init__(self, folders: Sequence[Path], rows: Sequence[LabelledRecording]) -> None:
         self._folders = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100 - follows no links

@@ -174,13 +174,11 @@ def evaluate(
     """
     return [
         Agreement(
-            target,
-            over,
-            len(truth),
-            float(truth.mean()),
-            float(estimate.mean()),
-            {name: metric(truth, estimate) for name, metric in statistics.METRICS.items()},
-            statistics.agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {},
+            *(target, over, len(truth), float(truth.mean()), float(estimate.mean())),
+            values={name: metric(truth, estimate) for name, metric in statistics.METRICS.items()},
+            intervals=(
+                statistics.agreement_intervals(truth, estimate, resamples=resamples, seed=seed) if resamples else {}
+            ),
         )
         for target, over, truth, (estimate,) in _sets(recordings, [estimates], columns)
     ]
@@ -196,20 +194,10 @@ def contrast(
 ) -> list[Contrast]:
     """Compare how well two sets of estimates agree with the same labels, over files and over means of groups.
 
-    Args:
-        recordings: labelled recordings.
-        first: scores by recording.
-        second: scores by recording; only recordings and targets that both have are compared.
-        columns: as in `evaluate`.
-        resamples: bootstrap draws for the intervals.
-        seed: source of the draws.
+    Arguments and errors are those of `evaluate`; only recordings and targets that both sets have are compared.
 
     Returns:
         One entry a target, set of pairs and measure.
-
-    Raises:
-        UsageError: no recording has one of the columns.
-        InputError: there is not a single recording with a label and both estimates.
     """
     found = []
     for target, over, truth, (one, other) in _sets(recordings, [first, second], columns):
@@ -239,11 +227,7 @@ def largest_errors(
 
 
 def group_columns(recordings: Sequence[LabelledRecording], columns: Sequence[str] | None) -> list[str]:
-    """Choose the columns that recordings are grouped by.
-
-    Args:
-        recordings: labelled recordings.
-        columns: those that are asked for; None takes `USUAL_GROUPS` where they exist.
+    """Choose the columns that recordings are grouped by: those asked for, or `USUAL_GROUPS` where they exist.
 
     Raises:
         UsageError: no recording has one of the columns.
@@ -281,19 +265,20 @@ def _sets(
 ) -> Iterator[_Set]:
     """Go through all sets of pairs that are compared."""
     chosen = group_columns(recordings, columns)
-    is_empty = True
-    for target in (target.name for target in TARGETS):
-        known = [
+    by_target = {
+        target.name: [
             item
             for item in recordings
-            if target in item.labels and all(target in part.get(item.path, {}) for part in estimates)
+            if target.name in item.labels and all(target.name in part.get(item.path, {}) for part in estimates)
         ]
+        for target in TARGETS
+    }
+    if not any(by_target.values()):
+        raise InputError("no recording has both a label and an estimate of the same target")
+    for target, known in by_target.items():
         if known:
-            is_empty = False
             table = [[item.labels[target], *(part[item.path][target] for part in estimates)] for item in known]
             yield from _sets_of_target(target, known, np.array(table, dtype=np.float64).T, chosen)
-    if is_empty:
-        raise InputError("no recording has both a label and an estimate of the same target")
 
 
 def _sets_of_target(

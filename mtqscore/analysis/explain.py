@@ -6,9 +6,9 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtqscore.analysis.explanation import Explanation, Segment, advise, band
 from mtqscore.analysis.segments import Segments, SegmentScorer
@@ -17,15 +17,10 @@ from mtqscore.audio.measurements import SignalMeasurements, SignalMeter
 from mtqscore.audio.sources import Resampler, Source
 from mtqscore.config import AssessConfig
 from mtqscore.errors import UsageError
-from mtqscore.scores import UnscorableError, named_scores
+from mtqscore.scores import Assessment, UnscorableError, named_scores
 from mtqscore.scoring.assessor import loaded_assessor
+from mtqscore.scoring.session import Scorer
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mtqscore.scores import Assessment
-    from mtqscore.scoring.session import Scorer
 
 NOTABLE_DROP, DROP_A_DECADE, USUAL_PIECES = 0.7, 0.2, 10
 """Ordinary speech varies by half a point from second to second, and the lowest of many lies lower than that of few."""
@@ -68,18 +63,9 @@ def explain_file(path: str | os.PathLike[str], config: AssessConfig | None = Non
 
 
 def explain_assessment(assessment: Assessment, source: Source | None, scorer: Scorer) -> Explanation:
-    """Explain an assessment from its recording.
-
-    Args:
-        assessment: of a mixdown or one channel.
-        source: the recording; None when it cannot be opened.
-        scorer: the model that scored it.
-    """
-    explanation = Explanation(assessment)
-    if source is not None:
-        signal, segments = _measure_recording(assessment, source, scorer)
-        explanation = replace(explanation, signal=signal, segments=segments)
-    explanation = _interpret(explanation)
+    """Explain an assessment of a mixdown or one channel from its recording; None when that cannot be opened."""
+    signal, segments = _measure_recording(assessment, source, scorer) if source is not None else (None, None)
+    explanation = _interpret(Explanation(assessment, signal=signal, segments=segments))
     return replace(explanation, advice=tuple(advise(explanation)))
 
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from mtqscore.analysis.segments import Segments
+from mtqscore.audio.measurements import SignalMeasurements
 from mtqscore.base.schema_versions import EXPLAIN, document
 from mtqscore.base.text import moment, printable
-from mtqscore.scores import Flag, Status, named_scores
+from mtqscore.scores import Assessment, Flag, Status, named_scores
 from mtqscore.targets import DECIMALS, NARROWBAND_HZ
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from mtqscore.analysis.segments import Segments
-    from mtqscore.audio.measurements import SignalMeasurements
-    from mtqscore.scores import Assessment
 
 
 @dataclass(frozen=True)
@@ -71,11 +67,8 @@ class Explanation:
 BANDS = {
     "s_mos": ("very distorted", "fairly distorted", "somewhat distorted", "slightly distorted", "not distorted"),
     "n_mos": (
-        "very intrusive",
-        "somewhat intrusive",
-        "noticeable but not intrusive",
-        "slightly noticeable",
-        "not noticeable",
+        *("very intrusive", "somewhat intrusive", "noticeable but not intrusive"),
+        *("slightly noticeable", "not noticeable"),
     ),
     "g_mos": ("bad", "poor", "fair", "good", "excellent"),
 }
@@ -195,7 +188,7 @@ def _on_recording(signal: SignalMeasurements) -> Iterator[str]:
 def as_record(explanation: Explanation) -> dict[str, Any]:
     """All of an explanation as plain values for JSON; what is not known is null."""
     assessment, segments = explanation.assessment, explanation.segments
-    record: dict[str, Any] = {
+    record = {
         "path": assessment.path,
         "channel": assessment.channel,
         "status": str(assessment.status),
@@ -207,24 +200,23 @@ def as_record(explanation: Explanation) -> dict[str, Any]:
         "even": explanation.even,
         "container": explanation.container or None,
         "signal": _rounded(asdict(explanation.signal)) if explanation.signal else None,
-    }
-    for name in ("worst", "best"):
-        segment: Segment | None = getattr(explanation, name)
-        record[name] = _rounded(asdict(segment)) if segment else None
-    record["median"] = explanation.median
-    record["seconds"] = None
-    if segments is not None:
-        record["seconds"] = {
+        "worst": _rounded(asdict(explanation.worst)) if explanation.worst else None,
+        "best": _rounded(asdict(explanation.best)) if explanation.best else None,
+        "median": explanation.median,
+        "seconds": None
+        if segments is None
+        else {
             "starts_s": [round(float(start), DECIMALS) for start in segments.starts_s],
             "length_s": segments.length_s,
-            **{name: [_known(value) for value in segments.of(name)] for name in segments.targets},
-        }
-    record["advice"] = list(explanation.advice)
-    record |= {"model": assessment.model, "model_sha256": assessment.model_sha256, "provider": assessment.provider}
+            **{name: list(map(_rounded_or_none, segments.of(name))) for name in segments.targets},
+        },
+        "advice": list(explanation.advice),
+        **{name: getattr(assessment, name) for name in ("model", "model_sha256", "provider")},
+    }
     return document(EXPLAIN, record, version=None)
 
 
-def _known(value: np.float32) -> float | None:
+def _rounded_or_none(value: np.float32) -> float | None:
     return None if np.isnan(value) else round(float(value), DECIMALS)
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from mtqscore.analysis.gates import SIGNS, Bound, Gate, Level
 from mtqscore.base.patterns import matches
 from mtqscore.errors import UsageError
 from mtqscore.targets import MOS_HIGH, MOS_LOW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 STATISTICS = ("mean", "median", "min", "max", "share", "p00 to p100")
 EXAMPLES = "'g>=3.2', 'mean(s)>=3.5', 'p05(n)>=2.8', 'share(g>=3)>=0.95', 'g>=3 in street/**'"
@@ -62,18 +59,17 @@ def _read(text: str, targets: Sequence[str], level: Level, paths: str | None) ->
     if outer is None:
         raise UsageError(f"it cannot be understood{_slip(demand)}; gates are written like {EXAMPLES}")
     statistic = _statistic(outer["name"])
-    if statistic != "share":
+    condition: Bound | None = None
+    if statistic == "share":
+        inner = _BARE.fullmatch(outer["inner"])
+        if inner is None:
+            raise UsageError("share needs a condition in its brackets, as in 'share(g>=3)>=0.95'")
+        target, condition = _judged(inner, targets)
+        bound = _bound(outer, 0.0, 1.0)
+    else:
         target, bound = _judged(outer, targets)
-        shown = f"{statistic}({_short(target)}){_shown(bound)}"
-        return Gate(shown, target, statistic, bound, level=level, paths=paths)
-    inner = _BARE.fullmatch(outer["inner"])
-    if inner is None:
-        raise UsageError("share needs a condition in its brackets, as in 'share(g>=3)>=0.95'")
-    target, condition = _judged(inner, targets)
-    bound = _bound(outer, 0.0, 1.0)
-    return Gate(
-        f"share({_short(target)}{_shown(condition)}){_shown(bound)}", target, statistic, bound, condition, level, paths
-    )
+    shown = f"{statistic}({_short(target)}{_shown(condition) if condition else ''}){_shown(bound)}"
+    return Gate(shown, target, statistic, bound, condition, level, paths)
 
 
 def _slip(demand: str) -> str:
@@ -95,12 +91,8 @@ def _judged(found: re.Match[str], targets: Sequence[str]) -> tuple[str, Bound]:
 def find_target(written: str, targets: Sequence[str]) -> str:
     """Find the score that a user names: ``g``, ``G-MOS`` and ``g_mos`` are one.
 
-    Args:
-        written: the name as a user wrote it.
-        targets: names of the scores that there are.
-
     Raises:
-        UsageError: there is no such score; the message names those that there are.
+        UsageError: it is none of ``targets``; the message names those.
     """
     known = {_folded(_short(target)): target for target in targets} | {_folded(target): target for target in targets}
     name = _folded(written)

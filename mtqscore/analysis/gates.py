@@ -10,19 +10,14 @@ import math
 import operator
 from array import array
 from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from mtqscore.base.patterns import matches
 from mtqscore.errors import UsageError
-from mtqscore.scores import named_scores
+from mtqscore.scores import Assessment, named_scores
 from mtqscore.targets import DECIMALS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from mtqscore.scores import Assessment
 
 WORST_SHOWN = 10
 """So many of the worst recordings are named."""
@@ -260,11 +255,7 @@ class _Watch:
 
 
 def check_patterns(gates: Iterable[Gate], paths: Iterable[str | None]) -> None:
-    """Refuse gates that no recording of these names would meet, before anything is scored.
-
-    Args:
-        gates: what must hold.
-        paths: names of the rows to come.
+    """Refuse gates whose pattern matches none of the names of the rows to come, before anything is scored.
 
     Raises:
         UsageError: a gate's pattern matches none of them.

@@ -36,10 +36,6 @@ def pair_rows(base: Results, new: Results) -> Pairing:
     most is taken, the first of equals. A name that stands several times on a side is paired in order, if the other side
     has it as often. Arrays have no name and no partner.
 
-    Args:
-        base: one result.
-        new: the other.
-
     Raises:
         UsageError: a name leaves open which rows belong together.
     """

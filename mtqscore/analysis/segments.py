@@ -8,18 +8,14 @@ they barely move where one second is bad. A second that the model gets alone sho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtqscore.audio.checks import sound_level_db
 from mtqscore.audio.windows import level_weights
+from mtqscore.scoring.session import Scorer
 from mtqscore.targets import SAMPLE_RATE_HZ
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mtqscore.scoring.session import Scorer
 
 SEGMENT_SAMPLES = SAMPLE_RATE_HZ
 """Longer pieces dilute what is wrong in them, shorter ones hold too little speech."""

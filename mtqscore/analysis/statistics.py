@@ -22,8 +22,6 @@ MOST_UNDEFINED = 0.05
 """Share of the draws without a value, as all of their labels or estimates are equal, up to which there is an
 interval."""
 
-Metric = Callable[[ArrayLike, ArrayLike], float]
-
 
 def load_scipy_stats() -> Any:
     """Import scipy.stats.
@@ -112,14 +110,8 @@ def bias(truth: ArrayLike, estimate: ArrayLike) -> float:
     return float(np.mean(y - x)) if len(x) and np.isfinite([x, y]).all() else math.nan
 
 
-METRICS: dict[str, Metric] = {
-    "lcc": lcc,
-    "srcc": srcc,
-    "ktau": ktau,
-    "mse": mse,
-    "rmse": rmse,
-    "rmse_mapped": rmse_mapped,
-    "bias": bias,
+METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
+    metric.__name__: metric for metric in (lcc, srcc, ktau, mse, rmse, rmse_mapped, bias)
 }
 """Every measure of agreement by its name in tables."""
 
@@ -234,14 +226,7 @@ def _correlatable(x: Floats, y: Floats) -> bool:
 
 
 def known_pairs(truth: ArrayLike, estimate: ArrayLike) -> tuple[Floats, Floats]:
-    """Take the pairs without a NaN.
-
-    Args:
-        truth: labels, (pairs,).
-        estimate: estimates, (pairs,).
-
-    Returns:
-        Both as float64.
+    """Take the pairs of labels and estimates, (pairs,) each, without a NaN; as float64.
 
     Raises:
         ValueError: there are not as many labels as estimates.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from fnmatch import translate
 from functools import lru_cache
 
-from wcmatch import glob
-
 from mtqscore.errors import UsageError
+
+_Part = re.Pattern[str] | None
+"""The pattern of one folder or file; None for ``**``, any number of folders."""
 
 
 def matches(pattern: str, path: str | None) -> bool:
@@ -27,23 +29,37 @@ def matches(pattern: str, path: str | None) -> bool:
         >>> matches("clean/**", "/data/clean/a/b.wav"), matches("*.flac", "x/y.flac"), matches("clean/*", "unclean/a")
         (True, True, False)
     """
-    compiled = _compile(pattern)
-    return path is not None and compiled.fullmatch(_normalised(path)) is not None
+    parts = _parts(pattern)
+    if path is None:
+        return False
+    names = _folders(path)
+    # Every number of names that the parts so far may take: the time is that of parts times names, whatever the pattern.
+    taken = {0}
+    for part in parts:
+        if part is None:
+            taken = set(range(min(taken), len(names) + 1))
+        else:
+            taken = {count + 1 for count in taken if count < len(names) and part.match(names[count])}
+        if not taken:
+            return False
+    return len(names) in taken
 
 
-def _normalised(text: str) -> str:
-    text = re.sub("/+", "/", text.replace("\\", "/"))
-    # For wcmatch, * and ** pass over folders named . and .. but not over others with dots.
-    return re.sub(r"(?<![^/])\.\.?(?![^/])", "...", text)
+def _folders(text: str) -> list[str]:
+    return re.sub("/+", "/", text.replace("\\", "/")).split("/")
 
 
 @lru_cache(maxsize=256)
-def _compile(pattern: str) -> re.Pattern[str]:
-    text = _normalised(re.sub(r"^\.[/\\]+", "", pattern))
-    if not text.strip("/"):
+def _parts(pattern: str) -> tuple[_Part, ...]:
+    folders = _folders(re.sub(r"^\.[/\\]+", "", pattern))
+    if not any(folders):
         raise UsageError(f"pattern {pattern!r} matches nothing; write one such as 'street/**' or '*.flac'")
-    text = ("" if text.startswith("/") else "**/") + text + ("**" if text.endswith("/") else "")
-    ((regex,), _) = glob.translate(text, flags=glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX | glob.CASE)
-    if "(?!)" in regex:  # stands for no character at all
+    if folders[0]:
+        folders.insert(0, "**")
+    if folders[-1] in ("", "**"):
+        folders[-1:] = ["**", "*"]
+    # Shells negate brackets with ^ as with !.
+    regexes = [None if folder == "**" else translate(re.sub(r"(?<!\[)\[\^", "[!", folder)) for folder in folders]
+    if any(regex is not None and "(?!)" in regex for regex in regexes):  # stands for no character at all
         raise UsageError(f"pattern {pattern!r}: a range in brackets runs backwards")
-    return re.compile(regex)
+    return tuple(None if regex is None else re.compile(regex) for regex in regexes)

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mtqscore.audio.loading import load_mono
 from mtqscore.base.journal import Journal
@@ -19,12 +22,6 @@ from mtqscore.corpora.corpus import Advance
 from mtqscore.errors import EnvironmentProblemError, InputError, MissingExtraError
 from mtqscore.models.registry import own_folder
 from mtqscore.targets import SAMPLE_RATE_HZ, TARGETS
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Signal = NDArray[np.float64]
 
 LARGEST_SNR_ERROR_DB = 3.0
 """A clean and a noisy recording belong together if the SNR between them is that of the name within this.
@@ -177,7 +174,6 @@ def _misfit(pair: ReferencePair) -> str:
 
 
 def _snr_db(noisy_path: Path, clean_path: Path) -> float:
-    import numpy as np
 
     from mtqscore.labels.alignment import shifted
 
@@ -203,7 +199,7 @@ def _measures(pair: ReferencePair) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items() if value is not None}
 
 
-def _mono(path: Path) -> Signal:
+def _mono(path: Path) -> NDArray[np.float64]:
     mono, _ = load_mono(path, SAMPLE_RATE_HZ)
     if not mono.any():
         raise InputError(f"{path}: is silent")

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from mtqscore.targets import SUPERVISED, TARGETS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mtqscore.models.entry import Accuracy, ModelEntry
-    from mtqscore.targets import Target
+from mtqscore.models.entry import Accuracy, ModelEntry
+from mtqscore.targets import SUPERVISED, TARGETS, Target
 
 SHORT_NAMES = {"s_mos": "S", "n_mos": "N", "g_mos": "G", "pesq": "PESQ", "stoi": "STOI", "sdi": "SDI"}
 NOT_STATED = "not stated"

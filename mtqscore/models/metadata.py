@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mtqscore.errors import UsageError
 from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LARGEST_MODEL_BYTES = 2 << 30
 """onnxruntime takes no more than this from memory."""

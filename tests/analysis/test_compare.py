@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -33,9 +33,6 @@ from mtqscore.report.comparison import (
 )
 from mtqscore.results.run import Results, Run
 from mtqscore.scores import Assessment, Scores, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 MODEL = "m@1"
 TARGETS = ("s_mos", "n_mos", "g_mos")

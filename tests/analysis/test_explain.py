@@ -9,7 +9,6 @@ import struct
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,10 +20,8 @@ from mtqscore.analysis.segments import Segments, SegmentScorer
 from mtqscore.base.text import moment
 from mtqscore.report.explanation import describe, in_columns, plot
 from mtqscore.scores import Status
+from tests.conftest import Run
 from tests.signals import RATE_HZ, speechlike, tone, write
-
-if TYPE_CHECKING:
-    from tests.conftest import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

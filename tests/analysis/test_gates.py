@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,9 +23,6 @@ from mtqscore.results.json import JsonLinesWriter
 from mtqscore.results.reading import read_results
 from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, Scores, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TARGETS = ("s_mos", "n_mos", "g_mos", "loudness", "p808_mos")
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), None)

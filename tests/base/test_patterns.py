@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,3 +66,17 @@ def test_a_name_without_signs_matches_itself_and_its_folder(name: str) -> None:
     assert matches(f"{name}/**", f"x/{name}/y.wav")
     assert matches("/**", f"/{name}")
     assert not matches(name, f"{name}z")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("**/a/**/a/**/a/**/a/**/b", "a/" * 5_000),
+        ("/".join(["**", "*"] * 50) + "/b", "a/" * 1_000),
+        ("*a*a*a*a*a*a*b", "a" * 5_000),
+    ],
+)
+def test_hostile_patterns_are_matched_at_once(pattern: str, path: str) -> None:
+    begin = time.process_time()
+    assert not matches(pattern, f"{path}c")
+    assert time.process_time() - begin < 2

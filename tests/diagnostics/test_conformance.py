@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +22,7 @@ from mtqscore.diagnostics.conformance.known import TOLERANCE, ClipScores, KnownM
 from mtqscore.models import load_model, read_registry
 from mtqscore.scoring import session as runtime
 from mtqscore.scoring.session import Scorer
-
-if TYPE_CHECKING:
-    from tests.conftest import Run
+from tests.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 (STORED,) = read_known().values()

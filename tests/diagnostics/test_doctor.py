@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +17,7 @@ from mtqscore.diagnostics.doctor.examine import examine
 from mtqscore.diagnostics.doctor.facts import Fact, Mark, Section, as_text, failures
 from mtqscore.diagnostics.doctor.installation import Requirement
 from mtqscore.diagnostics.doctor.probes import Answer, run_probes
-
-if TYPE_CHECKING:
-    from tests.conftest import Run
+from tests.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 

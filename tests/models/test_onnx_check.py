@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -20,13 +20,9 @@ from mtqscore.errors import UsageError
 from mtqscore.models import HubReference, load_model
 from mtqscore.models.onnx_check import MOST_NODES, read_onnx
 from mtqscore.scoring.session import Scorer
+from tests.conftest import Run
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.conftest import Run
 
 node, posix_only = helper.make_node, pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 HUGE = 10**12

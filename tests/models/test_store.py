@@ -7,7 +7,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +23,9 @@ from mtqscore.results.run import Run
 from mtqscore.scores import Assessment, FrameScores, Scores, Status
 from mtqscore.scoring.devices import cuda_problem
 from mtqscore.scoring.session import Scorer
+from tests.conftest import Run as RunCommand
 from tests.fake_model import METADATA, write_fake_model
 from tests.signals import speechlike, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Run
 
 
 @pytest.mark.parametrize("name", [None, "m", "m@2"])
@@ -212,7 +208,7 @@ def make_foreign(path: Path) -> None:
         (lambda path: write_fake_model(path, metadata=METADATA | {"targets": "s_mos,n_mos,g_mos,=x()"}), "targets are"),
     ],
 )
-def test_what_is_no_model_is_refused_in_one_line(run: Run, tmp_path: Path, make: object, said: str) -> None:
+def test_what_is_no_model_is_refused_in_one_line(run: RunCommand, tmp_path: Path, make: object, said: str) -> None:
     path = tmp_path / "foreign.onnx"
     make(path)  # type: ignore[operator]
     write(tmp_path / "a.wav", speechlike(1))

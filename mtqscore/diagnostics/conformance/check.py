@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtqscore.audio.loading import load_mono
 from mtqscore.config import AssessConfig
 from mtqscore.diagnostics.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
+from mtqscore.scores import FrameScores
+from mtqscore.scoring import session
+from mtqscore.scoring.assessor import Assessor
 from mtqscore.targets import SAMPLE_RATE_HZ
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mtqscore.scores import FrameScores
-    from mtqscore.scoring.assessor import Assessor
 
 JOINED = "joined"
 """Name of all clips one after another: several windows of unlike levels, which one short clip does not make."""
@@ -95,10 +93,7 @@ def check_model(model: str | None) -> Conformance:
         UsageError: there is no such model.
         EnvironmentProblemError: the model or a clip is damaged, or no device works.
     """
-    from mtqscore.scoring.assessor import Assessor
-    from mtqscore.scoring.session import available_devices
-
-    devices = sorted(available_devices(), key=lambda device: device.name != "cpu")
+    devices = sorted(session.available_devices(), key=lambda device: device.name != "cpu")
     usable = [device.name for device in devices if device.works]
     if not usable:
         raise EnvironmentProblemError("no device can run a model; mtqscore doctor names the fix")
