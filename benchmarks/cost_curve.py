@@ -13,8 +13,8 @@ import argparse
 import os
 import statistics
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -32,14 +32,8 @@ SLOW_S = 60.0
 """What takes longer is run once, and not to warm up."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """One size and what it took.
-
-    Args:
-        size: number of files, or seconds of audio.
-        cost: the medians.
-    """
+class Point(NamedTuple):
+    """One size (number of files, or seconds of audio) and the medians of its cost."""
 
     size: float
     cost: Cost

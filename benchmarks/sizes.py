@@ -2,8 +2,6 @@
 
     python benchmarks/sizes.py [--rounds 9] [--clips 8] [--seconds 4]
 
-The last rows are `base` with a second step along time, and with a narrower kernel too, the form of the released model.
-
 Times are processor time in milliseconds a second of audio, on one thread, medians over rounds in which every size has
 its turn. Training is a step in float32: forward, loss, backward, optimiser. Inference is the exported file in
 onnxruntime on batches of 40 s, with the heads of S, N and G. `× real time` is of inference. Quote ratios: single times

@@ -1,10 +1,10 @@
 """Processor time of one training step for each second of audio, of every network that trains from scratch.
 
-    python benchmarks/training_step.py [--clips 8] [--seconds 4] [--rounds 5] [--threads 1]
+    python benchmarks/training_step.py [--clips 8] [--seconds 4] [--rounds 5]
 
 All networks do the same work on the same clips in turn: forward, loss, regularisation, backward, one step of the
-optimiser. Times are processor time, of all threads, and medians over the rounds; ratios are medians of the ratios round
-by round. Quote ratios: single times on a shared machine say little.
+optimiser. Times are processor time, medians over the rounds; ratios are medians of the ratios round by round. Quote
+ratios: single times on a shared machine say little.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     speech = bundled_speech()
     waveform = torch.stack(
@@ -80,7 +79,7 @@ def main() -> None:
             if number:
                 times[name].append(time.process_time() - start)
     audio_s = waveform.numel() / SAMPLE_RATE_HZ
-    print(f"{options.clips} clips of {options.seconds:g} s, {options.threads} threads, torch {torch.__version__}\n")
+    print(f"{options.clips} clips of {options.seconds:g} s, one thread, torch {torch.__version__}\n")
     print("| network | parameters | ms a second of audio | ratio |\n|---|---|---|---|")
     for name, found in times.items():
         ratio = statistics.median(one / other for one, other in zip(found, times["MTQ-Net"], strict=True))

@@ -162,8 +162,6 @@ def make_clips() -> None:
         clean[name] = soundfile.read(path)[0]
     for name, samples in degraded(clean).items():
         soundfile.write(CLIPS_FOLDER / f"{name}.flac", samples, SAMPLE_RATE_HZ, compression_level=1.0)
-    for path in sorted(CLIPS_FOLDER.glob("*.flac")):
-        print(f"{path.name:24s} {soundfile.info(path).duration:.1f} s  {path.stat().st_size:7,d} bytes")
     print(f"{sum(path.stat().st_size for path in CLIPS_FOLDER.glob('*.flac')):,} bytes in all")
 
 
