@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from mtqscore.base.option import check_limits, option
@@ -32,11 +33,6 @@ def alpha_of(texts: Sequence[str]) -> PerTarget:
     """Read every ``NUMBER`` or ``TARGET=NUMBER`` of ``--alpha``; one number if it is for all targets."""
     values = _numbers("--alpha", texts)
     return values["default"] if [*values] == ["default"] else values
-
-
-def delta_of(texts: Sequence[str]) -> dict[str, float]:
-    """Read every ``NUMBER`` or ``TARGET=NUMBER`` of ``--delta``."""
-    return _numbers("--delta", texts)
 
 
 def teachers_of(texts: Sequence[str]) -> list[dict[str, object]]:
@@ -206,7 +202,7 @@ class TrainConfig:
         "--delta [TARGET=]NUMBER",
         LEARNING,
         within=(1e-6, math.inf),
-        parse=delta_of,
+        parse=partial(_numbers, "--delta"),
         repeated=True,
         shown="1",
     )

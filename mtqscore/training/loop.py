@@ -208,9 +208,8 @@ class Trainer:
             raise MtqscoreError(f"the {name} is {value} in epoch {self.epoch + 1}; try a lower --lr")
 
     def _out_of_patience(self) -> bool:
-        if not self.config.patience or not self.history:
-            return False
-        return self.epoch - best_epoch(self.history, self.config) >= self.config.patience
+        patience = self.config.patience
+        return bool(patience and self.history) and self.epoch - best_epoch(self.history, self.config) >= patience
 
     def _save(self) -> None:
         """Write all that is needed to go on from here: after an epoch, or after some steps of the next one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from mtqscore.training.data.frame_labels import Curve, labels_along
 FULL_SCALE = 32767.0
 
 BATCHES_AHEAD = 3
-"""Batches that are decoded ahead of their use, where a split is not held in memory."""
+"""Batches whose audio is read ahead of their use."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Batch:
         share: which items of the whole batch these are.
         present: labelled items of the whole batch a target, (targets,).
         draft: how the whole batch was made.
-        curves: labels of the whole batch along time; None where they have none.
+        curves: labels of the whole batch along time; None for a recording without.
     """
 
     waveform: Tensor
@@ -57,7 +57,7 @@ class Batch:
     share: BatchShare
     present: Tensor
     draft: BatchDraft
-    curves: Sequence[Curve | None] | None = None
+    curves: Sequence[Curve | None]
 
     def frame_labels(self, positions: Tensor) -> Tensor | None:
         """Label every frame by the part of the recording that it lies in, and by its place where there are curves.
@@ -69,10 +69,11 @@ class Batch:
             float32 (batch, frames, targets); None where every frame has the label of its recording.
         """
         items = range(self.share.first, self.share.stop)
-        if self.curves is None and not any(splice.item in items for splice in self.draft.splices):
+        spliced = any(splice.item in items for splice in self.draft.splices)
+        if not spliced and all(curve is None for curve in self.curves):
             return None
-        curves = self.curves if self.curves is not None else [None] * len(self.draft.rows)
-        return torch.from_numpy(labels_along(self.draft, items, self.unspliced.numpy(), curves, positions.numpy()))
+        own = self.unspliced.numpy()
+        return torch.from_numpy(labels_along(self.draft, items, own, self.curves, positions.numpy()))
 
     def on(self, device: torch.device) -> Batch:
         """Move what the network reads to a device."""
@@ -136,7 +137,7 @@ class Dataset:
         targets: Sequence[Target] = TARGETS,
         curves: Sequence[Curve | None] | None = None,
     ) -> None:
-        self.curves = curves
+        self.curves = curves if curves is not None else [None] * len(rows)
         self.rows, self.workers, self.targets = list(rows), max(1, workers), tuple(targets)
         table = [[row.labels.get(target.name, np.nan) for target in self.targets] for row in self.rows]
         self.labels = np.array(table, dtype=np.float32).reshape(-1, len(self.targets))
@@ -155,23 +156,11 @@ class Dataset:
         """Samples of one recording, int16 (samples,)."""
         return self.held[index] if self.held is not None else decode(self.rows[index].path)
 
-    def curves_of(self, rows: NDArray[np.int64]) -> list[Curve | None] | None:
-        """Labels of some recordings along time."""
-        return None if self.curves is None else [self.curves[row] for row in rows]
-
     def batches(
         self, config: TrainConfig, epoch: int, group: ProcessGroup = ALONE, skip: int = 0
     ) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch; see `TrainingSet`."""
-
-        def needed_rows(draft: BatchDraft) -> list[int]:
-            share = group.share(len(draft.rows))
-            return [int(draft.rows[item]) for item in draft.needed_items(share.first, share.stop)]
-
-        drafts = islice(draft_epoch(self.lengths, config, epoch), skip, None)
-        for draft, audio in _with_audio(drafts, needed_rows, self):
-            share, curves = group.share(len(draft.rows)), self.curves_of(draft.rows)
-            yield collate(draft, audio, self.labels[draft.rows], share, curves)
+        return _batches(self, islice(draft_epoch(self.lengths, config, epoch), skip, None), group.share)
 
 
 def decode_all(
@@ -216,31 +205,32 @@ def plain_batches(data: Dataset, batch_size: int, longest_samples: int, group: P
     Processes take whole batches in turn.
     """
     order = np.argsort(data.lengths, kind="stable")
-    starts = range(group.rank * batch_size, len(order), batch_size * group.count)
     longest = np.minimum(data.lengths, longest_samples)
+    starts = range(group.rank * batch_size, len(order), batch_size * group.count)
     batches = (order[start : start + batch_size] for start in starts)
     drafts = (BatchDraft(rows, [Cut(0, int(longest[row])) for row in rows]) for rows in batches)
-    for draft, audio in _with_audio(drafts, lambda draft: [int(row) for row in draft.rows], data):
-        whole = BatchShare(0, len(draft.rows), len(draft.rows))
-        yield collate(draft, audio, data.labels[draft.rows], whole, data.curves_of(draft.rows))
+    return _batches(data, drafts, lambda items: BatchShare(0, items, items))
 
 
-def _with_audio(
-    drafts: Iterable[BatchDraft], rows_of: Callable[[BatchDraft], list[int]], data: Dataset
-) -> Iterator[tuple[BatchDraft, dict[int, Samples]]]:
-    """Read what drafts need: from memory, or decoded in threads ahead of its use, a few batches at most."""
-    if data.held is not None:
-        for draft in drafts:
-            yield draft, {row: data.audio(row) for row in rows_of(draft)}
-        return
+def _batches(
+    data: Dataset, drafts: Iterable[BatchDraft], share_of: Callable[[int], BatchShare]
+) -> Generator[Batch, None, None]:
+    """Make batches of drafts; their audio is read in threads ahead of its use."""
     pool = ThreadPoolExecutor(data.workers)
-    submitted = ((draft, {row: pool.submit(data.audio, row) for row in rows_of(draft)}) for draft in drafts)
+
+    def submit(draft: BatchDraft) -> tuple[BatchDraft, BatchShare, dict[int, Future[Samples]]]:
+        share = share_of(len(draft.rows))
+        rows = [int(draft.rows[item]) for item in draft.needed_items(share.first, share.stop)]
+        return draft, share, {row: pool.submit(data.audio, row) for row in rows}
+
+    submitted = map(submit, drafts)
     try:
         waiting = deque(islice(submitted, BATCHES_AHEAD))
         while waiting:
             waiting.extend(islice(submitted, 1))
-            draft, futures = waiting.popleft()
-            yield draft, {row: future.result() for row, future in futures.items()}
+            draft, share, futures = waiting.popleft()
+            audio = {row: future.result() for row, future in futures.items()}
+            yield collate(draft, audio, data.labels[draft.rows], share, [data.curves[row] for row in draft.rows])
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -250,7 +240,7 @@ def collate(
     audio: Mapping[int, Samples],
     own: NDArray[np.float32],
     share: BatchShare,
-    curves: Sequence[Curve | None] | None = None,
+    curves: Sequence[Curve | None],
 ) -> Batch:
     """Pad a share of a batch with zeros to the longest of all and scale it to ±1; parts label a spliced item.
 

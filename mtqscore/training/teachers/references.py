@@ -45,9 +45,6 @@ FEW_RECORDINGS = 8
 _Measures = tuple[float, float, float]
 _NOT_MEASURED = (np.nan, np.nan, np.nan)
 
-ReferencePair = tuple[Path, Path | None]
-"""A recording and its clean reference, if there is one."""
-
 
 class ReferenceTeacher:
     """Measures recordings against their clean references; delays and gain are undone first, see `measure_files`.
@@ -76,14 +73,14 @@ class ReferenceTeacher:
         Raises:
             EnvironmentProblemError: a process was killed.
         """
-        pairs = [(row.path, self.references.get(row.path)) for row in rows]
+        paths = [row.path for row in rows]
         workers = usable_cores()
         measure: Callable[..., Iterable[_Measures]] = map
         try:
-            if workers > 1 and len(pairs) > FEW_RECORDINGS:
+            if workers > 1 and len(paths) > FEW_RECORDINGS:
                 self._pool = self._pool or WorkerPool(workers)
                 measure = self._pool.map
-            found = list(measure(_measured, pairs))
+            found = list(measure(_measured, paths, map(self.references.get, paths)))
         except BrokenProcessPool as error:
             raise EnvironmentProblemError(
                 "a process that measured recordings was killed, perhaps for its memory; the same command goes on from "
@@ -204,8 +201,7 @@ def _fingerprint(references: Sequence[Path | None]) -> str:
     return digest.hexdigest()
 
 
-def _measured(pair: ReferencePair) -> _Measures:
-    recording, reference = pair
+def _measured(recording: Path, reference: Path | None) -> _Measures:
     try:
         return measure_files(recording, reference) if reference is not None else _NOT_MEASURED
     except MtqscoreError:
