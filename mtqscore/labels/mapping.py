@@ -3,7 +3,7 @@
 A recording is labelled by its parts. S looks at the speech part against the clean reference, heard through the noise
 that is left, because noise hides distortion; strong noise then lowers S a little. N looks at the A-weighted distance
 of speech and residual noise and at the noise's character. G follows from S and N, and the worse one weighs more.
-How the numbers were set, and how well they fit listeners, is told in docs/labels.md.
+docs/labels.md has the origin of the numbers and their agreement with listeners.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ SSL_BUNDLES = {
 
 @dataclass(frozen=True)
 class SslConfig:
-    """A self-supervised front end; see docs/ssl.md.
+    """A self-supervised front end; see docs/training.md.
 
     Args:
         model: a name of ``SSL_BUNDLES``, or ``custom`` for the sizes below.
@@ -257,7 +257,7 @@ SIZES = {
         conv_channels=(63, 127, 191, 255), squeeze_units=384, lstm_units=320, dense_units=256,
     ),
 }  # fmt: skip
-"""Named sizes of the compact network, smallest first; docs/pruning.md has what each costs.
+"""Named sizes of the compact network, smallest first; docs/distillation.md has the cost of each.
 
 Up to ``fast`` they take a spectrum with half of the steps, and score every 64 ms instead of every 32 ms.
 """
