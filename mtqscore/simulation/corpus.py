@@ -18,6 +18,7 @@ from mtqscore.base.processes import WorkerPool
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.mapping import floor_ratio_db, label_parts
 from mtqscore.labels.table import write_table
+from mtqscore.simulation.config import SimulationConfig
 from mtqscore.simulation.degradations.colour import Recolour
 from mtqscore.simulation.degradations.external import check_command
 from mtqscore.simulation.degradations.noises import NoiseSampler
@@ -33,44 +34,6 @@ COLUMNS = (
 )  # fmt: skip
 ATTEMPTS = 6
 """A draw that leaves no measurable speech is drawn again, this often."""
-
-
-@dataclass(frozen=True)
-class SimulationConfig:
-    """Settings of a simulated corpus; together with the sources they determine every sample.
-
-    Args:
-        clips: number of recordings in all.
-        val_share: share of them in the val split.
-        test_share: share of them in the test split.
-        seed: of everything random.
-        min_s: shortest recording.
-        max_s: longest recording.
-        narrow_share: share of narrowband recordings.
-        enhancers: external enhancement commands with ``{in}`` and ``{out}``.
-        enhancer_share: share of the enhanced recordings that go through one of them, when there is one.
-        voice_share: share of the recordings of train and val whose talker is made another one.
-        hold_out: enhancers, distortions and codecs, by name, that occur in the test split alone.
-    """
-
-    clips: int = 8000
-    val_share: float = 0.08
-    test_share: float = 0.12
-    seed: int = 1
-    min_s: float = 3.0
-    max_s: float = 7.0
-    narrow_share: float = 0.4
-    enhancers: tuple[str, ...] = ()
-    enhancer_share: float = 0.5
-    voice_share: float = 0.5
-    hold_out: tuple[str, ...] = ()
-
-    def split_of(self, index: int) -> str:
-        """Return the split of clip number ``index``, spread evenly so that a partial corpus has all three."""
-        point = (index * 0.6180339887498949) % 1.0
-        if point < self.test_share:
-            return "test"
-        return "val" if point < self.test_share + self.val_share else "train"
 
 
 @dataclass(frozen=True)

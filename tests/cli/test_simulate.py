@@ -18,6 +18,7 @@ import soundfile
 from mtqscore.labels.table import read_label_table
 from mtqscore.simulation.sampler import list_files
 from mtqscore.targets import TARGETS
+from tests.cli.conftest import Call
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIPS = 12
@@ -217,38 +218,26 @@ def test_folders_are_divided_by_talker_wherever_they_lie(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["simulate", "/no/such/folder", "/no/such/noise", "--out", "x"], 2, "no such folder"),
-        (["simulate", "x" * 300, "NOISE", "--out", "x"], 2, "no such folder"),
-        (["simulate", "WAV", "NOISE", "--out", "x"], 3, "not a CSV file"),
-        (["simulate", "SPEECH", "EMPTY", "--out", "x"], 3, "no audio files"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--min-s", "5", "--max-s", "3"], 2, "--max-s"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--clips", "0"], 2, "--clips is 1 or more"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--val-share", "nan"], 2, "--val-share nan is outside 0 to 1"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--narrow-share", "2"], 2, "--narrow-share 2 is outside"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "denoise"], 2, "{in}"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer-share", "2"], 2, "--enhancer-share 2 is outside"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--hold-out", "k\nlt"], 2, "k\\nlt: choose from a_law, band_l"),
-        (["simulate", "SPEECH", "NOISE", "--out", "x", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
+        (["/no/such/folder", "/no/such/noise"], 2, "no such folder"),
+        (["x" * 300, "NOISE"], 2, "no such folder"),
+        (["WAV", "NOISE"], 3, "not a CSV file"),
+        (["SPEECH", "EMPTY"], 3, "no audio files"),
+        (["SPEECH", "NOISE", "--min-s", "5", "--max-s", "3"], 2, "max_s 3 is below min_s 5"),
+        (["SPEECH", "NOISE", "--max-s", "inf"], 2, "max_s inf is outside 1 to"),
+        (["SPEECH", "NOISE", "--clips", "0"], 2, "clips 0 is outside 1 to"),
+        (["SPEECH", "NOISE", "--val-share", "nan"], 2, "val_share nan is outside 0 to 1"),
+        (["SPEECH", "NOISE", "--val-share", "0.6", "--test-share", "0.6"], 2, "val_share and test_share add up"),
+        (["SPEECH", "NOISE", "--enhancer", "denoise"], 2, "{in}"),
+        (["SPEECH", "NOISE", "--hold-out", "k\nlt"], 2, "k\\nlt: choose from a_law, band_l"),
+        (["SPEECH", "NOISE", "--enhancer", "/no/such {in} {out}"], 4, "does not start"),
     ],
 )
 def test_wrong_use_is_refused_in_one_line(
-    sources: tuple[Path, Path], tmp_path: Path, words: list[str], code: int, message: str
+    call: Call, sources: tuple[Path, Path], tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    places = {
-        "SPEECH": str(sources[0]),
-        "NOISE": str(sources[1]),
-        "EMPTY": str(tmp_path / "empty"),
-        "WAV": str(EXAMPLES / "clean.flac"),
-        "x": str(tmp_path / "x"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "mtqscore", *(str(places.get(word, word)) for word in words), "--workers", "1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
+    places = dict(zip(("SPEECH", "NOISE"), map(str, sources), strict=True))
+    places |= {"EMPTY": str(tmp_path / "empty"), "WAV": str(EXAMPLES / "clean.flac")}
+    done = call("simulate", *(places.get(word, word) for word in words), "--out", str(tmp_path / "x"), "--workers", "1")
+    assert (done.code, done.stderr.count("\n")) == (code, 1), done.stderr
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1
