@@ -26,15 +26,7 @@ _PIECE_BYTES = 4096
 
 
 def check_headers(recordings: Sequence[LabelledRecording], advance: Advance) -> tuple[list[Fault], list[str]]:
-    """Open every recording in threads, without decoding it.
-
-    Args:
-        recordings: those that exist, as far as it is known.
-        advance: notified of the progress.
-
-    Returns:
-        Recordings that cannot be trained on, and notes on the others.
-    """
+    """Open every recording in threads, without decoding it; return faults of some, and notes on the others."""
     faults: list[Fault] = []
     rates: Counter[int] = Counter()
     for done, (recording, (rate_hz, problem)) in enumerate(_in_threads(_header, recordings), start=1):
@@ -65,23 +57,16 @@ def _header(recording: LabelledRecording) -> tuple[int, str]:
         return 0, f"no audio format that can be decoded ({error.error_string.rstrip('.')})"
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         return 0, f"cannot be opened ({getattr(error, 'strerror', None) or error})"
-    return int(info.samplerate), _unfit(int(info.samplerate), int(info.frames))
-
-
-def _unfit(rate_hz: int, frames: int) -> str:
+    rate_hz = int(info.samplerate)
     if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
-        return f"its header claims a sample rate of {rate_hz} Hz"
-    if frames * SAMPLE_RATE_HZ < STFT_SAMPLES * rate_hz:
-        return f"{frames / rate_hz:.3f} s is too short; {STFT_SAMPLES / SAMPLE_RATE_HZ:g} s at least"
-    return ""
+        return rate_hz, f"its header claims a sample rate of {rate_hz} Hz"
+    if info.frames * SAMPLE_RATE_HZ < STFT_SAMPLES * rate_hz:
+        return rate_hz, f"{info.frames / rate_hz:.3f} s is too short; {STFT_SAMPLES / SAMPLE_RATE_HZ:g} s at least"
+    return rate_hz, ""
 
 
 def describe(recordings: Sequence[LabelledRecording]) -> list[str]:
-    """Count the recordings and labels of each split.
-
-    Args:
-        recordings: the whole corpus.
-    """
+    """Count the recordings and labels of each split."""
     counts = Counter(recording.split for recording in recordings)
     notes = [
         f"{len(recordings):,} recordings: " + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])
@@ -99,9 +84,7 @@ def find_leaks(recordings: Sequence[LabelledRecording]) -> list[str]:
     """Warn of recordings with the same content in two splits, and of test speakers who are in training.
 
     Only files of the same length in bytes are compared: three short pieces of each first, all of it where these agree.
-
-    Args:
-        recordings: the whole corpus; what cannot be read is passed over.
+    What cannot be read is passed over.
     """
     notes = []
     content = _same_content(recordings)
@@ -127,7 +110,7 @@ def _same_content(recordings: Sequence[LabelledRecording]) -> list[dict[str, Pat
         divided: dict[object, list[LabelledRecording]] = defaultdict(list)
         numbers = (number for number, group in enumerate(groups) for _ in group)
         members = (recording for group in groups for recording in group)
-        for number, (recording, value) in zip(numbers, _in_threads(trait, members), strict=True):
+        for number, (recording, value) in zip(numbers, _in_threads(_or_none(trait), members), strict=True):
             if value is not None:
                 divided[number, value].append(recording)
         groups = [group for group in divided.values() if len({recording.split for recording in group}) > 1]
@@ -144,29 +127,30 @@ def _in_threads(
             yield from zip(some, pool.map(function, some), strict=True)
 
 
-def _size(recording: LabelledRecording) -> int | None:
-    try:
-        return os.stat(recording.path).st_size  # noqa: PTH116 - as in the manifest
-    except (OSError, ValueError):
-        return None
+def _or_none(trait: Callable[[Path], Result]) -> Callable[[LabelledRecording], Result | None]:
+    def of_recording(recording: LabelledRecording) -> Result | None:
+        try:
+            return trait(recording.path)
+        except (OSError, ValueError):
+            return None
+
+    return of_recording
 
 
-def _pieces(recording: LabelledRecording) -> bytes | None:
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with recording.path.open("rb") as stream:
-            end = os.fstat(stream.fileno()).st_size
-            for place in (0, end // 2, max(0, end - _PIECE_BYTES)):
-                stream.seek(place)
-                digest.update(stream.read(_PIECE_BYTES))
-    except OSError:
-        return None
+def _size(path: Path) -> int:
+    return os.stat(path).st_size  # noqa: PTH116 - as in the manifest
+
+
+def _pieces(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        end = os.fstat(stream.fileno()).st_size
+        digest = hashlib.blake2b(digest_size=16)
+        for place in (0, end // 2, max(0, end - _PIECE_BYTES)):
+            stream.seek(place)
+            digest.update(stream.read(_PIECE_BYTES))
     return digest.digest()
 
 
-def _whole(recording: LabelledRecording) -> bytes | None:
-    try:
-        with recording.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return None
+def _whole(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,10 +25,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Options of corpora that are known by name; the draw also divides tables without splits.
-
-    Every field says its meaning.
-    """
+    """Options of corpora that are known by name; the draw also divides tables without splits."""
 
     data_root: Path | None = option(
         None, "Unpacked folder of a named corpus, or the one above.", "--data-root DIR", DATA, parse=Path
@@ -102,32 +99,13 @@ class Corpus:
     faults: list[Fault] = field(default_factory=list)
 
 
-def candidates(root: Path | None, names: Sequence[str]) -> Iterator[Path]:
-    """Yield the folders in which a corpus may lie, the likeliest first.
+def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bool], where_to_get: str) -> Path:
+    """Find the folder of a corpus.
 
     Args:
         root: what the user named, the folder itself or one above it; then nothing else counts. If None,
             ``MTQSCORE_DATA``; without it the working folder, ``data`` in it, and ``corpora`` in the user's own
             folder of mtqscore.
-        names: what the folder may be called.
-    """
-    if root is not None:
-        roots = [root]
-    elif os.environ.get(DATA_VARIABLE):
-        roots = [Path(os.environ[DATA_VARIABLE])]
-    else:
-        roots = [Path(), Path("data"), own_folder() / "corpora"]
-    for place in roots:
-        # A zip unpacked into a folder of the same name is in one of these two.
-        inner = [place / name for name in names]
-        yield from (place, *inner, *(folder / name for folder in inner for name in names))
-
-
-def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bool], where_to_get: str) -> Path:
-    """Find the folder of a corpus.
-
-    Args:
-        root: what the user named; see `candidates`.
         names: what the folder may be called, its usual name first.
         fits: whether a folder holds the corpus.
         where_to_get: the end of the message when it is nowhere.
@@ -135,10 +113,14 @@ def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bo
     Raises:
         EnvironmentProblemError: it is nowhere; the message says where it can be got and what to put where.
     """
-    for folder in candidates(root, names):
-        if fits(folder):
-            return folder
-    place = root or os.environ.get(DATA_VARIABLE) or f"this folder, ./data or {own_folder() / 'corpora'}"
+    named = root or os.environ.get(DATA_VARIABLE)
+    for place in [Path(named)] if named else [Path(), Path("data"), own_folder() / "corpora"]:
+        # A zip unpacked into a folder of the same name is in one of the inner two.
+        inner = [place / name for name in names]
+        folders = (place, *inner, *(folder / name for folder in inner for name in names))
+        if (found := next(filter(fits, folders), None)) is not None:
+            return found
+    where = named or f"this folder, ./data or {own_folder() / 'corpora'}"
     raise EnvironmentProblemError(
-        f"{names[0]} is not in {place}: {where_to_get}, and name the folder with --data-root DIR or {DATA_VARIABLE}"
+        f"{names[0]} is not in {where}: {where_to_get}, and name the folder with --data-root DIR or {DATA_VARIABLE}"
     )

@@ -60,20 +60,9 @@ class ReferencePair:
         return f"{self.stem} {hashlib.sha256(f'{marks} {self.snr_db}'.encode()).hexdigest()[:32]}"
 
 
-@dataclass(frozen=True)
-class ReferenceLabels:
-    """Labels from references.
-
-    Args:
-        labels: targets by recording; without the noisy reference, PESQ, STOI and SDI alone.
-        notes: how many, and which references were not used.
-    """
-
-    labels: dict[str, dict[str, float]]
-    notes: list[str]
-
-
-def label_from_references(pairs: Sequence[ReferencePair], workers: int, advance: Advance) -> ReferenceLabels:
+def label_from_references(
+    pairs: Sequence[ReferencePair], workers: int, advance: Advance
+) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Label recordings against their references with the labeller of `mtqscore label`.
 
     A reference counts only if it fits: the SNR between clean and noisy, after delay and gain are undone, must be that
@@ -84,11 +73,15 @@ def label_from_references(pairs: Sequence[ReferencePair], workers: int, advance:
         workers: processes; 0 for one a core.
         advance: notified of the progress.
 
+    Returns:
+        Targets by recording (without the noisy reference, PESQ, STOI and SDI alone), and notes: how many, and which
+        references were not used.
+
     Raises:
         MissingExtraError: the [train] extra is not installed.
     """
     if not pairs:
-        return ReferenceLabels({}, ["no recording has its clean twin here, so none is labelled against a reference"])
+        return {}, ["no recording has its clean twin here, so none is labelled against a reference"]
     try:
         from mtqscore.labels.mapping import MAPPINGS
         from mtqscore.labels.reference_files import label_files  # noqa: F401 - refused here once, not in every process
@@ -110,7 +103,7 @@ def label_from_references(pairs: Sequence[ReferencePair], workers: int, advance:
     return _summary(records, [unkept] if unkept else [])
 
 
-def _summary(records: dict[str, dict[str, Any]], notes: list[str]) -> ReferenceLabels:
+def _summary(records: dict[str, dict[str, Any]], notes: list[str]) -> tuple[dict[str, dict[str, float]], list[str]]:
     labels = {stem: record["labels"] for stem, record in records.items() if record["labels"]}
     full = sum("s_mos" in values for values in labels.values())
     counts = f"labelled against references: {full:,} recordings"
@@ -120,7 +113,7 @@ def _summary(records: dict[str, dict[str, Any]], notes: list[str]) -> ReferenceL
     if problems:
         stem = min(problems)
         notes = [f"{len(problems):,} twins are not used, such as {stem}: {printable(problems[stem])}", *notes]
-    return ReferenceLabels(labels, [counts, *notes])
+    return labels, [counts, *notes]
 
 
 def _labelled(pairs: Sequence[ReferencePair], workers: int) -> Iterator[tuple[ReferencePair, dict[str, Any]]]:
@@ -141,11 +134,7 @@ def _labelled(pairs: Sequence[ReferencePair], workers: int) -> Iterator[tuple[Re
 
 
 def label_pair(pair: ReferencePair) -> dict[str, Any]:
-    """Label one recording.
-
-    Returns:
-        ``labels`` by target, and ``problem``: why there are none, else empty.
-    """
+    """Label one recording: ``labels`` by target, and ``problem``, why there are none."""
     from mtqscore.labels.pairs import ReferenceTriple
     from mtqscore.labels.reference_files import label_files
 

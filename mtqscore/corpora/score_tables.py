@@ -129,11 +129,7 @@ def read_means(table: Path) -> dict[str, float]:
 
 
 def check_any_known(table: Path, scores: Mapping[str, object], known: Mapping[str, object]) -> None:
-    """Refuse a table that names not one recording of the corpus.
-
-    Raises:
-        InputError: its names are other ones.
-    """
+    """Refuse a table that names not one recording of the corpus, with an ``InputError``."""
     if not scores.keys() & known.keys():
         theirs, ours = (next(iter(names), "nothing") for names in (scores, known))
         raise InputError(f"{table}: names no recording of the corpus; it has {theirs}, the corpus {ours}")

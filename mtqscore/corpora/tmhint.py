@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtqscore.base.text import printable
 from mtqscore.corpora.corpus import Advance, CorpusConfig
-from mtqscore.corpora.reference_labels import ReferenceLabels, ReferencePair, label_from_references
+from mtqscore.corpora.reference_labels import ReferencePair, label_from_references
 from mtqscore.corpora.score_tables import Scores, check_any_known, read_pesq_stoi, read_three_quest, stem_of
 from mtqscore.corpora.tmhint_names import NOISY, TmhintName, parse_name
 from mtqscore.corpora.validation import draw
@@ -57,15 +57,9 @@ def holds_recordings(folder: Path, prefix: str = "") -> bool:
 
 
 def find_recordings(folder: Path, split: str) -> tuple[TmhintRecordings, list[str]]:
-    """List the recordings of one folder, which need not exist.
+    """List the recordings in a folder, which need not exist, in the order of their names; and note other WAV files.
 
-    Args:
-        folder: searched itself, not what is under it.
-        split: of all of them.
-
-    Returns:
-        The recordings in the order of their names, and a note on other WAV files. What systems put beside files
-        (``._name.wav``) is passed over.
+    What systems put beside files (``._name.wav``) is passed over.
     """
     try:
         listed = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
@@ -115,7 +109,7 @@ def labelled_recordings(
     Args:
         recordings: the corpus.
         twins: every file at hand that may be the clean or the noisy twin of another, by its name.
-        options: where labels come from.
+        options: sources of labels.
         advance: notified of the labelling.
 
     Returns:
@@ -133,14 +127,15 @@ def labelled_recordings(
     if options.pesq_stoi_list is not None:
         listed = read_pesq_stoi(options.pesq_stoi_list)
         check_any_known(options.pesq_stoi_list, listed, recordings)
-    referenced = ReferenceLabels({}, [])
+    referenced: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
     if options.labels != "given":
         twins = {**twins, **_clean_files(options.clean_folder)}
         pairs = [pair for stem, item in recordings.items() if (pair := _reference_pair(stem, item, twins)) is not None]
-        referenced = label_from_references(pairs, options.workers, advance)
+        referenced, notes = label_from_references(pairs, options.workers, advance)
     labelled = []
     for stem, item in recordings.items():
-        labels = dict(referenced.labels.get(stem, {}))
+        labels = dict(referenced.get(stem, {}))
         if listed is not None:
             labels = {name: value for name, value in labels.items() if name not in ("pesq", "stoi")}
             labels |= listed.get(stem, {})
@@ -151,7 +146,7 @@ def labelled_recordings(
         labelled.append(
             LabelledRecording(item.path, item.split, labels, _remarks(item, labels, scores is not None, options))
         )
-    return labelled, [*_label_notes(labelled, scores, listed, options), *referenced.notes]
+    return labelled, [*_label_notes(labelled, scores, listed, options), *notes]
 
 
 def _clean_files(folder: Path | None) -> dict[str, Path]:

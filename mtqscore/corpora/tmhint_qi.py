@@ -50,10 +50,6 @@ def fits(folder: Path) -> bool:
 def read(options: CorpusConfig, advance: Advance) -> Corpus:
     """Find, check, label and split TMHINT-QI: the published test folder, and the train folder divided by the seed.
 
-    Args:
-        options: where it lies, where labels come from, how it is divided.
-        advance: notified of the labelling.
-
     Raises:
         EnvironmentProblemError: it is not on this machine.
         InputError: the ratings or a table of the user's cannot be read, or it holds no recording.
@@ -67,7 +63,7 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
 
 
 def find_published(where: Path) -> tuple[TmhintRecordings, list[str]]:
-    """List the recordings of both folders with their ratings, and say what is not as published.
+    """List the recordings of both folders with their ratings, and note what is not as published.
 
     Raises:
         InputError: there is no recording, or the ratings cannot be read.
@@ -93,16 +89,10 @@ def find_published(where: Path) -> tuple[TmhintRecordings, list[str]]:
 
 
 def read_ratings(table: Path) -> tuple[dict[str, tuple[float, int]], list[str]]:
-    """Average listeners' ratings of overall quality.
-
-    Args:
-        table: ``raw_data.csv`` with the columns ``file_name`` and ``quality_score``, one row a rating.
+    """Average listeners' ratings of overall quality, one row each with ``file_name`` and ``quality_score``.
 
     Returns:
         Mean from 1 to 5 and number of ratings by recording, and a note on ratings that are left out.
-
-    Raises:
-        InputError: it cannot be read or lacks a column.
     """
     ratings: dict[str, list[float]] = defaultdict(list)
     empty = unusable = 0

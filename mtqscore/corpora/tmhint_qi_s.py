@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi
@@ -50,10 +49,6 @@ def read(options: CorpusConfig, advance: Advance) -> Corpus:
     The test stays as published, 1,960 recordings; those of the rehearsal (``TMHINT_*``) are no part of it. A training
     recording with the name of a test recording is removed.
 
-    Args:
-        options: where it lies, where labels come from, how the training recordings are divided.
-        advance: notified of the labelling.
-
     Raises:
         EnvironmentProblemError: it is not on this machine.
         InputError: a table cannot be read.
@@ -92,8 +87,9 @@ def _answered(test: TmhintRecordings, where: Path) -> tuple[TmhintRecordings, li
 
 def _training(options: CorpusConfig, where: Path) -> tuple[TmhintRecordings, TmhintRecordings, list[str]]:
     """All recordings of TMHINT-QI, those that the challenge trains on, and notes."""
+    beside = next((where.parent / name for name in tmhint_qi.NAMES if tmhint_qi.fits(where.parent / name)), None)
     try:
-        home = _home_of_tmhint_qi(options, where)
+        home = beside or find_data(options.data_root, tmhint_qi.NAMES, tmhint_qi.fits, tmhint_qi.WHERE_TO_GET)
     except EnvironmentProblemError as error:
         return {}, {}, [f"no training recordings: {error}"]
     everything, _ = tmhint_qi.find_published(home)
@@ -120,12 +116,5 @@ def _training(options: CorpusConfig, where: Path) -> tuple[TmhintRecordings, Tmh
     return everything, train, [f"training list: {table}", *notes]
 
 
-def _home_of_tmhint_qi(options: CorpusConfig, where: Path) -> Path:
-    """The folder of TMHINT-QI: beside that of TMHINT-QI(S), or where `tmhint_qi` looks for it."""
-    beside = next((where.parent / name for name in tmhint_qi.NAMES if tmhint_qi.fits(where.parent / name)), None)
-    return beside or find_data(options.data_root, tmhint_qi.NAMES, tmhint_qi.fits, tmhint_qi.WHERE_TO_GET)
-
-
 def _first_of(names: tuple[str, ...], folders: tuple[Path, ...]) -> Path | None:
-    paths: Iterator[Path] = (folder / name for folder in folders for name in names)
-    return next((path for path in paths if path.is_file()), None)
+    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)

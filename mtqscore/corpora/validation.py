@@ -16,13 +16,7 @@ FEWEST_SPEAKERS = 10
 
 
 def draw(units: Mapping[str, Sequence[Member]], share: float, seed: int) -> set[Member]:
-    """Take whole units, one at least, until they hold about a share of all members; names and seed alone decide.
-
-    Args:
-        units: what goes the same way, by name.
-        share: of the members, 0 to 1.
-        seed: of the draw.
-    """
+    """Take whole units, one at least, until they hold about a share of all members; names and seed alone decide."""
     wanted = share * sum(map(len, units.values()))
     taken: set[Member] = set()
     for unit in sorted(units, key=lambda unit: sha256(f"{seed}:{unit}".encode("utf-8", "surrogateescape")).digest()):
@@ -35,13 +29,8 @@ def draw(units: Mapping[str, Sequence[Member]], share: float, seed: int) -> set[
 def divided(recordings: Sequence[LabelledRecording], share: float, seed: int) -> tuple[list[LabelledRecording], str]:
     """Draw validation recordings for a table without splits: whole speakers where it names enough, else recordings.
 
-    Args:
-        recordings: all of them for training.
-        share: of them for validation, 0 to 1.
-        seed: of the draw.
-
     Returns:
-        The recordings, and a note for the user.
+        All recordings, a share (0 to 1) of them in the split val; and a note for the user.
     """
     speakers = {recording.extra.get("speaker", "") for recording in recordings}
     by_speaker = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS

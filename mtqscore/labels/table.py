@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mtqscore.base.files import replacing
 from mtqscore.base.names import from_text
+from mtqscore.base.text import printable
 from mtqscore.errors import EnvironmentProblemError, InputError
 from mtqscore.targets import TARGETS
 
@@ -100,8 +101,6 @@ class FaultyTableError(InputError):
         Raises:
             EnvironmentProblemError: the file cannot be written.
         """
-        from mtqscore.base.text import printable
-
         try:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_text("".join(f"{printable(str(fault))}\n" for fault in self.faults), encoding="utf-8")
@@ -112,14 +111,9 @@ class FaultyTableError(InputError):
 
 @dataclass(frozen=True)
 class ParsedTable:
-    """A label table as far as it can be understood.
+    """A label table as far as it can be understood: recordings in its order, and faults and doubts about the others.
 
-    Args:
-        table: the CSV file.
-        recordings: those that have a name of their own, in the order of the file.
-        faults: everything that is wrong.
-        notes: what may be meant otherwise.
-        has_splits: whether it has the column ``split``; without, all recordings are for training.
+    Without splits, all recordings are for training.
     """
 
     table: Path
@@ -150,11 +144,7 @@ def read_label_table(table: Path, *, check_files: bool = True) -> list[LabelledR
 
 
 def parse_label_table(table: Path, *, check_files: bool = True) -> ParsedTable:
-    """Read a label table and collect its faults, for who wants to add others to them.
-
-    Args:
-        table: the CSV file, or a folder that holds ``manifest.csv``.
-        check_files: also look whether every recording exists.
+    """Read a label table as `read_label_table`, and collect its faults, for who wants to add others to them.
 
     Raises:
         InputError: the table is missing, empty, or lacks the column ``path``.
@@ -184,12 +174,8 @@ def parse_label_table(table: Path, *, check_files: bool = True) -> ParsedTable:
 def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV in UTF-8 as one mapping a row; an empty or missing cell is an empty text.
 
-    Args:
-        table: the file.
-        required: columns without which it is not the table that is meant.
-
     Raises:
-        InputError: it cannot be read, is no CSV, lacks a column or has no rows.
+        InputError: it cannot be read, is no CSV, lacks a required column or has no rows.
     """
     return [record for _, record, _ in _records(table, required)[1]]
 
@@ -197,12 +183,8 @@ def read_table(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
 def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> None:
     r"""Write a CSV so that a reader never sees half of one.
 
-    Bytes of names that are no UTF-8 stand as ``\udcNN``, which `read_label_table` undoes.
-
-    Args:
-        table: the file to make or replace.
-        columns: the columns in their order.
-        records: one mapping a row; what is missing is left empty.
+    Bytes of names that are no UTF-8 stand as ``\udcNN``, which `read_label_table` undoes; what a record misses is left
+    empty.
     """
     with (
         replacing(table) as partial,
@@ -214,12 +196,7 @@ def write_table(table: Path, columns: Sequence[str], records: Iterable[Mapping[s
 
 
 def write_label_table(table: Path, rows: Sequence[LabelledRecording]) -> None:
-    """Write rows as a label table that `read_label_table` gives back.
-
-    Args:
-        table: the file to make or replace; recordings in or under its folder are named relative to it.
-        rows: the recordings.
-    """
+    """Write a label table that `read_label_table` gives back; what lies under its folder is named relative to it."""
     used = {name for row in rows for name in row.labels}
     extra = dict.fromkeys(name for row in rows for name in row.extra)
     columns = ["path", "split", *(target.name for target in TARGETS if target.name in used), *extra]
@@ -345,12 +322,7 @@ def _parsed_row(record: dict[str, str], folder: Path, line: int, faults: list[st
 
 
 def found_under(folder: Path, name: str) -> Path:
-    """Give the recording of a name in a table: as it stands, without the blanks around it, or with its escaped bytes.
-
-    Args:
-        folder: of the table.
-        name: as the table has it.
-    """
+    """Give the recording of a name in a table: as it stands, without blanks around it, or with its escaped bytes."""
     path = folder / name
     if (name != name.strip() or "\\u" in name) and not os.path.lexists(path):
         others = (folder / name.strip(), folder / from_text(name.strip()))

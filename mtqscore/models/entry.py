@@ -180,12 +180,7 @@ class ListedModel(Description, frozen=True, kw_only=True):
 
 
 def parse_description(content: bytes, folder: Path | None = None, hub: HubReference | None = None) -> ModelEntry:
-    """Read the ``mtqscore.json`` of a repository or of an exported model; unknown fields are passed over.
-
-    Args:
-        content: the file.
-        folder: where the ONNX file lies, if it is on this machine.
-        hub: the repository, if it is one.
+    """Read the ``mtqscore.json`` of a repository, or of an exported model in a folder; unknown fields are passed over.
 
     Raises:
         ValueError: it is not what it should be.

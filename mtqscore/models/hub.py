@@ -40,7 +40,7 @@ def fetch(
     most_bytes: int = 0,
     notify: Notify | None = None,
 ) -> Path:
-    """Fetch one file into the Hub's cache, whole or not at all.
+    """Fetch one file into the Hub's cache, whole or not at all, and return its path.
 
     Args:
         reference: repository and revision.
@@ -48,9 +48,6 @@ def fetch(
         size: its length in bytes, if that is known; another is refused before anything is fetched.
         most_bytes: largest length that is taken when ``size`` is not known.
         notify: takes messages; None fetches in silence.
-
-    Returns:
-        Where it lies.
 
     Raises:
         UsageError: the repository has no such file.
@@ -81,11 +78,7 @@ def fetch(
 
 
 def current_revision(repository: str, branch: str) -> HubReference:
-    """Ask the Hub where a branch points to: once, since it is only to help with a refusal.
-
-    Args:
-        repository: ``owner/name``.
-        branch: a branch or tag; empty for the main branch.
+    """Ask the Hub where a branch or tag (the main branch if empty) points to: once, only to help with a refusal.
 
     Raises:
         EnvironmentProblemError: the Hub cannot be asked, or does not know it.
@@ -98,10 +91,7 @@ def current_revision(repository: str, branch: str) -> HubReference:
 
 
 def remove(reference: HubReference) -> int:
-    """Remove one revision from the Hub's cache.
-
-    Returns:
-        Bytes that are free again; files that other revisions share stay.
+    """Remove one revision from the Hub's cache, but no files that others share; return the bytes that are free again.
 
     Raises:
         EnvironmentProblemError: the cache cannot be changed.
@@ -125,17 +115,7 @@ def remove(reference: HubReference) -> int:
 def upload(
     repository: str, files: Mapping[str, Path], message: str, *, private: bool = False, notify: Notify | None = None
 ) -> HubReference:
-    """Put files into a repository with one commit; the repository is made if there is none.
-
-    Args:
-        repository: ``owner/name``.
-        files: where they lie, by their names there.
-        message: of the commit.
-        private: make a new repository private.
-        notify: takes messages.
-
-    Returns:
-        The revision that holds them.
+    """Put files, by their names there, into a repository with one commit; it is made if there is none.
 
     Raises:
         EnvironmentProblemError: no token is known, or the Hub cannot be reached or refuses.
@@ -163,18 +143,15 @@ def _size_of(library: Any, reference: HubReference, file: str, notify: Notify | 
     """Ask for the length of a file; a busy Hub is asked again by the library, unless it wants a long pause."""
     url = library.hf_hub_url(reference.repository, file, revision=reference.revision, endpoint=endpoint())
     try:
-        return _as_size(library.get_hf_file_metadata(url, timeout=TIMEOUT_S))
+        found = library.get_hf_file_metadata(url, timeout=TIMEOUT_S).size
     except library.errors.HfHubHTTPError as error:
         wait_s = _retry_after_s(error.response) if error.response.status_code in _BUSY else None
         if wait_s is None or wait_s > LONGEST_WAIT_S:
             raise
         if notify is not None:
             notify(f"{_refusal(reference, error)}; trying again")
-    return _as_size(library.get_hf_file_metadata(url, timeout=TIMEOUT_S, retry_on_errors=True))
-
-
-def _as_size(metadata: Any) -> int | None:
-    return None if metadata.size is None else int(metadata.size)
+        found = library.get_hf_file_metadata(url, timeout=TIMEOUT_S, retry_on_errors=True).size
+    return None if found is None else int(found)
 
 
 @contextmanager

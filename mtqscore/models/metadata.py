@@ -16,23 +16,11 @@ _LONGEST_WINDOW_SAMPLES = 600 * SAMPLE_RATE_HZ
 _LONGEST_WORD = 64
 _MOST_TARGETS = 32
 _TARGET = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_TAKEN = frozenset(
-    (
-        *("path", "channel", "duration_s", "sample_rate_hz", "status", "flags", "model", "reason", "model_sha256"),
-        *(
-            "provider",
-            "precision",
-            "size_bytes",
-            "modified_ns",
-            "channel_count",
-            "etag",
-            "shard",
-            "frames",
-            "hop_s",
-            "extra",
-        ),
-    )
-)
+_TAKEN = {
+    *("path", "channel", "duration_s", "sample_rate_hz", "status", "flags", "model", "reason", "model_sha256"),
+    *("provider", "precision", "size_bytes", "modified_ns", "channel_count", "etag", "shard", "frames", "hop_s"),
+    "extra",
+}
 """Names that stand for something else in a row of results."""
 
 
@@ -77,7 +65,7 @@ def parse_metadata(label: str, metadata: Mapping[str, str], *, any_targets: bool
     """
 
     def number(key: str, low: int) -> int:
-        text = metadata[key]
+        text = word(key)
         if not (text.isascii() and text.isdigit() and len(text) <= 9 and low <= int(text) <= _LONGEST_WINDOW_SAMPLES):
             raise ValueError(f"{key} is {_shown(text)}")
         return int(text)

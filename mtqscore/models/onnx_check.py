@@ -44,13 +44,7 @@ class Value:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """Metadata and signature of a file.
-
-    Args:
-        metadata: its ``metadata_props``.
-        inputs: of the graph.
-        outputs: of the graph.
-    """
+    """Metadata of a file (``metadata_props``) and signature of its graph."""
 
     metadata: dict[str, str]
     inputs: tuple[Value, ...]

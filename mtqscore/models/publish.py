@@ -19,13 +19,7 @@ from mtqscore.models.store import ModelFile, verify_model
 
 @dataclass(frozen=True)
 class Prepared:
-    """A folder that is ready to be a repository.
-
-    Args:
-        folder: where it lies.
-        entry: the model in it.
-        files: its files by their names in the repository.
-    """
+    """A folder that is ready to be a repository: the model in it, and its files by their names there."""
 
     folder: Path
     entry: ModelEntry
@@ -33,14 +27,11 @@ class Prepared:
 
 
 def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepared:
-    """Lay out the repository of a model: the model, its weights, ``mtqscore.json`` and the card as ``README.md``.
+    """Lay out the repository of a model anew: the model, its weights, ``mtqscore.json`` and the card as ``README.md``.
 
     Args:
         source: the ONNX file that ``mtqscore export`` wrote, or its folder if there is no other.
         open_model: opens a model as a user would, and returns its metadata.
-
-    Returns:
-        The folder, made anew.
 
     Raises:
         UsageError: there is no model, its description or card is missing, it is not the file that its description

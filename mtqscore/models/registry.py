@@ -23,13 +23,9 @@ class _Registry(Struct):
 
 
 def read_registry(folders: tuple[Path, ...] | None = None) -> tuple[str, dict[str, ModelEntry]]:
-    """Read the list of models in the package.
+    """Read the list of models in the package: name@version of the default, and the entries by name@version.
 
-    Args:
-        folders: where to look, the first that has a list wins; None is where released models lie.
-
-    Returns:
-        Name and version of the default, and the entries by name and version.
+    The first of the folders that has a list wins; None is `MODEL_FOLDERS`.
 
     Raises:
         EnvironmentProblemError: there is no list, or it is damaged.

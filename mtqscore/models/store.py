@@ -125,10 +125,7 @@ def fetch_model(model: str | None, notify: Notify | None = None) -> ModelEntry:
 
 
 def installed_models() -> list[ModelEntry]:
-    """List the models that can be used without a network.
-
-    Returns:
-        Those of the package, then those of the user's own list and of the Hub's cache whose file is here.
+    """List the models that can be used without a network: bundled ones, then the user's own and the Hub's.
 
     Raises:
         EnvironmentProblemError: a list is damaged.
@@ -138,11 +135,7 @@ def installed_models() -> list[ModelEntry]:
 
 
 def cached_models(listed: Sequence[ModelEntry] = ()) -> list[ModelEntry]:
-    """List the whole models in the Hub's cache, by reference.
-
-    Args:
-        listed: models that are known already, and left out.
-    """
+    """List the whole models in the Hub's cache, by reference, but for those that are listed already."""
     known = {entry.source for entry in listed}
     found = []
     # Not Path.glob, which raises where a folder may not be entered: what is there cannot be used anyway.
@@ -159,11 +152,7 @@ def cached_models(listed: Sequence[ModelEntry] = ()) -> list[ModelEntry]:
 
 
 def verify_model(entry: ModelEntry) -> str | None:
-    """Compare a model's bytes with its checksum.
-
-    Returns:
-        The fault and its remedy, in one line; None without one.
-    """
+    """Compare a model's bytes with its checksum; return the fault and its remedy in one line, None without one."""
     try:
         sha256 = _sha256(entry.path)
     except OSError as error:
@@ -172,10 +161,7 @@ def verify_model(entry: ModelEntry) -> str | None:
 
 
 def remove_model(model: str) -> int:
-    """Remove a model that was fetched from the Hub, or what there is of it.
-
-    Returns:
-        Bytes that are free again.
+    """Remove a model that was fetched from the Hub, or what there is of it; return the bytes that are free again.
 
     Raises:
         UsageError: it was not fetched, or is not the Hub's.

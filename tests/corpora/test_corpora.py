@@ -207,9 +207,9 @@ def test_several_processes_label_as_one_does(own):
     clean = own / "TMHINTQI" / "train" / "clean_TMHINT_b2_21_01.wav"
     pairs = [reference_labels.ReferencePair(f"{at}", clean, clean, clean, None) for at in range(10)]
     assert len(pairs) > reference_labels.FEW_PAIRS
-    found = reference_labels.label_from_references(pairs, 2, lambda _done, _total: None)
-    assert found.labels == {pair.stem: reference_labels.label_pair(pairs[0])["labels"] for pair in pairs}
-    assert found.labels["0"]["sdi"] == 0
+    labels, _ = reference_labels.label_from_references(pairs, 2, lambda _done, _total: None)
+    assert labels == {pair.stem: reference_labels.label_pair(pairs[0])["labels"] for pair in pairs}
+    assert labels["0"]["sdi"] == 0
 
 
 def test_clean_references_of_the_owner_are_taken(own, tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from mtqscore.audio.loading import load_mono
 from mtqscore.config import AssessConfig
 from mtqscore.diagnostics.conformance.known import DECIMALS, TOLERANCE, ClipScores, clip_paths, find_known
 from mtqscore.errors import EnvironmentProblemError, InputError, MtqscoreError
-from mtqscore.scores import FrameScores
+from mtqscore.scores import FrameScores, named_scores
 from mtqscore.scoring import session
 from mtqscore.scoring.assessor import Assessor
 from mtqscore.targets import SAMPLE_RATE_HZ
@@ -122,11 +121,7 @@ def deviations(found: Mapping[str, ClipScores], reference: Mapping[str, ClipScor
 
 
 def score_clips(assessor: Assessor) -> dict[str, ClipScores]:
-    """Score every known clip, and all of them joined, with an assessor that keeps frame scores.
-
-    Raises:
-        EnvironmentProblemError: a clip cannot be read or scored.
-    """
+    """Score every known clip, and all of them joined, with an assessor that keeps frame scores."""
     return {name: _score(assessor, name, samples) for name, samples in read_clips().items()}
 
 
@@ -151,23 +146,19 @@ def _score(assessor: Assessor, name: str, samples: NDArray[np.float32]) -> ClipS
     result = assessor.assess_array(samples, SAMPLE_RATE_HZ)
     if result.scores is None or result.frames is None:
         raise EnvironmentProblemError(f"model {assessor.model}: clip {name} has no score: {result.reason}")
-    named: dict[str, Any] = {**vars(result.scores), **result.scores.extra}
-    return ClipScores(
-        tuple(round(float(named[target]), DECIMALS) for target in assessor.targets),
-        _mean_by_second(result.frames),
-    )
+    named = named_scores(result)
+    rounded = tuple(round(named[target], DECIMALS) for target in assessor.targets)
+    return ClipScores(rounded, _mean_by_second(result.frames))
 
 
 def _mean_by_second(frames: FrameScores) -> tuple[tuple[float | None, ...], ...]:
     """Average frame scores over each second that has frames with sound."""
     second = np.floor(np.arange(len(frames.values)) * frames.hop_s).astype(int)
     sounding = ~np.isnan(frames.values).any(axis=1)
-    means: list[tuple[float | None, ...]] = []
-    for index in range(int(second[-1]) + 1):
-        values = frames.values[sounding & (second == index)]
-        means.append(
-            tuple(round(float(value), DECIMALS) for value in values.mean(axis=0, dtype=np.float64))
-            if len(values)
-            else (None,) * len(frames.targets)
-        )
-    return tuple(means)
+    parts = (frames.values[sounding & (second == index)] for index in range(int(second[-1]) + 1))
+    return tuple(
+        tuple(round(float(value), DECIMALS) for value in part.mean(axis=0, dtype=np.float64))
+        if len(part)
+        else (None,) * len(frames.targets)
+        for part in parts
+    )

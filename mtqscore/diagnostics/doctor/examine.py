@@ -24,14 +24,7 @@ from mtqscore.errors import ExitCode
 
 
 def examination(*, as_json: bool) -> tuple[str, int]:
-    """Examine, and lay out what was found.
-
-    Args:
-        as_json: as one JSON document, else for people.
-
-    Returns:
-        The report, and the exit code: 4 when something stops scoring, else 0.
-    """
+    """Examine; return the report, and the exit code: 4 when something stops scoring, else 0."""
     sections = examine()
     code = ExitCode.ENVIRONMENT if failures(sections) else ExitCode.OK
     if as_json:

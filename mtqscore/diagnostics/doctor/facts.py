@@ -41,12 +41,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Section:
-    """Facts that belong together.
-
-    Args:
-        title: of what.
-        facts: in order.
-    """
+    """Facts that belong together, in order."""
 
     title: str
     facts: tuple[Fact, ...]
@@ -64,13 +59,7 @@ def to_json(version: str, sections: Sequence[Section]) -> dict[str, Any]:
 
 
 def as_text(version: str, sections: Sequence[Section], *, colour: bool = False) -> str:
-    """Lay out an examination for people: sections, a fact a line, and one sentence.
-
-    Args:
-        version: of mtqscore.
-        sections: what was found.
-        colour: whether a terminal shall colour the marks.
-    """
+    """Lay out an examination for people: sections, a fact a line, and one sentence."""
     width = max((len(fact.name) for section in sections for fact in section.facts), default=0)
     lines = [f"mtqscore {version}"]
     for section in sections:

@@ -54,9 +54,7 @@ class Answer:
 def run_probes(names: Sequence[str] | None = None, longest_s: float = LONGEST_S) -> dict[str, Answer]:
     """Run trials one after another; one that crashes or hangs is an answer, and the rest go on without it.
 
-    Args:
-        names: of trials; None is all.
-        longest_s: time for those that share a process.
+    Those that share a process share the time.
     """
     waiting = list(PROBES if names is None else names)
     answers: dict[str, Answer] = {}
