@@ -96,7 +96,7 @@ def prepare(
     _check_front_end(config)
     folder = sources.folder
     begun = read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
-    config, initial, taken = _initial(config, sources, begun, notify)
+    config, initial, taken = initial_weights(config, sources, begun, notify)
     report |= {"initial_weights": taken} if taken else {}
     if begun is not None:  # refused before a teacher is asked in vain
         check_same_config(begun.config, resolved(config), begun.path.parent, FREE_SETTINGS)
@@ -120,12 +120,15 @@ def prepare(
     return RecipePlan(config, kept, initial, report, held_out, estimates)
 
 
-def _initial(
+def initial_weights(
     config: TrainConfig, sources: Sources, begun: Checkpoint | None, notify: Notify
 ) -> tuple[TrainConfig, Checkpoint | None, dict[str, Any] | None]:
     """Settle the network, and take the weights to begin with, if any: of the teacher for ``kt``, else of ``--init``.
 
     A run that has begun goes on without them where they are gone.
+
+    Returns:
+        The settings with their network, the weights, and what was taken of which, for ``results.json``.
     """
     weights = sources.init
     if config.recipe == "kt":

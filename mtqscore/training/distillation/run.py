@@ -7,7 +7,7 @@ the loop of every other training. Where scores are there already, recordings are
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ from mtqscore.training.distillation.run_data import (
     scored_recordings,
 )
 from mtqscore.training.loop import Watch
-from mtqscore.training.recipes import transfer
+from mtqscore.training.recipes import initial_weights
 from mtqscore.training.run import carry_out_run
+from mtqscore.training.settings import Sources
 from mtqscore.training.validation import MEASURES
-from mtqscore.training.weights import LAST_FILE
+from mtqscore.training.weights import LAST_FILE, has_begun
 
 
 def distill(
@@ -62,7 +63,8 @@ def distill(
     ensemble = open_ensemble(settings.teachers, inputs.base, training_device(config.device))
     ensemble = ensemble if targets is None else ensemble.restricted(targets)
     config = dataclasses.replace(config, targets=tuple(target.name for target in ensemble.targets))
-    config, initial = _initial(inputs.init, config, folder, watch.message)
+    begun = store.read_checkpoint(folder / LAST_FILE) if has_begun(folder) else None
+    config, initial, _ = initial_weights(config, Sources(inputs.base, inputs.init), begun, watch.message)
     if ensemble.tables:
         for name in ("noise", "cache", "labelled"):
             if getattr(inputs, name) is not None:
@@ -80,22 +82,6 @@ def distill(
     if is_first_process():
         write_json(folder / "results.json", results)
     return results
-
-
-def _initial(
-    init: Path | None, config: TrainConfig, folder: Path, say: Callable[[str], None]
-) -> tuple[TrainConfig, store.Checkpoint | None]:
-    """Weights to begin with, all that fit, and the network that they are of; a run that goes on has its own."""
-    if init is None:
-        return config, None
-    begun = folder / LAST_FILE
-    checkpoint = store.read_checkpoint(begun if begun.is_file() else init)
-    config = dataclasses.replace(config, network=checkpoint.config.network)
-    if begun.is_file():
-        return config, None
-    initial, taken = transfer(checkpoint, config, heads=True)
-    say(f"{init}: begins with {', '.join(taken['taken'])}; fresh: {', '.join(taken['fresh']) or 'none'}")
-    return config, initial
 
 
 def _teacher_agreement(ensemble: TeacherEnsemble, table: Path, watch: Watch) -> dict[str, dict[str, float]]:
