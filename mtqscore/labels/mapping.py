@@ -48,11 +48,11 @@ class Mapping:
 
 WIDEBAND = Mapping(
     s_slope=1.02,
-    s_offset=0.80,
+    s_offset=0.95,
     s_softness=0.15,
     ceiling=4.85,
     noise_on_s=0.088,
-    n_points=((-8.0, 1.0), (0.0, 1.2), (20.0, 2.45), (40.0, 3.75), (60.0, 4.7)),
+    n_points=((-9.0, 1.0), (-1.0, 1.2), (19.0, 2.45), (39.0, 3.75), (59.0, 4.7)),
     distortion_on_n=(0.25, 0.42),
     musical_on_n=0.4,
     g_weights=(-0.09, 0.35, 0.21, 0.46),
@@ -62,7 +62,7 @@ NARROWBAND = replace(
     s_offset=0.60,
     ceiling=4.38,
     g_weights=(-0.19, 0.35, 0.21, 0.46),
-    n_points=((-4.0, 1.0), (4.0, 1.35), (14.0, 2.3), (34.0, 3.9), (46.0, 4.38)),
+    n_points=((-5.0, 1.0), (3.0, 1.35), (13.0, 2.3), (33.0, 3.9), (45.0, 4.38)),
 )
 MAPPINGS = {"wide": WIDEBAND, "narrow": NARROWBAND}
 

@@ -187,7 +187,7 @@ def triple(speech: Signal, tmp_path: Path) -> tuple[Path, Path, Path]:
     return paths
 
 
-def test_label_command_judges_a_trio(triple: tuple[Path, Path, Path]) -> None:
+def test_label_command_takes_a_triple(triple: tuple[Path, Path, Path]) -> None:
     done = run("label", *triple)
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader(done.stdout.splitlines())
@@ -198,10 +198,10 @@ def test_label_command_judges_a_trio(triple: tuple[Path, Path, Path]) -> None:
     noisy = run("label", triple[2], triple[1], "--json", "-")
     (before,) = json.loads(noisy.stdout)["recordings"]
     assert before["n_mos"] < float(row["n_mos"])
-    assert before["s_mos"] > float(row["s_mos"])
+    assert before["s_mos"] > float(row["s_mos"]) - 0.1, "a suppressor does not mend speech"
 
 
-def test_label_command_says_when_it_judges_telephone_speech(speech: Signal, tmp_path: Path) -> None:
+def test_label_command_reports_telephone_speech(speech: Signal, tmp_path: Path) -> None:
     narrow = start_scene(speech, RATE_HZ).at_rate(8000).speech
     soundfile.write(tmp_path / "phone.wav", narrow, 8000)
     soundfile.write(tmp_path / "clean.wav", speech, RATE_HZ)

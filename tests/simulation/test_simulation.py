@@ -343,7 +343,7 @@ def test_the_a_curve_is_that_of_the_standard(frequency_hz: float, gain_db: float
 
 def test_active_level_ignores_pauses(speech: Signal) -> None:
     paused = np.concatenate([speech, np.zeros(3 * RATE_HZ)])
-    assert active_level_db(paused, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ), abs=0.05)
+    assert active_level_db(paused, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ), abs=0.2)
     assert active_level_db(speech * 0.1, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ) - 20, abs=0.05)
 
 
