@@ -39,7 +39,7 @@ from mtqscore.training.loop import FREE_SETTINGS, Watch
 from mtqscore.training.networks import Network, build
 from mtqscore.training.networks.ssl.weights import find_weights
 from mtqscore.training.run import train_run
-from mtqscore.training.settings import TABLE, Sources
+from mtqscore.training.settings import TABLE, RecipeInputs
 from mtqscore.training.teachers.open_teacher import check_run, open_teacher
 from mtqscore.training.teachers.pseudo_labels import PseudoLabels, pseudo_label
 from mtqscore.training.teachers.references import ReferenceTeacher, check_references
@@ -74,7 +74,7 @@ class RecipePlan:
 def prepare(
     rows: Sequence[LabelledRecording],
     config: TrainConfig,
-    sources: Sources,
+    inputs: RecipeInputs,
     notify: Notify,
     advance: Callable[[int, int], None],
 ) -> RecipePlan:
@@ -83,7 +83,7 @@ def prepare(
     Args:
         rows: the recordings.
         config: settings with recipe and teacher.
-        sources: where the rest is found.
+        inputs: where the rest is found.
         notify: takes a line on what was done.
         advance: takes the progress of the teacher.
 
@@ -94,16 +94,16 @@ def prepare(
     """
     report: dict[str, Any] = {"recipe": config.recipe, "teacher": config.teacher}
     _check_front_end(config)
-    folder = sources.folder
+    folder = inputs.folder
     begun = read_checkpoint(folder / LAST_FILE) if folder is not None and has_begun(folder) else None
-    config, initial, taken = initial_weights(config, sources, begun, notify)
+    config, initial, taken = initial_weights(config, inputs, begun, notify)
     report |= {"initial_weights": taken} if taken else {}
     if begun is not None:  # refused before a teacher is asked in vain
         check_same_config(begun.config, resolved(config), begun.path.parent, FREE_SETTINGS)
     learned = [*rows]
     estimates: dict[Path, Estimates] | None = None
     if config.recipe == "mpl" and config.teacher != TABLE:
-        labels = _ask(rows, config, sources, notify, advance)
+        labels = _ask(rows, config, inputs, notify, advance)
         wanted = [name for name in labels.targets if name in _pseudo(config)]
         report |= {"teacher_sha256": labels.fingerprint, "pseudo_labels": str(labels.table)}
         # The test split keeps the labels of the table, so that results on it are not about obedience to the teacher.
@@ -121,7 +121,7 @@ def prepare(
 
 
 def initial_weights(
-    config: TrainConfig, sources: Sources, begun: Checkpoint | None, notify: Notify
+    config: TrainConfig, inputs: RecipeInputs, begun: Checkpoint | None, notify: Notify
 ) -> tuple[TrainConfig, Checkpoint | None, dict[str, Any] | None]:
     """Settle the network, and take the weights to begin with, if any: of the teacher for ``kt``, else of ``--init``.
 
@@ -130,7 +130,7 @@ def initial_weights(
     Returns:
         The settings with their network, the weights, and what was taken of which, for ``results.json``.
     """
-    weights = sources.init
+    weights = inputs.init
     if config.recipe == "kt":
         if weights is not None:
             raise UsageError("--recipe kt begins with the weights of its teacher; leave out --init")
@@ -139,7 +139,7 @@ def initial_weights(
         return config, None, None
     is_gone = not os.path.exists(weights)  # noqa: PTH110 - Path.exists raises where a name is too long
     checkpoint = begun if begun is not None and is_gone else read_checkpoint(weights)
-    if not sources.network_is_chosen:
+    if not inputs.network_is_chosen:
         config = dataclasses.replace(config, network=checkpoint.config.network)
     if checkpoint is begun:
         return config, None, {"from": str(weights)}
@@ -221,18 +221,18 @@ def _narrowed(kernel: Tensor, like: Tensor | None) -> Tensor:
 def _ask(
     rows: Sequence[LabelledRecording],
     config: TrainConfig,
-    sources: Sources,
+    inputs: RecipeInputs,
     notify: Notify,
     advance: Callable[[int, int], None],
 ) -> PseudoLabels:
     device, pseudo = training_device(config.device), _pseudo(config)
     torch.set_num_threads(config.threads or usable_cores())
-    with open_teacher(config.teacher, rows, sources.base, device, sources.references) as teacher:
+    with open_teacher(config.teacher, rows, inputs.base, device, inputs.references) as teacher:
         wanted = [name for name in teacher.targets if name in pseudo]
         if not wanted:
             has = ", ".join(teacher.targets)
             raise UsageError(f"--teacher {config.teacher}: estimates {has}, and none of {', '.join(pseudo)}")
-        labels = pseudo_label(teacher, rows, sources.base, advance, wait=not is_first_process())
+        labels = pseudo_label(teacher, rows, inputs.base, advance, wait=not is_first_process())
     columns = dict(zip(labels.targets, labels.values.T, strict=True))
     if isinstance(teacher, ReferenceTeacher) and (warning := check_references(rows, columns)):
         notify(warning)

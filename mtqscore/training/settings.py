@@ -27,11 +27,7 @@ class NetworkFlags:
     """Options for the network; None where the user gave none."""
 
     kind: str | None = option(
-        None,
-        "Which network; that of the weights to begin with, or compact.",
-        "--network",
-        RECIPE,
-        choices=NETWORKS,
+        None, "Which network; that of the weights to begin with, or compact.", "--network", RECIPE, choices=NETWORKS
     )
     size: str | None = option(None, "Size of the network compact; base if not given.", "--size", RECIPE, choices=SIZES)
     ssl: str | None = option(None, "Self-supervised front end: wavlm-large …, or none.", "--ssl NAME", RECIPE)
@@ -39,7 +35,7 @@ class NetworkFlags:
 
 
 @dataclass(frozen=True)
-class Sources:
+class RecipeInputs:
     """Places of what a recipe begins with, besides its settings: ``base`` is the folder of the label table.
 
     Without a choice of the user, the network is that of the weights to begin with. A run that has begun in ``folder``
@@ -99,16 +95,11 @@ def train_settings(
     where = str(file) if file is not None else "the options"
     if "distillation" in values and "distillation" not in given:
         raise UsageError(f"{where}: [distillation] is for mtqscore distill")
-    config = from_plain(TrainConfig, _with_recipe(values), where)
+    if values.get("recipe", TrainConfig.recipe) != "mpl":  # which is without a teacher, on the targets of the paper
+        values = {"teacher": NO_TEACHER, "targets": [target.name for target in SUPERVISED], **values}
+    config = from_plain(TrainConfig, values, where)
     _check(config)
     return config, bool(chosen)
-
-
-def _with_recipe(values: Mapping[str, object]) -> dict[str, object]:
-    """Add what a recipe implies: its teacher, and the targets of the paper's arm."""
-    recipe = values.get("recipe", TrainConfig.recipe)
-    alone = {} if recipe == "mpl" else {"teacher": NO_TEACHER, "targets": [target.name for target in SUPERVISED]}
-    return {**alone, **values}
 
 
 def _check(config: TrainConfig) -> None:

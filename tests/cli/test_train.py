@@ -63,17 +63,13 @@ def test_teacher_then_mpl_then_kt(run, folder):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--recipe", "kt"], 2, "--recipe kt needs --teacher"),
         (["--recipe", "magic"], 2, "'magic' is none of mpl, kt, scratch"),
-        (["--recipe", "scratch", "--teacher", "t"], 2, "the recipe scratch has no teacher"),
         (["--network", "resnet"], 2, "network resnet: choose one of compact, mosa-net, mos-ssl, xls-r-sqa"),
-        (["--ssl", "wavlm-large"], 2, "the network compact has no self-supervised front end"),
         (["--targets", "pesq,csig"], 2, "targets csig"),
-        (["--loss", "l1"], 2, "'l1' is none of huber, mse, mae"),
-        (["--epochs", "0"], 2, "epochs 0"),
         (["--epochs", "x"], 2, "Input should be a valid integer"),
         (["--alpha", "s_mos="], 2, "--alpha s_mos=: give a number"),
         (["--delta", "csig=1"], 2, "no target is called csig"),
+        (["--delta", "x"], 2, "--delta x"),
         (["--labels", "mine"], 2, "--labels mine: choose one of"),
         (["--references", "r", "--teacher", "t"], 2, "--references goes with --teacher references"),
         (["--config", "none.toml"], 2, "none.toml: cannot read"),
@@ -95,7 +91,6 @@ def test_wrong_settings_are_refused_in_one_line_before_anything_is_read(run, tmp
         (["--teacher", "runs/none"], 3, "--teacher runs/none: no such run folder, checkpoint or ONNX file"),
         (["--recipe", "kt", "--teacher", "runs/none"], 3, "no such run folder, checkpoint or ONNX file"),
         (["--recipe", "kt", "--teacher", "model.ONNX"], 2, "model.ONNX: no model.safetensors beside it"),
-        (["--recipe", "kt", "--teacher", "references"], 2, "--recipe kt needs --teacher"),
         (["--init", "x" * 300], 3, "no such run folder or checkpoint, and no model"),
     ],
 )

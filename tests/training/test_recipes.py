@@ -21,7 +21,7 @@ from mtqscore.training.loop import Watch
 from mtqscore.training.network_config import CompactConfig, MosaNetConfig, SslConfig
 from mtqscore.training.networks import build
 from mtqscore.training.recipes import carry_out, prepare, transfer
-from mtqscore.training.settings import Sources
+from mtqscore.training.settings import RecipeInputs
 from tests.training_kit import QUIET, SMALL, small_config
 
 MOSA = MosaNetConfig(channels=(3, 4), convolutions=1, lstm_units=5, dense_units=6, ssl=SslConfig(model="custom"))
@@ -62,7 +62,7 @@ def teacher(corpus, rows, tmp_path_factory) -> Path:
 
 def start(rows, config, corpus, messages=None, **sources):
     notify = (messages if messages is not None else []).append
-    return prepare(rows, config, Sources(corpus, **sources), notify, lambda *_: None)
+    return prepare(rows, config, RecipeInputs(corpus, **sources), notify, lambda *_: None)
 
 
 def checkpoint_of(folder: Path, config: TrainConfig):

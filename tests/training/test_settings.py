@@ -40,6 +40,7 @@ def test_recipes_imply_teacher_and_targets(flags, teacher, targets):
     ("flags", "message"),
     [
         ({"recipe": "kt"}, "needs --teacher"),
+        ({"recipe": "kt", "teacher": "references"}, "needs --teacher"),
         ({"recipe": "scratch", "teacher": "runs/t"}, "no teacher; leave out runs/t"),
         ({"teacher": "none"}, "it is --recipe scratch"),
         ({"targets": ["s_mos", "n_mos"]}, "none of pesq, stoi, sdi is among the targets"),

@@ -21,7 +21,7 @@ from mtqscore.cli.learn.training import (
 from mtqscore.corpora.corpus import DATA, Corpus, CorpusConfig
 from mtqscore.errors import UsageError
 from mtqscore.training.config import RECIPE, TrainConfig
-from mtqscore.training.settings import NetworkFlags, Sources, check_teacher, train_settings
+from mtqscore.training.settings import NetworkFlags, RecipeInputs, check_teacher, train_settings
 
 
 def train(
@@ -70,7 +70,7 @@ def train(
         with faults_in(folder):
             read = _read(data, options)
             base = read.where if read.where.is_dir() else read.where.parent
-            _train(read, folder, chosen, Sources(base, _path(init), _path(references), network_is_chosen, folder))
+            _train(read, folder, chosen, RecipeInputs(base, _path(init), _path(references), network_is_chosen, folder))
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +86,7 @@ def _read(data: str, options: CorpusConfig) -> Corpus:
         return read_corpus(data, options, advance)
 
 
-def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) -> None:
+def _train(corpus: Corpus, folder: Path, config: TrainConfig, inputs: RecipeInputs) -> None:
     from mtqscore.training.loop import Watch
     from mtqscore.training.recipes import carry_out, prepare
 
@@ -94,7 +94,7 @@ def _train(corpus: Corpus, folder: Path, config: TrainConfig, sources: Sources) 
     for note in corpus.notes:
         tell(note)
     with progress_bar("pseudo-labels", "recordings", quiet=not is_first()) as advance:
-        plan = prepare(corpus.recordings, config, sources, tell, advance)
+        plan = prepare(corpus.recordings, config, inputs, tell, advance)
     with progress_bar("training", "steps", quiet=not is_first()) as step:
         carry_out(corpus.where, folder, plan, Watch(step, tell))
     if corpus.where.is_dir() and is_first():

@@ -34,7 +34,7 @@ from mtqscore.training.distillation.run_data import (
 from mtqscore.training.loop import Watch
 from mtqscore.training.recipes import initial_weights
 from mtqscore.training.run import carry_out_run
-from mtqscore.training.settings import Sources
+from mtqscore.training.settings import RecipeInputs
 from mtqscore.training.validation import MEASURES
 from mtqscore.training.weights import LAST_FILE, has_begun
 
@@ -64,7 +64,7 @@ def distill(
     ensemble = ensemble if targets is None else ensemble.restricted(targets)
     config = dataclasses.replace(config, targets=tuple(target.name for target in ensemble.targets))
     begun = store.read_checkpoint(folder / LAST_FILE) if has_begun(folder) else None
-    config, initial, _ = initial_weights(config, Sources(inputs.base, inputs.init), begun, watch.message)
+    config, initial, _ = initial_weights(config, RecipeInputs(inputs.base, inputs.init), begun, watch.message)
     if ensemble.tables:
         for name in ("noise", "cache", "labelled"):
             if getattr(inputs, name) is not None:

@@ -49,7 +49,12 @@ _NOT_MEASURED = (np.nan, np.nan, np.nan)
 class ReferenceTeacher:
     """Measures recordings against their clean references; delays and gain are undone first, see `measure_files`.
 
-    Use it in a ``with`` statement: it holds processes. Arguments and errors are those of `find_references`.
+    Use it in a ``with`` statement: it holds processes. References are files of the recordings' names in ``folder``, or
+    those that the column ``clean`` names, relative to ``base``; where a cell is empty there is none.
+
+    Raises:
+        UsageError: there is no such folder or column, or the table is one of ``mtqscore simulate``.
+        FaultyTableError: references are missing, cannot be read, or are not as long as their recordings.
     """
 
     name = REFERENCES
