@@ -12,6 +12,7 @@ from mtqscore.targets import SAMPLE_RATE_HZ, SUPERVISED, Target
 from mtqscore.training.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
 from mtqscore.training.config import TrainConfig
 from mtqscore.training.export.calibration import Calibration
+from mtqscore.training.export.config import ModelIdentity
 from mtqscore.training.export.graph import MIN_SAMPLES, build_graph
 from mtqscore.training.export.parity import Clip, Parity, compare
 from mtqscore.training.networks import Network
@@ -24,29 +25,6 @@ TOLERANCE = 1e-3
 
 RELEASED = "released"
 """State of a checkpoint beside an exported file: the model that it belongs to."""
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Metadata of a released file about its origin.
-
-    Args:
-        name: what users type.
-        version: release of this name.
-        conformance: number that is raised whenever scores move.
-        label_definition: what the scores mean.
-        training_corpora: what it learned from, with versions.
-        licence: SPDX expression of the weights.
-        producing_command: the command line.
-    """
-
-    name: str
-    version: str
-    conformance: str
-    label_definition: str
-    training_corpora: str
-    licence: str
-    producing_command: str
 
 
 @dataclass(frozen=True)

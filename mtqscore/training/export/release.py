@@ -16,7 +16,8 @@ from mtqscore.models.publish import description_text
 from mtqscore.targets import SUPERVISED, Target
 from mtqscore.training.checkpoint import read_checkpoint
 from mtqscore.training.export.calibration import Calibration
-from mtqscore.training.export.exporter import RELEASED, ModelIdentity, weights_beside
+from mtqscore.training.export.config import ModelIdentity
+from mtqscore.training.export.exporter import RELEASED, weights_beside
 from mtqscore.training.export.parity import Parity
 from mtqscore.training.weights import BEST_FILE
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export.calibration import from_points
-from mtqscore.training.export.exporter import ModelIdentity
+from mtqscore.training.export.config import ModelIdentity
 from mtqscore.training.networks import Network
 from tests.training_kit import paused_tone, small_config
 

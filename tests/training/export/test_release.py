@@ -16,7 +16,7 @@ from mtqscore.errors import InputError, UsageError
 from mtqscore.models.entry import parse_description
 from mtqscore.training.checkpoint import write_checkpoint
 from mtqscore.training.export.calibration import from_points
-from mtqscore.training.export.exporter import ModelIdentity
+from mtqscore.training.export.config import ModelIdentity
 from mtqscore.training.export.parity import Parity
 from mtqscore.training.export.release import check_release, measure_run, write_release
 from tests.models.hub.server import TOKEN, serve
