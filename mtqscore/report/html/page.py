@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mtqscore.base.text import TITLES, clock, display_name, moment, printable
+from mtqscore.report.html.config import HtmlConfig
 from mtqscore.report.html.detail import Detail
 from mtqscore.report.html.distribution import distributions
 from mtqscore.report.html.rows import GateFilter, Rows
-from mtqscore.report.html.writer import HtmlConfig
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
 from mtqscore.scores import FLAG_MEANING, Flag
