@@ -174,8 +174,8 @@ def compare_results(base: Results, new: Results, config: CompareConfig | None = 
     limits = check_comparable(base.run, new.run, config)
     targets = _shared_targets(base.run, new.run)
     base_scores, new_scores = _scores(base, targets), _scores(new, targets)
-    pairing = None if config.unpaired else pair_rows(base, new)
-    both = [(i, j) for i, j in pairing.pairs if i in base_scores and j in new_scores] if pairing else []
+    matched_by, found = ("", []) if config.unpaired else pair_rows(base, new)
+    both = [(i, j) for i, j in found if i in base_scores and j in new_scores]
     # Only rows with a name are paired.
     pairs = tuple(
         Pair(base.rows[i].path or "", new.rows[j].path or "", base.rows[i].channel, base_scores[i], new_scores[j])
@@ -191,7 +191,7 @@ def compare_results(base: Results, new: Results, config: CompareConfig | None = 
         base_model=base.run.model,
         new_model=new.run.model,
         paired=bool(pairs),
-        matched_by=pairing.matched_by if pairing and pairs else "",
+        matched_by=matched_by if pairs else "",
         base_rows=len(base_scores),
         new_rows=len(new_scores),
         only_base=len(missing),
@@ -202,7 +202,7 @@ def compare_results(base: Results, new: Results, config: CompareConfig | None = 
         base_unscored=len(base.rows) - len(base_scores),
         new_unscored=len(new.rows) - len(new_scores),
         missing=tuple(base.rows[i].path or "(array)" for i in missing[:SHOWN]),
-        notes=tuple(_notes(base, new, sought=pairing is not None, paired=bool(pairs))),
+        notes=tuple(_notes(base, new, sought=not config.unpaired, paired=bool(pairs))),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from mtqscore.errors import UsageError
 from mtqscore.results.run import Results
@@ -14,23 +13,12 @@ LONGEST_NAME = 120
 """Characters of a name that a message shows."""
 
 
-@dataclass(frozen=True)
-class Pairing:
-    """Rows that belong together.
-
-    Args:
-        matched_by: how they were found, in words; empty if none were.
-        pairs: positions in the rows of the base and of the new, in the order of the base.
-        unclear: the first name that leaves open which rows belong together, in words; empty if there is none.
-    """
-
-    matched_by: str
-    pairs: tuple[tuple[int, int], ...]
-    unclear: str = ""
+Pairs = list[tuple[int, int]]
+"""Positions in the rows of the base and of the new, in the order of the base."""
 
 
-def pair_rows(base: Results, new: Results) -> Pairing:
-    """Pair the rows of two results by the name of the recording and the channel.
+def pair_rows(base: Results, new: Results) -> tuple[str, Pairs]:
+    """Pair the rows of two results by the name of the recording and the channel; return the way in words, and pairs.
 
     Names are compared as they stand, below the common folder of each side, and so without extension. The way that pairs
     most is taken, the first of equals. A name that stands several times on a side is paired in order, if the other side
@@ -45,19 +33,19 @@ def pair_rows(base: Results, new: Results) -> Pairing:
         "path below the common folder, without extension": _names_without_extension,
     }
     smaller = min(sum(row.path is not None for row in side.rows) for side in (base, new))
-    best = Pairing("", ())
+    way, pairs, unclear = "", Pairs(), ""
     for words, names in ways.items():
-        found = _pair_by(words, _grouped(base.rows, names), _grouped(new.rows, names), base, new)
-        if len(found.pairs) > len(best.pairs) or (found.unclear and not best.pairs and not best.unclear):
-            best = found
-        if len(best.pairs) == smaller:
+        found, problem = _pair_by(_grouped(base.rows, names), _grouped(new.rows, names), base, new)
+        if len(found) > len(pairs) or (problem and not pairs and not unclear):
+            way, pairs, unclear = words, found, problem
+        if len(pairs) == smaller:
             break
-    if best.unclear:
+    if unclear:
         raise UsageError(
-            f"it cannot be told which recordings belong together: {best.unclear} in {base.source!r} and "
+            f"it cannot be told which recordings belong together: {unclear} by its {way} in {base.source!r} and "
             f"{new.source!r}; give each name once on each side, or use mtqscore compare --unpaired"
         )
-    return best if best.pairs else Pairing("", ())
+    return way, pairs
 
 
 _Groups = dict[tuple[str, str], list[int]]
@@ -72,9 +60,9 @@ def _grouped(rows: Sequence[Assessment], names: Callable[[Sequence[Assessment]],
     return groups
 
 
-def _pair_by(words: str, ours: _Groups, theirs: _Groups, base: Results, new: Results) -> Pairing:
-    pairs: list[tuple[int, int]] = []
-    unclear = ""
+def _pair_by(ours: _Groups, theirs: _Groups, base: Results, new: Results) -> tuple[Pairs, str]:
+    """Pair rows of one key; also name the first that leaves open which rows belong together."""
+    pairs, unclear = Pairs(), ""
     for key, here in ours.items():
         if (there := theirs.get(key)) is None:
             continue
@@ -84,8 +72,8 @@ def _pair_by(words: str, ours: _Groups, theirs: _Groups, base: Results, new: Res
             pairs += zip(here, there, strict=True)
         elif not unclear:
             name = key[0] if len(key[0]) <= LONGEST_NAME else f"{key[0][:LONGEST_NAME]}…"
-            unclear = f"{name!r} stands {len(here)} and {len(there)} times by its {words}"
-    return Pairing(words, tuple(sorted(pairs)), unclear)
+            unclear = f"{name!r} stands {len(here)} and {len(there)} times"
+    return sorted(pairs), unclear
 
 
 def _names_below(rows: Sequence[Assessment]) -> list[str | None]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mtqscore.corpora import tmhint_qi, tmhint_qi_s
@@ -15,25 +13,11 @@ from mtqscore.corpora.validation import divided
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import TABLE_NAME, FaultyTableError, parse_label_table
 
-
-@dataclass(frozen=True)
-class NamedCorpus:
-    """A corpus that is known by name.
-
-    Args:
-        fits: check of a folder for its unpacked data.
-        read: finds, checks and labels it.
-    """
-
-    fits: Callable[[Path], bool]
-    read: Callable[[CorpusConfig, Advance], Corpus]
-
-
 NAMED_CORPORA = {
-    "tmhint-qi": NamedCorpus(tmhint_qi.fits, tmhint_qi.read),
-    "tmhint-qi-s": NamedCorpus(tmhint_qi_s.fits, tmhint_qi_s.read),
+    "tmhint-qi": (tmhint_qi.fits, tmhint_qi.read),
+    "tmhint-qi-s": (tmhint_qi_s.fits, tmhint_qi_s.read),
 }
-"""Every corpus that has a name; one more is one file and one line."""
+"""Every corpus that has a name, with its check of an unpacked folder and its reader; one more is one file and line."""
 
 
 def read_corpus(
@@ -74,14 +58,14 @@ def _read(data: str | Path, options: CorpusConfig, advance: Advance) -> Corpus:
     place = Path(data)
     # Not the methods of Path, which raise where a name is too long or a folder may not be entered.
     if os.path.isdir(place) and not os.path.exists(place / TABLE_NAME):  # noqa: PTH110, PTH112
-        named = next((corpus for corpus in NAMED_CORPORA.values() if corpus.fits(place)), None)
-        if named is None:
+        read = next((read for fits, read in NAMED_CORPORA.values() if fits(place)), None)
+        if read is None:
             raise InputError(f"{place}: the folder has no {TABLE_NAME}; {_NEEDED}")
-        return named.read(dataclasses.replace(options, data_root=options.data_root or place), advance)
+        return read(dataclasses.replace(options, data_root=options.data_root or place), advance)
     if os.path.exists(place):  # noqa: PTH110
         return _read_table(place, options)
     if str(data).lower() in NAMED_CORPORA:
-        return NAMED_CORPORA[str(data).lower()].read(options, advance)
+        return NAMED_CORPORA[str(data).lower()][1](options, advance)
     raise UsageError(
         f"{data}: no such file or folder, and no corpus of that name; known are {', '.join(NAMED_CORPORA)}"
     )

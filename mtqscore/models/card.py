@@ -69,44 +69,6 @@ mtqscore train --data corpus --teacher {{ entry.file }}
 {% endfor %}
 """
 
-_CARD = """\
-# {entry.name}, version {entry.version}
-
-{summary}, for [mtqscore](https://github.com/mtqscore/mtqscore).
-
-{targets}
-
-## Use
-
-```
-{use}
-```
-
-## Training
-
-- **Corpora**: {corpora}
-- **Labels**: {meaning}
-- **Command**:
-
-```
-{command}
-```
-
-## Accuracy
-
-{accuracy}
-
-## Limits
-
-- Recordings are scored at 16 kHz; what lies above 8 kHz does not count.
-- Nothing is known about talkers, noises and processing that the table above does not cover.
-
-## File
-
-- `{entry.file}`, sha256 `{entry.sha256}`
-- licence: {entry.licence}; conformance number {entry.conformance}
-{checks}"""
-
 
 def card(
     entry: ModelEntry,

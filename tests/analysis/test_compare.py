@@ -33,27 +33,16 @@ from mtqscore.report.comparison import (
 )
 from mtqscore.results.run import Results, Run
 from mtqscore.scores import Assessment, Scores, Status
+from tests.report import kit
 
 MODEL = "m@1"
 TARGETS = ("s_mos", "n_mos", "g_mos")
 
 
-def row(path: str | None, g_mos: float | None = 3.0, channel: str = "mean", model: str = MODEL) -> Assessment:
-    return Assessment(
-        path=path,
-        channel=channel,
-        duration_s=1.0,
-        sample_rate_hz=16_000,
-        status=Status.UNREADABLE if g_mos is None else Status.OK,
-        reason="broken" if g_mos is None else "",
-        flags=(),
-        scores=None if g_mos is None else Scores(2.0, 4.0, g_mos),
-        frames=None,
-        model=model,
-        model_sha256="",
-        provider="",
-        options=None,
-    )
+def row(path: str | None, g_mos: float | None = 3.0, channel: str = "mean") -> Assessment:
+    broken: dict[str, object] = {"status": Status.UNREADABLE, "reason": "broken"}
+    outcome = broken if g_mos is None else {"scores": Scores(2.0, 4.0, g_mos)}
+    return kit.row(path, g_mos, channel=channel, flags=(), options=None, **outcome)
 
 
 def side(rows: Iterable[Assessment], source: str = "base.jsonl", sha256: str = "", model: str = MODEL) -> Results:

@@ -22,7 +22,8 @@ from mtqscore.results.csv import CsvWriter
 from mtqscore.results.json import JsonLinesWriter
 from mtqscore.results.reading import read_results
 from mtqscore.results.run import Run
-from mtqscore.scores import Assessment, Scores, Status
+from mtqscore.scores import Assessment, Scores
+from tests.report import kit
 
 TARGETS = ("s_mos", "n_mos", "g_mos", "loudness", "p808_mos")
 RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", "g_mos"), None)
@@ -31,21 +32,8 @@ RUN = Run("1.2.3", "m@1", "ab" * 32, "CPUExecutionProvider", ("s_mos", "n_mos", 
 def row(
     g_mos: float | None = 3.0, path: str | None = "a.wav", *, channel: str = "mean", n_mos: float = 2.0
 ) -> Assessment:
-    return Assessment(
-        path=path,
-        channel=channel,
-        duration_s=1.0,
-        sample_rate_hz=16_000,
-        status=Status.SILENT if g_mos is None else Status.OK,
-        reason="" if g_mos is not None else "no sound",
-        flags=(),
-        scores=None if g_mos is None else Scores(1.5, n_mos, g_mos),
-        frames=None,
-        model=RUN.model,
-        model_sha256=RUN.model_sha256,
-        provider=RUN.provider,
-        options=None,
-    )
+    scores = None if g_mos is None else Scores(1.5, n_mos, g_mos)
+    return kit.row(path, g_mos, channel=channel, scores=scores, flags=(), options=None)
 
 
 def gate(text: str, level: Level = Level.ERROR, paths: str | None = None) -> Gate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mtqscore.base.version import VERSION
 from mtqscore.diagnostics.doctor.facts import Fact, Mark, Section, as_text, failures, to_json
@@ -39,7 +39,11 @@ def examine() -> list[Section]:
     sections: list[Section] = []
 
     def add(title: str, find: Callable[[], list[Fact]]) -> None:
-        sections.append(Section(title, tuple(_without_fault(find))))
+        try:
+            facts = find()
+        except Exception as error:  # what is broken in unforeseen ways must not hide the rest
+            facts = [Fact("not examined", f"{type(error).__name__}: {error}", Mark.NOTE)]
+        sections.append(Section(title, tuple(facts)))
 
     add("Python", python_facts)
     add("Packages", lambda: package_facts(answers))
@@ -52,13 +56,6 @@ def examine() -> list[Section]:
     add("Folders and network", lambda: folder_facts(answers["folders"]))
     add("Training", training_facts)
     return sections
-
-
-def _without_fault(find: Callable[[], list[Fact]]) -> Sequence[Fact]:
-    try:
-        return find()
-    except Exception as error:  # what is broken in unforeseen ways must not hide the rest
-        return [Fact("not examined", f"{type(error).__name__}: {error}", Mark.NOTE)]
 
 
 def _device_facts(answer: Answer) -> list[Fact]:
