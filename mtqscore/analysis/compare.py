@@ -66,15 +66,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """One recording in both results.
-
-    Args:
-        base_path: its name in the base.
-        new_path: its name in the new.
-        channel: as in both rows.
-        base: scores in the base by target.
-        new: scores in the new by target.
-    """
+    """One recording in both results: its name in each, its channel, and its scores by target."""
 
     base_path: str
     new_path: str

@@ -20,13 +20,7 @@ from mtqscore.targets import DECIMALS, NARROWBAND_HZ
 
 @dataclass(frozen=True)
 class Segment:
-    """One second of a recording, scored alone.
-
-    Args:
-        start_s: where it begins.
-        end_s: where it ends.
-        scores: its scores by target.
-    """
+    """One second of a recording, scored alone: begin, end, and scores by target."""
 
     start_s: float
     end_s: float

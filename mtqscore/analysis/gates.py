@@ -39,12 +39,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Bound:
-    """A comparison of scores with a limit.
-
-    Args:
-        sign: ``>=``, ``>``, ``<=`` or ``<``.
-        limit: what is compared with.
-    """
+    """A comparison of scores with a limit, by ``>=``, ``>``, ``<=`` or ``<``."""
 
     sign: str
     limit: float
@@ -116,14 +111,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class Worst:
-    """A recording that stands out.
+    """A recording that stands out by the value of a target.
 
-    Args:
-        path: its name, None for an array.
-        channel: as in its row.
-        target: the score that stands out.
-        value: that score.
-        row: its place in the result, from 0; names need not tell recordings apart.
+    The row is its place in the result, from 0; names, None for an array, need not set recordings apart.
     """
 
     path: str | None
@@ -159,11 +149,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Outcomes of all gates.
-
-    Args:
-        verdicts: one a gate, in the order of the gates.
-    """
+    """Outcomes of all gates, in their order."""
 
     verdicts: tuple[Verdict, ...]
 

@@ -84,13 +84,9 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that can be trained on.
+    """A corpus that can be trained on: recordings, notes for the user, and the table or folder that it was read from.
 
-    Args:
-        recordings: all of them.
-        notes: what the user should know, one line each.
-        where: the table or folder that it was read from.
-        faults: what is wrong; `reading.read_corpus` adds those of the recordings and returns no corpus with any.
+    `reading.read_corpus` adds faults of the recordings and returns no corpus with any.
     """
 
     recordings: list[LabelledRecording]

@@ -25,15 +25,7 @@ PROBED_FILES = 1000
 
 @dataclass(frozen=True)
 class TmhintRecording:
-    """One recording of the corpus.
-
-    Args:
-        path: the file.
-        name: its name, parsed.
-        split: train, val or test.
-        quality: listeners' mean overall quality, 1 to 5; NaN without ratings.
-        ratings: how many; 0 when unknown.
-    """
+    """One recording of the corpus; without ratings, the mean quality (1 to 5) is NaN and their number 0."""
 
     path: Path
     name: TmhintName

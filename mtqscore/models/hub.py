@@ -21,6 +21,7 @@ from mtqscore.errors import EnvironmentProblemError, MtqscoreError, UsageError
 from mtqscore.models.reference import HubReference, cache_folder, endpoint, is_offline, shown_endpoint
 
 Notify = Callable[[str], None]
+"""Takes one message for the user."""
 
 TIMEOUT_S = 10.0
 """Longest silence of the Hub before it counts as away."""

@@ -31,10 +31,7 @@ _PACKED = 4
 class Value:
     """An input or output as the file declares it.
 
-    Args:
-        name: its name.
-        element: ONNX's number of the type of its elements; None for what is no tensor.
-        sizes: extent by axis, None where it is open; None in all without a declared shape.
+    The element type is ONNX's number, None for what is no tensor; sizes are None where open, and without a shape.
     """
 
     name: str

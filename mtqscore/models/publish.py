@@ -64,7 +64,7 @@ def prepare(source: Path, open_model: Callable[[ModelFile], ModelInfo]) -> Prepa
 
 
 def publish(
-    prepared: Prepared, repository: str, *, private: bool = False, notify: Callable[[str], None] | None = None
+    prepared: Prepared, repository: str, *, private: bool = False, notify: hub.Notify | None = None
 ) -> HubReference:
     """Upload a prepared folder to ``owner/name`` with one commit, and return the reference for others to type.
 

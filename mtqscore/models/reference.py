@@ -22,12 +22,7 @@ REPOSITORY = re.compile(rf"{_PART}/{_PART}")
 
 @dataclass(frozen=True)
 class HubReference:
-    """A repository of the Hub at one revision, which can never change.
-
-    Args:
-        repository: ``owner/name``.
-        revision: the 40 hexadecimal digits of a commit.
-    """
+    """A repository of the Hub (``owner/name``) at one revision, the 40 digits of a commit, which can never change."""
 
     repository: str
     revision: str
@@ -65,13 +60,7 @@ def parse_reference(model: str) -> HubReference:
 
 
 class UnpinnedError(UsageError):
-    """A reference that names no revision or a branch, whose content can change.
-
-    Args:
-        repository: ``owner/name``.
-        branch: what stands where the revision should, perhaps nothing.
-        advice: what to type.
-    """
+    """A reference that names no revision, or a branch (perhaps empty), whose content can change."""
 
     def __init__(self, repository: str, branch: str, advice: str = "") -> None:
         self.repository = repository

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,6 @@ from mtqscore.models.reference import (
     parse_reference,
 )
 from mtqscore.models.registry import find_registered, read_own_registry, read_registry
-
-Notify = Callable[[str], None]
-"""Takes one message for the user."""
 
 _OTHER_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
 """Endings of files that people take for a model; none is opened."""
@@ -56,7 +53,7 @@ def is_path(model: str) -> bool:
     return model.lower().endswith((".onnx", *_OTHER_WEIGHTS)) or "/" in model or "\\" in model
 
 
-def load_model(model: str | None, notify: Notify | None = None) -> ModelFile:
+def load_model(model: str | None, notify: hub.Notify | None = None) -> ModelFile:
     """Find a model and read it whole, so that what is checked is what runs.
 
     Args:
@@ -81,13 +78,9 @@ def load_model(model: str | None, notify: Notify | None = None) -> ModelFile:
 
 
 def find_model(model: str | None) -> ModelEntry:
-    """Find a model's description without fetching anything.
-
-    Args:
-        model: a name, ``name@version``, ``hf:owner/name@revision``, or None for the default.
+    """Find a model's description without fetching anything; names and errors are those of `fetch_model`.
 
     Raises:
-        UsageError: no model has this name, or the reference is not pinned.
         EnvironmentProblemError: a list is damaged; or a model of the Hub has no description here, or a damaged one.
     """
     if model is None or not model.startswith(PREFIX):
@@ -99,11 +92,11 @@ def find_model(model: str | None) -> ModelEntry:
     return entry
 
 
-def fetch_model(model: str | None, notify: Notify | None = None) -> ModelEntry:
+def fetch_model(model: str | None, notify: hub.Notify | None = None) -> ModelEntry:
     """Make sure that a model is on this machine; the Hub is asked only for what is not.
 
     Args:
-        model: as for ``find_model``.
+        model: a name, ``name@version``, ``hf:owner/name@revision``, or None for the default.
         notify: takes messages while something is fetched; None fetches in silence.
 
     Returns:
@@ -215,7 +208,7 @@ def _read_cached(reference: HubReference) -> ModelEntry | None:
         raise EnvironmentProblemError(f"{reference}: {place} cannot be used ({error}); {fix}") from error
 
 
-def _fetch_description(reference: HubReference, notify: Notify | None) -> ModelEntry:
+def _fetch_description(reference: HubReference, notify: hub.Notify | None) -> ModelEntry:
     place = hub.fetch(reference, DESCRIPTION_NAME, most_bytes=LARGEST_DESCRIPTION_BYTES, notify=notify)
     try:
         return parse_description(place.read_bytes(), hub=reference)

@@ -57,14 +57,7 @@ class DeviceCheck:
 
 @dataclass(frozen=True)
 class Conformance:
-    """One model on the known clips.
-
-    Args:
-        model: name@version.
-        sha256: checksum of its file, hexadecimal.
-        conformance: its number; None for a model without stored scores.
-        devices: in the order of the checks; without stored scores the first is the reference.
-    """
+    """One model on the known clips, by device; without stored scores its number is None and the first the reference."""
 
     model: str
     sha256: str

@@ -19,12 +19,7 @@ DECIMALS = 4
 
 
 class ClipScores(msgspec.Struct, frozen=True):
-    """Scores of one clip.
-
-    Args:
-        scores: one value a target, in the order of the model's targets.
-        seconds: frame scores averaged over each second, one tuple a second; None where a second has no sound.
-    """
+    """Scores of one clip, one a target, and frame scores averaged over each second; None where that has no sound."""
 
     scores: tuple[float, ...]
     seconds: tuple[tuple[float | None, ...], ...]

@@ -24,13 +24,9 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that was found.
+    """One thing that was found, in one line.
 
-    Args:
-        name: what was looked at.
-        value: what was found, in one line.
-        mark: FAIL only for what stops scoring or makes it unreliable.
-        fix: one line to paste that repairs it; every failure has one.
+    FAIL is only for what stops scoring or makes it unreliable; every failure has a line to paste that repairs it.
     """
 
     name: str

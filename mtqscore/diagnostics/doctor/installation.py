@@ -27,13 +27,7 @@ NEEDED = ("numpy", "soundfile", "soxr", "typer", "rich")
 
 @dataclass(frozen=True)
 class Requirement:
-    """One package that mtqscore asks for.
-
-    Args:
-        name: of the distribution, in the form that comparisons need.
-        versions: what is allowed, such as ``>=1.26``; empty is any.
-        extra: the extra that brings it; empty for the base.
-    """
+    """A package that mtqscore asks for: allowed versions (empty is any), and the extra that brings it, if one does."""
 
     name: str
     versions: str = ""

@@ -38,13 +38,7 @@ _CUDA_LIBRARIES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """Result of a trial.
-
-    Args:
-        values: by name; empty when it failed.
-        error: why it failed, in one line; empty when it did not.
-        explained: whether it failed only because of another trial, which says more.
-    """
+    """Values of a trial, or why it failed; explained if only because of another trial, which says more."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
