@@ -1,4 +1,4 @@
-"""The options of an assessment, checked as they are made; they need no more than the standard library."""
+"""The options of assessments and evaluations, checked as they are made; they need only the standard library."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 from mtqscore.base.devices import DEVICE_KINDS, check_precision, parse_device
-from mtqscore.base.option import option
+from mtqscore.base.option import check_limits, option
 from mtqscore.errors import UsageError
 
 MAX_THREADS = 1024
 
 # Panels of help pages.
 INPUT, SCORING, JUDGING, RESULTS = "What is scored", "How it is scored", "Judging", "Results"
+STATISTICS = "Statistics"
 
 DEVICE_CHOICES = "|".join(
     ["auto", *(f"{kind.name}[:N]" if kind.numbered else kind.name for kind in DEVICE_KINDS.values())]
@@ -93,3 +94,31 @@ class AssessConfig:
         if self.channels.isascii() and self.channels.isdigit() and len(self.channels) <= 4 and int(self.channels) > 0:
             return int(self.channels)
         return None
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Options of a comparison with labels.
+
+    Raises:
+        UsageError: a value is outside what is allowed.
+    """
+
+    split: str | None = option(None, "Only recordings of this split; else all.", "--split train|val|test", INPUT)
+    by: tuple[str, ...] = option(
+        (),
+        "Column of the label table to group by, else condition, system, kind.",
+        "--by COLUMN",
+        STATISTICS,
+        repeated=True,
+    )
+    resamples: int = option(
+        1000, "Bootstrap draws for the 95 % intervals.", "--resamples N", STATISTICS, within=(1, 10_000_000)
+    )
+    seed: int = option(0, "Seed of the draws.", "--seed N", STATISTICS, within=(0, 2**63 - 1))
+    errors: int = option(
+        3, "Largest errors of each score that are named.", "--errors N", RESULTS, within=(0, 1_000_000_000)
+    )
+
+    def __post_init__(self) -> None:
+        check_limits(self)

@@ -9,10 +9,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mtqscore.base.names import from_text
-from mtqscore.errors import InputError
-from mtqscore.labels.table import LabelledRecording
+from mtqscore.errors import InputError, UsageError
+from mtqscore.labels.table import SPLITS, LabelledRecording, read_label_table
 from mtqscore.results.csv import unguarded
 from mtqscore.targets import TARGETS
+
+
+def read_labelled(
+    table: Path, split: str | None, *, check_files: bool
+) -> tuple[list[LabelledRecording], list[LabelledRecording]]:
+    """Read all recordings of a label table, and apart those of a split that have a label.
+
+    Raises:
+        UsageError: there is no such split, or the table holds estimates beside labels.
+        InputError: the table is faulty, or no recording has a label.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"--split {split}: choose one of {', '.join(SPLITS)}")
+    every = read_label_table(table, check_files=check_files)
+    held = next((name for name in every[0].extra if name.startswith("label_")), None)
+    if held is not None:
+        raise UsageError(
+            f"{table}: it holds estimates beside labels ({held}): give the label table of the corpus, and this one "
+            "with --predictions"
+        )
+    chosen = [item for item in every if split in (None, item.split)]
+    if not chosen:
+        raise UsageError(f"{table}: no recordings in the split {split}")
+    labelled = [item for item in chosen if item.labels]
+    if not labelled:
+        raise InputError(f"{table}: none of its recordings has a label")
+    return every, labelled
 
 
 def read_estimates(

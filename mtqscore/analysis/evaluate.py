@@ -13,6 +13,7 @@ import numpy as np
 
 from mtqscore.analysis import statistics
 from mtqscore.analysis.means import Floats, Interval
+from mtqscore.config import EvaluateConfig
 from mtqscore.errors import InputError, UsageError
 from mtqscore.labels.table import LabelledRecording
 from mtqscore.targets import TARGETS
@@ -146,6 +147,53 @@ class Miss:
     def error(self) -> float:
         """Estimate less label."""
         return self.estimate - self.label
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agreement of estimates with labels, and its difference from that of others.
+
+    Args:
+        name: the model or table whose estimates are compared with labels.
+        estimates: they, by recording.
+        agreement: over each set of pairs.
+        others: the model or table that it is compared with; None without one.
+        contrasts: differences from the others.
+        errors: the largest errors.
+    """
+
+    name: str
+    estimates: Mapping[Path, Estimates]
+    agreement: Sequence[Agreement]
+    others: str | None
+    contrasts: Sequence[Contrast]
+    errors: Sequence[Miss]
+
+    def lacking(self, recordings: Sequence[LabelledRecording]) -> list[LabelledRecording]:
+        """Recordings without an estimate of anything that they have a label of."""
+        known = {name for found in self.estimates.values() for name in found}
+        return [
+            item
+            for item in recordings
+            if item.labels.keys() & known and not item.labels.keys() & self.estimates.get(item.path, {}).keys()
+        ]
+
+
+Named = tuple[str, Mapping[Path, Estimates]]
+"""A model or table, and its estimates by recording."""
+
+
+def evaluate_all(
+    recordings: Sequence[LabelledRecording], first: Named, second: Named | None, config: EvaluateConfig
+) -> Evaluation:
+    """Compare estimates with labels and, if there are others, with those; errors are those of `evaluate`."""
+    (name, estimates), columns = first, config.by or None
+    found = evaluate(recordings, estimates, columns, config.resamples, config.seed)
+    contrasts = []
+    if second is not None:
+        contrasts = contrast(recordings, estimates, second[1], columns, config.resamples, config.seed)
+    errors = largest_errors(recordings, estimates, config.errors)
+    return Evaluation(name, estimates, found, None if second is None else second[0], contrasts, errors)
 
 
 def evaluate(

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -101,6 +101,22 @@ def write_text(place: Output, text: str) -> None:
     except OSError as error:
         raise write_problem(place.target, error) from error
     place.commit()
+
+
+@contextmanager
+def open_places(targets: Mapping[str, str]) -> Iterator[dict[str, Output]]:
+    """Open the places of whole results, by format, before any work is done for them."""
+    from mtqscore.base.files import Output
+
+    with ExitStack() as stack:
+        yield {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
+
+
+def as_line(document: object) -> str:
+    """Lay out a JSON document on one line."""
+    from json import dumps
+
+    return dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_document(target: str, content: object) -> None:

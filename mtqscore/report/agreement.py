@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from mtqscore.analysis.evaluate import Agreement, Contrast, Level, Miss, Significance
+from mtqscore.analysis.evaluate import Agreement, Contrast, Evaluation, Level, Miss, Significance
 from mtqscore.analysis.means import Interval
 from mtqscore.analysis.statistics import METRICS
 from mtqscore.base.names import as_text
@@ -149,6 +149,27 @@ def _span(interval: Interval | None, measure: str) -> str:
     return f"{_figure(interval.low, measure)} to {_figure(interval.high, measure)}"
 
 
+def evaluation_text(result: Evaluation, resamples: int) -> str:
+    """Lay out everything for a terminal."""
+    lines = agreement_lines(result.agreement)
+    for more in (contrast_lines(result.contrasts), error_lines(result.errors)):
+        lines += ["", *more] if more else []
+    compared = "" if result.others is None else f", compared with {result.others}"
+    lines += ["", printable(f"{result.name}{compared}; 95 % intervals from {resamples:,} resamples")]
+    return "\n".join(lines)
+
+
+def evaluation_as_dict(result: Evaluation) -> dict[str, object]:
+    """Lay out everything for JSON."""
+    return {
+        "estimates": as_text(result.name),
+        "against": None if result.others is None else as_text(result.others),
+        "agreement": [_agreement_as_dict(item) for item in result.agreement],
+        "contrasts": [_contrast_as_dict(item) for item in result.contrasts],
+        "largest_errors": [_error_as_dict(item) for item in result.errors],
+    }
+
+
 def write_csv(stream: TextIO, found: Sequence[Agreement]) -> None:
     """Write one row a target and set of pairs, with every measure and interval; what is not defined is empty."""
     writer = csv.writer(stream, lineterminator="\n")
@@ -165,7 +186,7 @@ def write_csv(stream: TextIO, found: Sequence[Agreement]) -> None:
         writer.writerow([item.target, item.over.level, *names, item.pairs, *means, *figures])
 
 
-def agreement_as_dict(item: Agreement) -> dict[str, object]:
+def _agreement_as_dict(item: Agreement) -> dict[str, object]:
     """One set of pairs as it stands in JSON; null is what is not defined."""
     return {
         "target": item.target,
@@ -179,7 +200,7 @@ def agreement_as_dict(item: Agreement) -> dict[str, object]:
     }
 
 
-def contrast_as_dict(item: Contrast) -> dict[str, object]:
+def _contrast_as_dict(item: Contrast) -> dict[str, object]:
     """One difference as it stands in JSON."""
     return {
         "target": item.target,
@@ -194,7 +215,7 @@ def contrast_as_dict(item: Contrast) -> dict[str, object]:
     }
 
 
-def error_as_dict(item: Miss) -> dict[str, object]:
+def _error_as_dict(item: Miss) -> dict[str, object]:
     """One large error as it stands in JSON."""
     numbers = {"error": item.error, "label": item.label, "estimate": item.estimate}
     return {"target": item.target, "path": as_text(str(item.path)), **{k: _number(v) for k, v in numbers.items()}}

@@ -279,7 +279,7 @@ def test_constant_estimates_have_errors_but_no_correlation(run, tables):
         (["m.csv", "--model", "x.onnx", "--predictions", "p.csv"], 2, b"not both"),
         (["m.csv", "--predictions", "none.csv"], 3, b"cannot read the estimates"),
         (["m.csv", "--predictions", "m.csv", "--by", "speaker"], 2, b"no column 'speaker'"),
-        (["m.csv", "--predictions", "m.csv", "--resamples", "0"], 2, b"--resamples is 1 or more"),
+        (["m.csv", "--predictions", "m.csv", "--resamples", "0"], 2, b"resamples 0 is outside 1 to"),
         (["m.csv", "--predictions", "m.csv", "--csv", "./m.csv"], 2, b"would replace what is read"),
         (["m.csv", "--predictions", "m.csv", "--plot", "a.gif"], 2, b"ends in .png, .svg, .pdf"),
         (["m.csv", "--predictions", "m.csv", "--colour", "split"], 2, b"--colour is for a plot"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,11 +77,10 @@ def compare(
     4  the device or the model does not work, or a result cannot be written
     130  interrupted
     """
-    from mtqscore.cli.console import clean_endings, say, without_native_noise
+    from mtqscore.cli.console import clean_endings, open_places, say, without_native_noise
 
-    with clean_endings(), without_native_noise(), ExitStack() as stack:
+    with clean_endings(), without_native_noise():
         from mtqscore.analysis.compare import CompareConfig, compare_results, parse_max_drop
-        from mtqscore.base.files import Output
         from mtqscore.base.text import printable
         from mtqscore.cli.verdicts import choose_targets, project_settings
 
@@ -94,10 +93,10 @@ def compare(
             say(f"the limits in {printable(str(settings.source))} are not used: the command line names its own")
         drops = parse_max_drop(max_drop) if max_drop else settings.max_drop
         comparing = CompareConfig(drops, allow_other_model, unpaired, seed=seed)
-        places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
-        sides = _read_or_score((base, new), scoring, settings, comparing, quiet=quiet)
-        comparison = compare_results(sides[0], sides[1], comparing)
-        _show(comparison, places, seed)
+        with open_places(targets) as places:
+            sides = _read_or_score((base, new), scoring, settings, comparing, quiet=quiet)
+            comparison = compare_results(sides[0], sides[1], comparing)
+            _show(comparison, places, seed)
         code = _conclude(comparison, sides, quiet=quiet)
     if code:
         raise typer.Exit(code)
@@ -167,12 +166,11 @@ def _make_assessor(scoring: Given, settings: Settings, known: Results | None, *,
 
 def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
     """Write what was asked for; stdout shows the comparison, unless a report goes there."""
-    import json
     from dataclasses import asdict
 
     from mtqscore.base.files import STDOUT
     from mtqscore.base.schema_versions import COMPARE, document
-    from mtqscore.cli.console import print_result, write_text
+    from mtqscore.cli.console import as_line, print_result, write_text
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown
 
     content = {
@@ -181,7 +179,7 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
         "recordings": [asdict(pair) for pair in comparison.pairs],
     }
     texts = {
-        "json": lambda: json.dumps(document(COMPARE, content), ensure_ascii=False, allow_nan=False) + "\n",
+        "json": lambda: as_line(document(COMPARE, content)),
         "md": lambda: comparison_markdown(comparison),
     }
     for kind, place in places.items():

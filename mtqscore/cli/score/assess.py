@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from mtqscore.base.option import option
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import EngineOptions, FromList, Limits, Paths, Project, Quiet, ResultFiles
 from mtqscore.config import RESULTS, AssessConfig
@@ -41,10 +42,23 @@ mtqscore assess recordings/ --jsonl scores.jsonl --resume --html report.html
 """
 
 
+@dataclass(frozen=True)
+class Writing:
+    """The manner in which results are written."""
+
+    html_files: int = option(30, "Recordings that the report plays and draws; 0 for none.", "--html-files N", RESULTS)
+    resume: bool = option(
+        False,
+        "Go on where the run ended that wrote the --jsonl file; what holds is not scored.",
+        "--resume",
+        RESULTS,
+    )
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    made = takes(scoring=AssessConfig, where=EngineOptions, limits=Limits, project=Project, outputs=ResultFiles)
-    app.command("assess", epilog=EXAMPLES)(made(assess))
+    run = {"scoring": AssessConfig, "where": EngineOptions, "limits": Limits, "project": Project}
+    app.command("assess", epilog=EXAMPLES)(takes(**run, outputs=ResultFiles, writing=Writing)(assess))
 
 
 def assess(
@@ -55,24 +69,7 @@ def assess(
     limits: Given = NOTHING,
     project: Given = NOTHING,
     outputs: Given = NOTHING,
-    html_files: Annotated[
-        int,
-        typer.Option(
-            "--html-files",
-            metavar="N",
-            help="Recordings that the report plays and draws; 0 for none.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = 30,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Go on where the run ended that wrote the --jsonl file; what holds is not scored.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = False,
+    writing: Given = NOTHING,
     quiet: Quiet = False,
 ) -> None:
     """Score recordings: S-MOS (speech), N-MOS (background noise) and G-MOS (overall), each from 1 to 5.
@@ -96,9 +93,10 @@ def assess(
         from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings
 
         targets = choose_targets(outputs, read=(from_list, limits.get("baseline")))
+        written = Writing(**writing)
         frames, shard = scoring.get("frames", False), where.get("shard")
         _check_frames(frames, targets)
-        _check_extent(resume, shard, targets, judged=bool(limits.keys() - {"max_drop"}))
+        _check_extent(written.resume, shard, targets, judged=bool(limits.keys() - {"max_drop"}))
         settings = project_settings(project)
         entries = () if shard else gate_entries(limits, settings, quiet=quiet)
         options = settings.assess_config({**scoring, "frames": frames or "html" in targets})
@@ -113,7 +111,7 @@ def assess(
 
                 check_patterns(gates, (item.path for item in inputs))
             demands = _demands(gates, limits.get("baseline"), limits.get("max_drop"), settings, run)
-            results = _Results(run, targets, _writers(html_files, assessor), resume=resume, quiet=quiet)
+            results = _Results(run, targets, _writers(written.html_files, assessor), resume=written.resume, quiet=quiet)
             summary = _score(assessor, inputs, demands, results)
     if code := exit_code(summary):
         raise typer.Exit(code)

@@ -6,15 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mtqscore.base.files import STDOUT, Output
+from mtqscore.base.files import STDOUT
 from mtqscore.base.schema_versions import LABEL, document
-from mtqscore.cli.console import clean_endings, progress_bar, say, write_text
+from mtqscore.cli.console import clean_endings, open_places, progress_bar, say, write_text
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import ResultFiles
 from mtqscore.cli.verdicts import choose_targets
@@ -57,10 +56,8 @@ def label(
     if not triples:
         raise UsageError(f"{processed}: nothing to label")
     records: list[dict[str, object]] = []
-    with clean_endings(), ExitStack() as stack:
-        targets = choose_targets(outputs or {"csv": STDOUT}, read=(processed,))
-        places = {kind: stack.enter_context(Output(target, line_by_line=False)) for kind, target in targets.items()}
-        advance = stack.enter_context(progress_bar("labelling", "files"))
+    targets = choose_targets(outputs or {"csv": STDOUT}, read=(processed,))
+    with clean_endings(), open_places(targets) as places, progress_bar("labelling", "files") as advance:
         for record in label_records(triples, bandwidth=bandwidth):
             records.append(record)
             advance(len(records), len(triples))
