@@ -15,7 +15,6 @@ class CompactConfig:
     """Sizes and constants of the compact MTQ-Net.
 
     Args:
-        kind: names this network.
         conv_channels: channels of the convolution blocks, first to last. One below a multiple of 16 is fastest: the
             exported graph adds one channel that marks padding.
         conv_widths: extent of each kernel along frequency, in bins of its input; along time it is 3 frames.
@@ -148,7 +147,6 @@ class MosaNetConfig:
     The defaults are the published sizes without a self-supervised front end.
 
     Args:
-        kind: names this network.
         spectrum: ``magnitude`` with the level by the peak, as published, or ``log`` for the level-free log power
             spectrum of the compact network, with the level by the power of the active frames and the filter bank
             compressed (asinh).
@@ -198,7 +196,6 @@ class MosSslConfig:
     """MOS-SSL (arXiv 2110.02635): a self-supervised front end, mean pooling and one linear layer a target.
 
     Args:
-        kind: names this network.
         ssl: the front end; as published wav2vec 2.0 Base, all of it tuned.
     """
 
@@ -211,7 +208,6 @@ class XlsRSqaConfig:
     """XLS-R-SQA (WASPAA 2023): one frozen hidden state of XLS-R, a small transformer, attention pooling.
 
     Args:
-        kind: names this network.
         ssl: the front end; the published models take hidden state 5 or 21.
         units: width of the transformer, even.
         layers: its blocks.

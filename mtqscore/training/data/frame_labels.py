@@ -11,7 +11,7 @@ from mtqscore.targets import HOP_SAMPLES
 from mtqscore.training.data.augmentation import BatchDraft
 
 CURVE_HOP_SAMPLES = 2 * HOP_SAMPLES
-"""Step of a curve: 32 ms at 16 kHz. What judges speech hears tens of times as much around each frame."""
+"""Step of a curve: 32 ms at 16 kHz. Networks take in tens of times as much around each frame."""
 
 Curve = NDArray[np.float32]
 """Labels of a recording along time, float32 (frames, targets); frame k stands at sample k × CURVE_HOP_SAMPLES."""
@@ -55,8 +55,7 @@ def labels_along(
     Args:
         draft: how the batch was made: what was cut, put around it and spliced in.
         items: positions in the batch.
-        labels: of the recordings of the whole batch, float32 (whole, targets).
-        curves: of the recordings of the whole batch.
+        labels: of the recordings of the whole batch, float32 (whole, targets), as their curves.
         positions: the sample at the middle of each frame, int64 (frames,).
 
     Returns:

@@ -171,16 +171,11 @@ def choose(
 ) -> dict[str, Tensor]:
     """Choose the units that stay: as many as fit, and those of the most importance for their cost.
 
-    Args:
-        network: that is to be cut.
-        importance: of each unit, by layer, comparable from layer to layer.
-        parts: what may be cut.
-        budget: what is to be saved. To save time, channels go in whole blocks.
-        share_of: share of the original network's parameters or time that a network of these sizes has.
-        keep: the share that is wanted.
+    To save time, channels go in whole blocks. Importance is comparable from layer to layer; ``share_of`` gives the
+    share of the original network's parameters or time that a network of these sizes has.
 
     Raises:
-        UsageError: even the smallest network does not fit.
+        UsageError: even the smallest network does not fit the share ``keep``.
     """
     groups = prunable_groups(network)
     whole = {group.name: group.units for group in groups}

@@ -22,23 +22,17 @@ Clip = NDArray[np.float32]
 
 
 class Teacher(Protocol):
-    """A source of pseudo-labels."""
+    """A source of pseudo-labels, by its name in messages and files, and its targets in the order of its columns.
+
+    The fingerprint is a hexadecimal digest of everything that decides its estimates besides the recordings.
+    """
 
     name: str
-    """Its name in messages and files."""
-
     targets: tuple[str, ...]
-    """Targets that it estimates, in the order of its columns."""
-
     fingerprint: str
-    """Digest of everything that decides its estimates besides the recordings, hexadecimal."""
 
     def estimate(self, rows: Sequence[LabelledRecording]) -> NDArray[np.float32]:
-        """Estimate all its targets.
-
-        Returns:
-            float32 (recordings, targets), each in its target's own unit; NaN where it has no estimate.
-        """
+        """Estimate all its targets: float32 (recordings, targets), each in its own unit; NaN where it has none."""
         ...
 
 
