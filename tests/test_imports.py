@@ -13,7 +13,7 @@ import pytest
 from tests.signals import speechlike, write
 
 HEAVY = {"torch", "torchaudio", "scipy", "pandas", "librosa", "matplotlib", "onnx", "pesq", "pystoi"}
-SLOW = {"huggingface_hub", "rich", "jinja2", "pyarrow", "asyncio", "multiprocessing", "http"}
+SLOW = {"huggingface_hub", "rich", "jinja2", "pyarrow", "asyncio", "multiprocessing", "http", "pydantic"}
 SLOW |= {"numpy.ma"}  # which np.unique loads
 ROOT = Path(__file__).parent.parent
 

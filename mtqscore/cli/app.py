@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import typer
 
 from mtqscore.cli.console import fail, prepare_streams, stdout_problem
+from mtqscore.cli.plain import PlainCommand, PlainGroup
 from mtqscore.errors import MtqscoreError
 
 COMMANDS = {
@@ -39,6 +40,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """
     app = typer.Typer(
         name="mtqscore",
+        cls=PlainGroup,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
@@ -46,6 +48,8 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     app.callback()(_start)
     for command in commands:
         importlib.import_module(f"{__package__}.{COMMANDS[command]}.{command}").register(app)
+    for registered in app.registered_commands:
+        registered.cls = PlainCommand
     return app
 
 

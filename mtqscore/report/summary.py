@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mtqscore.analysis.compare import Comparison
 from mtqscore.analysis.gates import GateReport, Level, Verdict
 from mtqscore.base.text import score_title
-from mtqscore.report.comparison import comparison_as_dict
 from mtqscore.scores import Assessment, named_scores
 from mtqscore.targets import DECIMALS
+
+if TYPE_CHECKING:  # most runs compare nothing, and start without it
+    from mtqscore.analysis.compare import Comparison
 
 
 @dataclass
@@ -61,6 +62,8 @@ class RunSummary:
         if self.gates is not None:
             values["gates"] = {"passed": self.gates.passed, "verdicts": [*map(_verdict_as_dict, self.verdicts)]}
         if self.comparison is not None:
+            from mtqscore.report.comparison import comparison_as_dict
+
             values["comparison"] = comparison_as_dict(self.comparison)
         return values
 

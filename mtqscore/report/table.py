@@ -7,7 +7,6 @@ import math
 from typing import ClassVar, NamedTuple, TextIO
 
 from mtqscore.base.text import TITLES, clock, column_widths, display_name, printable, score_title, table_line
-from mtqscore.report.comparison import comparison_lines
 from mtqscore.report.gates import gate_lines
 from mtqscore.report.summary import RunSummary
 from mtqscore.results.run import Run
@@ -135,6 +134,8 @@ def findings(summary: RunSummary) -> list[str]:
     if summary.gates is not None:
         lines += ["", *gate_lines(summary.gates)]
     if summary.comparison is not None:
+        from mtqscore.report.comparison import comparison_lines  # most runs compare nothing, and start without it
+
         lines += ["", *comparison_lines(summary.comparison)]
     return lines
 
