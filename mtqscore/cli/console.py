@@ -197,24 +197,15 @@ def _flush_native() -> None:
 
 
 class Advance(Protocol):
-    """Takes the state of the work; may be called as often as one likes."""
+    """Takes the state of the work, and a word on it; may be called as often as one likes."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Show that so many of so many are done, and a word on how it goes."""
+        """Show that so many of so many are done."""
 
 
 @contextmanager
 def progress_bar(title: str, unit: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show progress on stderr, if that is a terminal, once the work takes longer than a moment.
-
-    Args:
-        title: what is being done.
-        unit: what is counted, in the plural.
-        quiet: show nothing.
-
-    Yields:
-        A callable for the state of the work.
-    """
+    """Show progress on stderr, if that is a terminal, once the work takes longer than a moment."""
     next_s = time.monotonic() + PROGRESS_AFTER_S
     shown = not quiet and sys.stderr.isatty()
     with ExitStack() as stack:

@@ -45,13 +45,7 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
 
 
 def describe_run(assessor: Engine, *, frames: bool = False, shard: Shard | None = None) -> Run:
-    """Describe a run by what all its rows have in common.
-
-    Args:
-        assessor: scores them.
-        frames: whether results get the curves along time.
-        shard: the part of the list that is scored.
-    """
+    """Describe a run by what all its rows have in common; with ``frames`` results get the curves along time."""
     from mtqscore.base.version import VERSION
     from mtqscore.results.run import Run
 
@@ -100,15 +94,7 @@ def choose_cluster(engine: str, address: str | None, workers: int | None) -> Clu
 def open_engine(
     config: AssessConfig, cluster: Cluster | None, workers: int | None, inputs: Sequence[Input], *, quiet: bool = False
 ) -> Iterator[Engine]:
-    """Load the model here, in some processes, or on a cluster; what is not here is left in the end.
-
-    Args:
-        config: the options.
-        cluster: None is this machine, without Ray.
-        workers: processes on this machine; None is as many as pay.
-        inputs: what is to be scored.
-        quiet: no messages.
-    """
+    """Load the model here, in some processes (None: as many as pay), or on a cluster, which is left in the end."""
     from mtqscore.base.machine import usable_cores
     from mtqscore.cli.console import say
     from mtqscore.scoring.processes import ProcessEngine, worker_count

@@ -29,14 +29,7 @@ _MAYBE_TABLE = r"""^\s*\[*\s*["']?tool["']?\s*(\.\s*["']?mtqscore|\]|=)"""
 
 @dataclass(frozen=True)
 class GateEntry:
-    """A gate as it was written, before the targets of the model are known.
-
-    Args:
-        text: the gate.
-        level: whether it fails the run or only warns.
-        paths: pattern of the recordings it is limited to; None is all.
-        source: where it was written, for messages.
-    """
+    """A gate as it was written (``source`` says where), before the targets of the model are known."""
 
     text: str
     level: Level
@@ -46,16 +39,7 @@ class GateEntry:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a project.
-
-    Args:
-        source: the file they come from; None when there is none.
-        model: as ``--model``; None if not set.
-        device: as ``--device``.
-        channels: as ``--channels``.
-        gates: what scores must reach.
-        max_drop: largest mean drop against a base, by metric as written.
-    """
+    """The settings of a project; ``source`` is their file, and None is what is not set."""
 
     source: Path | None = None
     model: str | None = None

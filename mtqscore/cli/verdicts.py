@@ -34,13 +34,7 @@ def project_settings(project: Mapping[str, Any]) -> Settings:
 
 
 def gate_entries(limits: Mapping[str, Any], settings: Settings, *, quiet: bool = False) -> tuple[GateEntry, ...]:
-    """Gates of the command line; if it has none, those of the settings.
-
-    Args:
-        limits: gates as they were given, by the options ``fail_under`` and ``warn_under``.
-        settings: of the project.
-        quiet: do not report that gates of the settings are not used.
-    """
+    """Gates of the command line; if it has none, those of the settings."""
     fail_under, warn_under = limits.get("fail_under", ()), limits.get("warn_under", ())
     if not fail_under and not warn_under:
         return settings.gates
@@ -66,13 +60,7 @@ def exit_code(summary: RunSummary) -> int:
 
 
 def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, quiet: bool) -> None:
-    """Say on stderr how gates and limits came out.
-
-    Args:
-        gates: what gates say, None without any.
-        comparison: what a comparison says, None without one.
-        quiet: say only what fails the run.
-    """
+    """Report on stderr how gates and limits came out; if ``quiet``, only what fails the run."""
     from mtqscore.cli.console import say
 
     lines: list[tuple[bool, str]] = []
@@ -92,11 +80,7 @@ def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, qui
 
 
 def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] = ()) -> dict[str, str]:
-    """Choose the places of results, by format.
-
-    Args:
-        named: path, or ``-`` for stdout, by format; None where the option was not given.
-        read: files that the command reads.
+    """Choose the places of results, by format: path, or ``-`` for stdout.
 
     Raises:
         UsageError: an option names nothing, two name the same place, or one would replace what is read or a recording.

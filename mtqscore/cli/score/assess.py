@@ -15,7 +15,7 @@ from mtqscore.config import RESULTS, AssessConfig
 from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from mtqscore.analysis.compare import CompareConfig
     from mtqscore.analysis.gates import Gate, GateJudge
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from mtqscore.results.shards import Shard
     from mtqscore.scores import Assessment
     from mtqscore.scoring.engine import Engine as Scoring
-
-KINDS_WITH_FRAMES = ("json", "jsonl", "parquet")
-
 
 EXAMPLES = """Examples:
 
@@ -95,8 +92,7 @@ def assess(
         targets = choose_targets(outputs, read=(from_list, limits.get("baseline")))
         written = Writing(**writing)
         frames, shard = scoring.get("frames", False), where.get("shard")
-        _check_frames(frames, targets)
-        _check_extent(written.resume, shard, targets, judged=bool(limits.keys() - {"max_drop"}))
+        _check_extent(frames, written.resume, shard, targets, judged=bool(limits.keys() - {"max_drop"}))
         settings = project_settings(project)
         entries = () if shard else gate_entries(limits, settings, quiet=quiet)
         options = settings.assess_config({**scoring, "frames": frames or "html" in targets})
@@ -110,49 +106,30 @@ def assess(
                 from mtqscore.analysis.gates import check_patterns
 
                 check_patterns(gates, (item.path for item in inputs))
-            demands = _demands(gates, limits.get("baseline"), limits.get("max_drop"), settings, run)
+            watch = _make_watch(gates, limits, settings, run)
             results = _Results(run, targets, _writers(written.html_files, assessor), resume=written.resume, quiet=quiet)
-            summary = _score(assessor, inputs, demands, results)
+            summary = _score(assessor, inputs, watch, results)
     if code := exit_code(summary):
         raise typer.Exit(code)
 
 
-@dataclass(frozen=True)
-class Demands:
-    """Gates and base that the scores are compared with.
-
-    Args:
-        gates: what they must reach.
-        base: an earlier result, None without one.
-        comparing: how to compare with it.
-    """
-
-    gates: list[Gate]
-    base: Results | None = None
-    comparing: CompareConfig | None = None
-
-
 class Watch:
-    """Gathers from the rows what the demands need, and nothing where there are none.
+    """Gathers from the rows what gates and a comparison with an earlier result need, and nothing without them."""
 
-    Args:
-        demands: what the scores are held against.
-    """
-
-    def __init__(self, demands: Demands) -> None:
-        self._demands = demands
+    def __init__(self, gates: list[Gate], base: Results | None = None, comparing: CompareConfig | None = None) -> None:
+        self._base, self._comparing = base, comparing
         self._judge: GateJudge | None = None
-        if demands.gates:
+        if gates:
             from mtqscore.analysis.gates import GateJudge
 
-            self._judge = GateJudge(demands.gates)
+            self._judge = GateJudge(gates)
         self._rows: list[Assessment] = []
 
     def add(self, assessment: Assessment) -> None:
         """Take one row."""
         if self._judge is not None:
             self._judge.add(assessment)
-        if self._demands.base is not None:
+        if self._base is not None:
             self._rows.append(assessment if assessment.frames is None else replace(assessment, frames=None))
 
     def finish(self, run: Run, summary: RunSummary) -> UsageError | None:
@@ -163,27 +140,24 @@ class Watch:
         """
         if self._judge is not None:
             summary.gates = self._judge.report()
-        if self._demands.base is not None:
+        if self._base is not None:
             from mtqscore.analysis.compare import compare_results
             from mtqscore.results.run import Results
 
             new = Results("this run", run, tuple(self._rows))
             try:
-                summary.comparison = compare_results(self._demands.base, new, self._demands.comparing)
+                summary.comparison = compare_results(self._base, new, self._comparing)
             except UsageError as error:
                 return error
         return None
 
 
-def _check_frames(frames: bool, targets: dict[str, str]) -> None:
-    if frames and not set(targets) & set(KINDS_WITH_FRAMES):
-        raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
-
-
-def _check_extent(resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
-    """Refuse to go on without a journal, and to judge a part."""
+def _check_extent(frames: bool, resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
+    """Refuse curves without a place for them, to go on without a journal, and to judge a part."""
     from mtqscore.base.files import STDOUT
 
+    if frames and not targets.keys() & {"json", "jsonl", "parquet"}:
+        raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
     if resume and targets.get("jsonl", STDOUT) == STDOUT:
         raise UsageError("--resume needs --jsonl FILE: the file of the run that is to go on")
     if shard and judged:
@@ -217,34 +191,25 @@ def _writers(html_files: int, assessor: Scoring) -> dict[str, Callable[[TextIO, 
     return {"html": html_writer}
 
 
-def _demands(
-    gates: list[Gate], baseline: str | None, max_drop: Sequence[str] | None, settings: Settings, run: Run
-) -> Demands:
+def _make_watch(gates: list[Gate], limits: Given, settings: Settings, run: Run) -> Watch:
     """Read the base and refuse, before anything is scored, what could not be compared in the end."""
+    baseline, max_drop = limits.get("baseline"), limits.get("max_drop")
     if baseline is None:
         if max_drop:
             raise UsageError("--max-drop needs --baseline: an earlier result to compare with")
-        return Demands(gates)
+        return Watch(gates)
     from mtqscore.analysis.compare import CompareConfig, check_comparable, parse_max_drop
     from mtqscore.results.reading import read_results
 
     base = read_results(baseline)
     comparing = CompareConfig(max_drop=parse_max_drop(max_drop) if max_drop else settings.max_drop)
     check_comparable(base.run, run, comparing)
-    return Demands(gates, base, comparing)
+    return Watch(gates, base, comparing)
 
 
 @dataclass(frozen=True)
 class _Results:
-    """Places of the results of a run.
-
-    Args:
-        run: what all rows have in common.
-        targets: path, or ``-`` for stdout, by name of the format.
-        writers: makers of writers that take more than a stream and the run.
-        resume: go on with the JSON Lines file.
-        quiet: no messages.
-    """
+    """Places of the results of a run, by format, and makers of writers that take more than a stream and the run."""
 
     run: Run
     targets: dict[str, str]
@@ -253,7 +218,7 @@ class _Results:
     quiet: bool
 
 
-def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _Results) -> RunSummary:
+def _score(assessor: Scoring, inputs: list[Input], watch: Watch, results: _Results) -> RunSummary:
     import sys
     import time
     from contextlib import ExitStack
@@ -270,14 +235,17 @@ def _score(assessor: Scoring, inputs: list[Input], demands: Demands, results: _R
     run, targets, quiet = results.run, dict(results.targets), results.quiet
     if assessor.loaded.device_note and not quiet:
         say(f"running on the CPU: {assessor.loaded.device_note}")
-    summary, scored, watch = RunSummary(), RunSummary(), Watch(demands)
+    summary, scored = RunSummary(), RunSummary()
     started_s = time.monotonic()
     journal_target = targets.pop("jsonl") if results.resume else None
     with ExitStack() as stack:
         table = TableWriter(sys.stdout, run, legend=not quiet)
         reports = stack.enter_context(open_reports(run, targets, table, results.writers))
-        journal = None if journal_target is None else stack.enter_context(_open_journal(journal_target, run))
-        if journal is not None:
+        journal = None
+        if journal_target is not None:
+            from mtqscore.results.resume import ResumedFile
+
+            journal = stack.enter_context(ResumedFile(journal_target, run))
             reports.add(journal.place, journal)
             inputs = journal.plan(inputs)
             if not quiet:
@@ -309,12 +277,6 @@ def _counted(rows: Iterable[Assessment], summary: RunSummary) -> Iterator[Assess
     for row in rows:
         summary.add(row)
         yield row
-
-
-def _open_journal(target: str, run: Run) -> ResumedFile:
-    from mtqscore.results.resume import ResumedFile
-
-    return ResumedFile(target, run)
 
 
 def _tell_plan(journal: ResumedFile, recordings: int) -> None:
