@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import resource
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mtqscore.errors import EnvironmentProblemError
-from mtqscore.models import fetch_model, reference
+from mtqscore.models import reference
 from tests.models.hub.kit import Models, describe, leftovers, refused, without_bundled
 from tests.models.hub.server import Fault, HubServer
 from tests.signals import speechlike, write
@@ -41,16 +39,6 @@ def test_a_disk_that_is_full_leaves_nothing(mtqscore: Models, server: HubServer,
     done = mtqscore("models", "fetch", model, env={"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=allow_little)
     refused(done, 4, "cannot write the cache", "make room there")
     assert not leftovers(surroundings["HF_HOME"])
-
-
-@pytest.mark.usefixtures("library")
-def test_no_space_left_is_told(published: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
-    with pytest.raises(EnvironmentProblemError, match=r"No space left on device; make room there$"):
-        fetch_model(published)
 
 
 def test_two_processes_fetch_at_once(mtqscore: Models, published: str, server: HubServer) -> None:

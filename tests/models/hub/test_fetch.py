@@ -63,12 +63,6 @@ def test_a_token_is_shown_to_the_hub_and_not_to_its_storage(inside: Models, publ
     assert shown == {False}
 
 
-def test_an_unpinned_reference_is_refused_with_the_argument_to_type(mtqscore: Models, published: str) -> None:
-    refused(
-        mtqscore("assess", "a.wav", "--model", "hf:lab/fake@main"), 2, "'main' can change", f"it is now {published}"
-    )
-
-
 @pytest.mark.usefixtures("library")
 def test_an_unpinned_reference_is_refused_with_what_is_known(published: str) -> None:
     with pytest.raises(UsageError, match=f"it names no revision; it is now {published}$"):
