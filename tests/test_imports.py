@@ -45,7 +45,15 @@ def test_a_plain_run_loads_only_what_it_uses(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project.scripts]\nmtqscore = 'mtqscore.cli:main'\n")
     loaded = loaded_after("from mtqscore.cli import main; main()", "assess", "a.wav", folder=tmp_path)
     assert "mtqscore.report.table" in loaded, "it must have shown a score"
-    idle = {"training", "labels", "simulation", "models.onnx_check", "audio.remote", "report.html.page"}
+    idle = {
+        "training",
+        "labels",
+        "simulation",
+        "models.onnx_check",
+        "audio.remote",
+        "report.html.page",
+        "analysis.compare",
+    }
     assert not loaded & {"tomllib", *(f"mtqscore.{name}" for name in idle)}
 
 
