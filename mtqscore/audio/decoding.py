@@ -19,6 +19,8 @@ from mtqscore.targets import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mtqscore.audio.download import Download
+
 CHANNELS_AT_ONCE = 16
 """Channels that are followed in one pass over a file; more take more passes, not more memory."""
 
@@ -32,8 +34,8 @@ LONG_SILENCE_SAMPLES = SAMPLE_RATE_HZ
 """Less than a second that is left out is not worth a flag."""
 
 
-def open_recording(path: str) -> FileSource:
-    """Open a file of this machine, or one with a scheme such as ``s3://``.
+def open_recording(path: str, download: Download | None = None) -> FileSource:
+    """Open a file of this machine, or one with a scheme such as ``s3://``, which may be under way already.
 
     Raises:
         UnscorableError: it cannot be opened as audio.
@@ -42,7 +44,7 @@ def open_recording(path: str) -> FileSource:
     if is_remote(path):
         from mtqscore.audio.download import RemoteSource  # fsspec and its connections only where they are needed
 
-        return RemoteSource(path)
+        return RemoteSource(path, download)
     return FileSource(path)
 
 

@@ -28,11 +28,7 @@ COPIED_BYTES = 2**20
 
 
 class Download:
-    """One file on its way to this machine; its copy has no name, so that nothing is left whatever ends the run.
-
-    Args:
-        name: the file, with its scheme.
-    """
+    """One file on its way to this machine; its copy has no name, so that nothing is left whatever ends the run."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -145,16 +141,7 @@ class FetchAhead(AbstractContextManager["FetchAhead"]):
 
 
 class RemoteSource(FileSource):
-    """A recording that is fetched before it is read.
-
-    Args:
-        name: the file, with its scheme.
-        download: if it is under way already.
-
-    Raises:
-        UnscorableError: the file cannot be fetched, or not be opened as audio.
-        EnvironmentProblemError: the store does not answer, its library is missing, or there is no room for the copy.
-    """
+    """A recording that is fetched before it is read."""
 
     _has_name = False
 

@@ -242,12 +242,7 @@ class ArraySource:
 
 
 class Resampler:
-    """A stream at one rate turned into a stream at the model's rate.
-
-    Args:
-        sample_rate_hz: rate of what is pushed.
-        target_rate_hz: rate of what comes out.
-    """
+    """A stream at one rate turned into a stream at the model's rate."""
 
     def __init__(self, sample_rate_hz: int, target_rate_hz: int = SAMPLE_RATE_HZ) -> None:
         self._stream: Any = None

@@ -61,13 +61,7 @@ class Worker(ABC):
 
 @dataclass
 class _Chunk:
-    """Recordings that a worker gets at once.
-
-    Args:
-        start: position of the first in the run.
-        inputs: the recordings, one after the other.
-        suspect: whether a worker ended that had it before; then it is a single one.
-    """
+    """Recordings that a worker gets at once."""
 
     start: int
     inputs: list[Input]
@@ -189,11 +183,7 @@ class PooledEngine(ABC):
         run.running[future] = worker, chunk
 
     def _collect(self, run: _Run, future: Future[list[list[Assessment]]]) -> None:
-        """Take the rows of a chunk, or put it aside if its worker has ended.
-
-        Raises:
-            MtqscoreError: a worker cannot go on, and so none can.
-        """
+        """Take the rows of a chunk, or put it aside if its worker has ended."""
         worker, chunk = run.running.pop(future)
         try:
             run.ready.update(enumerate(future.result(), start=chunk.start))

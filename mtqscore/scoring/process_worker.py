@@ -59,11 +59,7 @@ def begin(lifeline: Connection) -> None:
 
 
 def load(job: Job) -> tuple[LoadedModel, int]:
-    """Load the model.
-
-    Returns:
-        The model as results name it, and the number of this process.
-    """
+    """Load the model; returns it as results name it, and the number of this process."""
     with _plain_errors():
         return _loaded(job).loaded, os.getpid()
 

@@ -52,14 +52,7 @@ def worker_count(config: AssessConfig, inputs: Sequence[Input]) -> int:
 
 
 class _Process(Worker):
-    """A process that scores, alone in its executor, so that its end breaks nobody else's work.
-
-    Args:
-        job: the order.
-
-    Raises:
-        OSError: the system has no room for another process.
-    """
+    """A process that scores, alone in its executor, so that its end breaks nobody else's work."""
 
     def __init__(self, job: process_worker.Job) -> None:
         from concurrent.futures import ProcessPoolExecutor  # slow to load, and most runs start no process
@@ -144,12 +137,7 @@ class ProcessEngine(PooledEngine):
             self._workers.append(_Process(self._job))
 
     def _await_models(self) -> None:
-        """Wait until all have loaded the model, and keep those that agree.
-
-        Raises:
-            MtqscoreError: none can score.
-            EnvironmentProblemError: the file of the model was exchanged meanwhile.
-        """
+        """Wait until all have loaded the model, and keep those that agree."""
         failure: MtqscoreError | None = None
         agreed: list[Worker] = []
         for worker in list(self._workers):

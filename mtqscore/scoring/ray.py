@@ -69,13 +69,7 @@ class Cluster:
 
 
 class _Actor(Worker):
-    """An actor of the cluster.
-
-    Args:
-        ray: the library.
-        job: the order.
-        resources: what it reserves.
-    """
+    """An actor of the cluster."""
 
     def __init__(self, ray: Any, job: Job, resources: dict[str, int]) -> None:
         self._ray = ray
@@ -200,11 +194,7 @@ class RayEngine(PooledEngine):
         return max(1, fitting if most is None else min(most, fitting))
 
     def _agree(self) -> None:
-        """Let one worker load the model, so that what cannot work ends the run before it begins.
-
-        Raises:
-            EnvironmentProblemError: no machine has so many cores, or the worker cannot score.
-        """
+        """Let one worker load the model, so that what cannot work ends the run before it begins."""
         if self._most("CPU") < self._threads:
             raise EnvironmentProblemError(
                 f"no machine of the cluster has {self._threads} cores: --threads is {self._most('CPU'):g} at most"
@@ -249,11 +239,7 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None, threads: int) -> bool:
-    """Join a cluster, or start one; whether it was started.
-
-    Raises:
-        EnvironmentProblemError: it cannot be reached, or not be started.
-    """
+    """Join a cluster, or start one; whether it was started."""
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": max(threads, usable_cores()), "include_dashboard": False}

@@ -34,20 +34,13 @@ class Job(NamedTuple):
 
 
 class RayWorker:
-    """An actor that holds the model.
-
-    Args:
-        job: the order.
-    """
+    """An actor that holds the model."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def load(self) -> tuple[LoadedModel, str]:
-        """Load the model.
-
-        Returns:
-            The model as results name it, and the version of mtqscore here.
+        """Load the model; returns it as results name it, and the version of mtqscore here.
 
         Raises:
             EnvironmentProblemError: the model is not there or another one, or the device does not work.

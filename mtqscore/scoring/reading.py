@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mtqscore.audio.decoding import ChannelResult, DecodingConfig, decode
+from mtqscore.audio.decoding import ChannelResult, DecodingConfig, decode, open_recording
 from mtqscore.audio.inputs import Input, Stamp, is_remote
-from mtqscore.audio.sources import ArraySource, FileSource
+from mtqscore.audio.sources import ArraySource
 from mtqscore.audio.windows import Window
 from mtqscore.errors import EnvironmentProblemError
 from mtqscore.scores import Status, UnscorableError
@@ -79,11 +79,7 @@ def read_ahead(
 def _take(
     recording: Recording, steps: Iterator[list[Window]], future: Future[list[Window]], pool: Executor
 ) -> Iterator[list[Window]]:
-    """Yield the windows of each step while the next one is decoded.
-
-    Raises:
-        EnvironmentProblemError: no recording could be read on this machine.
-    """
+    """Yield the windows of each step while the next one is decoded."""
     while True:
         windows = future.result()
         if recording.results:
@@ -122,18 +118,10 @@ def _read_file(
 ) -> Generator[list[Window], None, tuple[list[Window], list[ChannelResult]]]:
     if item.status is not Status.OK:
         raise UnscorableError(item.status, item.reason)
-    with _open(item.path, download) as source:
+    with open_recording(item.path, download) as source:
         recording.stamp = source.stamp
         recording.channel_count = source.channels
         found = yield from decode(source, config)
         if source.changed:
             raise UnscorableError(Status.CHANGED, "the file was written to while it was read; score it again")
         return found
-
-
-def _open(path: str, download: Download | None) -> FileSource:
-    if download is None:
-        return FileSource(path)
-    from mtqscore.audio.download import RemoteSource  # fsspec only where it is needed
-
-    return RemoteSource(path, download)

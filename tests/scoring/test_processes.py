@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from mtqscore.errors import EnvironmentProblemError, MissingExtraError, UsageErr
 from mtqscore.scoring import process_worker, processes
 from mtqscore.scoring.process_worker import Job
 from mtqscore.scoring.processes import RECORDINGS_A_PROCESS, ProcessEngine, worker_count
+from tests.scoring.process_tree import below, lives, wait_for
 from tests.signals import RATE_HZ, speechlike, write
 
 if TYPE_CHECKING:
@@ -129,42 +129,14 @@ def test_refusals(run: Run, options: list[str], said: str) -> None:
 # --- endings ---------------------------------------------------------------------------------------------------------
 
 
-def below(pid: int) -> dict[int, list[int]]:
-    """Processes that live below one, each with those that it started itself."""
-    started: dict[int, list[int]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = status.read_text().rpartition(")")[2].split()
-            if fields[0] != "Z":
-                started.setdefault(int(fields[1]), []).append(int(status.parent.name))
-    found, waiting = {}, [pid]
-    while waiting:
-        one = waiting.pop()
-        found[one] = started.get(one, [])
-        waiting += found[one]
-    return found
-
-
 def children(pid: int) -> list[int]:
     """Processes that score for one: those of the server that it started."""
     processes = below(pid)
     return [scoring for server in processes.pop(pid) for scoring in processes[server]]
 
 
-def gone(pids: list[int]) -> bool:
-    """Wait some seconds for the end of processes."""
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() and "\tZ" not in _state(pid) for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def _state(pid: int) -> str:
-    try:
-        return next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("State"))
-    except OSError:
-        return "\tZ"
+def await_end(pids: list[int]) -> None:
+    wait_for(lambda: not any(map(lives, pids)), 10)
 
 
 @pytest.fixture
@@ -187,11 +159,9 @@ def long_run(fake_model: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
 
 def under_way(process: subprocess.Popen[bytes], folder: Path) -> list[int]:
     """Wait for the first rows; the processes that help."""
-    for _ in range(600):
-        if (folder / "out.jsonl").exists() and (folder / "out.jsonl").stat().st_size > 20_000:
-            return children(process.pid)
-        time.sleep(0.05)
-    raise AssertionError("no rows came")
+    journal = folder / "out.jsonl"
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 20_000, 60)
+    return children(process.pid)
 
 
 @linux_only
@@ -208,7 +178,7 @@ def test_a_process_that_is_killed_costs_no_row(long_run: subprocess.Popen[bytes]
     rows = rows_of((tmp_path / "out.jsonl").read_bytes())
     assert len(rows) == 20_000
     assert {row["status"] for row in rows} == {"ok"}
-    assert gone(helpers + replaced)
+    await_end(helpers + replaced)
     assert long_run.stderr is not None
     assert b"a process that scores has ended (SIGKILL); what it had is scored again\n" in long_run.stderr.read()
 
@@ -220,7 +190,7 @@ def test_ctrl_c_ends_them_all_in_one_line(long_run: subprocess.Popen[bytes], tmp
         os.kill(pid, signal.SIGINT)
     _, errors = long_run.communicate(timeout=20)
     assert (long_run.returncode, errors) == (130, b"mtqscore: interrupted\n")
-    assert gone(helpers)
+    await_end(helpers)
     assert rows_of((tmp_path / "out.jsonl").read_bytes())
 
 
@@ -233,7 +203,7 @@ def test_none_outlives_the_one_who_started_it(
     assert helpers
     os.kill(long_run.pid, number)
     assert long_run.wait(20) == -number
-    assert gone(helpers)
+    await_end(helpers)
 
 
 def kill_readers_of(path: Path, until: threading.Event) -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from mtqscore.config import AssessConfig
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.results.reading import read_results
 from mtqscore.scoring.ray import Cluster, RayEngine, _problem
+from tests.scoring.process_tree import below, lives, wait_for
 from tests.signals import speechlike, write
 from tests.test_imports import ROOT
 
@@ -90,7 +90,7 @@ def head(folder: Path) -> Iterator[str]:
         said += line
     yield found[1]
     # Killed, since it would take half a minute to end by itself.
-    for pid in {process.pid, *descendants(process.pid)}:
+    for pid in below(process.pid):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=60)
@@ -109,35 +109,6 @@ def start(folder: Path, model: str, *arguments: str) -> subprocess.Popen[bytes]:
 def workers(folder: Path) -> list[int]:
     """Processes that read recordings and still live."""
     return [int(path.name) for path in (folder / "shadow" / "pids").iterdir() if lives(int(path.name))]
-
-
-def lives(pid: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, waiting = set(), [pid]
-    while waiting:
-        waiting += children.get(waiting.pop(), [])
-        found.update(waiting)
-    return found
-
-
-def wait_for(what: Any, seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @needs_ray
@@ -178,8 +149,8 @@ def test_ctrl_c_ends_the_cluster_and_another_engine_goes_on(run: Run, folder: Pa
     process = start(folder, fake_model, "--jsonl", "o.jsonl", "--fail-under", "g>=1", "-q")
     journal = folder / "o.jsonl"
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
-    family = descendants(process.pid)
-    assert len(family) > 3
+    family = below(process.pid)
+    assert len(family) > 4
     process.send_signal(signal.SIGINT)
     table, errors = process.communicate(timeout=60)
     assert (process.returncode, table, errors) == (130, b"", b"mtqscore: interrupted\n")
