@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mtqscore.cli import main
+from tests.cli.conftest import Call, start
 from tests.signals import speechlike, write
 
 if TYPE_CHECKING:
@@ -29,10 +28,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, fake_model: str) -> Path:
         (top / folder / "deep").mkdir(parents=True)
         for index in range(8):
             write(top / folder / "deep" / f"{index}.wav", speechlike(0.5, seed=index) * gain)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for arguments in (("before", "--jsonl", "before.jsonl"), ("after", "--json", "after.json")):
-        command = [sys.executable, "-m", "mtqscore", "assess", "--model", fake_model, *arguments]
-        subprocess.run(command, cwd=top, env=environment, check=True, capture_output=True)
+        process = start(top, "assess", "--model", fake_model, *arguments, stdout=subprocess.DEVNULL)
+        assert process.wait(60) == 0
     return top
 
 
@@ -146,23 +144,13 @@ def test_what_has_no_score_is_3_and_comes_before_1(run: Run, results: Path, fake
     ],
 )
 def test_wrong_use_is_2_in_one_line_and_writes_nothing(
-    results: Path,
-    fake_model: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
+    call: Call, results: Path, fake_model: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
-    # In this process: many, and all end before anything heavy happens.
     before = sorted(results.rglob("*"))
-    words = [fake_model if item == "MODEL" else item for item in arguments]
-    monkeypatch.setattr(sys, "argv", ["mtqscore", "compare", *words])
     monkeypatch.chdir(results)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    shown = capfd.readouterr()
-    assert (ended.value.code, shown.out) == (2, "")
-    assert message in shown.err
+    done = call("compare", *(fake_model if item == "MODEL" else item for item in arguments))
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
     assert sorted(results.rglob("*")) == before
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from tests.analysis.test_gates import RUN, row
 
 if TYPE_CHECKING:
     from mtqscore.scores import Assessment
+    from tests.cli.conftest import Call
     from tests.conftest import Run
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
@@ -96,10 +96,9 @@ def test_what_could_not_be_scored_comes_before_a_failed_gate(run: Run, tmp_path:
 
 
 @pytest.mark.parametrize("arguments", [["no-such-file"], ["."], []])
-def test_no_result_is_wrong_use(run: Run, arguments: list[str]) -> None:
-    done = run("gate", *arguments, "--fail-under", "g>=2")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr
+def test_no_result_is_wrong_use(call: Call, arguments: list[str]) -> None:
+    done = call("gate", *arguments, "--fail-under", "g>=2")
+    assert (done.code, done.stdout, done.stderr != "") == (2, "", True)
 
 
 def test_without_a_gate_nothing_passes(run: Run, results: str) -> None:
@@ -189,25 +188,7 @@ def test_hostile_names(run: Run, tmp_path: Path) -> None:
         assert "g>=3 in \\udcff.wav (2.0000)" in done.stderr.decode()
 
 
-def test_an_encoding_that_lacks_characters_is_no_failure(run: Run, tmp_path: Path) -> None:
-    name = write(tmp_path / "r", [row(2.0, "日本.wav")])
-    done = run("gate", name, "--fail-under", "g≥3", env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 1
-    assert done.stdout.decode("ascii").splitlines()[-1] == "2.0000  \\u65e5\\u672c.wav"
-
-
 @pytest.mark.usefixtures("results")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_4(run: Run) -> None:
     assert run("gate", "results.jsonl", "--fail-under", "g>=2", "--json", "/dev/full").returncode == 4
-    with Path("/dev/full").open("wb") as full:
-        done = run(
-            "gate",
-            "results.jsonl",
-            "--fail-under",
-            "g>=2",
-            capture_output=False,
-            stdout=full,
-            stderr=subprocess.PIPE,
-        )
-    assert done.returncode == 4

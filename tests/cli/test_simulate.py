@@ -54,6 +54,12 @@ def simulate(sources: tuple[Path, Path], out: Path, *more: str) -> subprocess.Co
     return subprocess.run(command(sources, out, *more), capture_output=True, text=True, check=False, timeout=300)
 
 
+def wait_for_rows(log: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= count):
+        time.sleep(0.02)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     files = [folder / "manifest.csv", *sorted((folder / "audio").iterdir())]
     return {path.name: path.read_bytes() for path in files}
@@ -95,9 +101,7 @@ def test_a_killed_run_is_finished_and_equals_a_clean_one(
     out = tmp_path / "killed"
     process = subprocess.Popen(command(sources, out, "--workers", "1"), stderr=subprocess.DEVNULL)
     log = out / "rows.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= 2):
-        time.sleep(0.05)
+    wait_for_rows(log, 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = log.read_text().count("\n")
@@ -118,9 +122,7 @@ def test_an_interrupted_run_says_that_it_can_go_on(sources: tuple[Path, Path], t
         start_new_session=True,
     )
     log = out / "rows.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") >= 1):
-        time.sleep(0.02)
+    wait_for_rows(log, 1)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal reaches every process
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from mtqscore.base.option import options_of
 from mtqscore.labels.table import write_table
 from mtqscore.training.config import DistillConfig, TrainConfig
+from tests.cli.conftest import start
 from tests.tmhint_miniature import write_tmhint_qi
 from tests.training_kit import write_corpus
 
@@ -166,11 +166,8 @@ def test_corpus_by_name_is_judged_by_condition(run, folder):
 def test_teacher_that_is_interrupted_ends_130_and_keeps_what_it_has_said(folder):
     """It is stopped while the exact values are computed, by the signal of a batch system."""
     (folder / "clean").symlink_to("corpus", target_is_directory=True)
-    command = [sys.executable, "-m", "mtqscore", "train", "--data", "corpus", "--config", "small.toml", "--out", "r"]
-    command += ["--references", "clean"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "MTQSCORE_HOME": str(folder), "PATH": "/usr/bin"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=folder, env=environment, text=True) as process:
-        assert process.stderr is not None
+    words = ("train", "--data", "corpus", "--config", "small.toml", "--out", "r", "--references", "clean")
+    with start(folder, *words, env={"MTQSCORE_HOME": str(folder)}, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(600):
             if [*folder.glob("corpus/pseudo*.partial.jsonl")]:
                 break
@@ -182,6 +179,26 @@ def test_teacher_that_is_interrupted_ends_130_and_keeps_what_it_has_said(folder)
     assert "Traceback" not in said
     assert [*folder.glob("corpus/pseudo*.partial.jsonl")]
     assert not [*folder.glob("corpus/pseudo*.csv")]
+
+
+WITHOUT_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "onnx", "safetensors", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from mtqscore.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [["train", "--data", "x"], ["export", "run", "--out", "x.onnx"]])
+def test_missing_extra_is_one_line_with_its_cure(run, words):
+    done = run(*words, program=("-c", WITHOUT_TORCH))
+    assert (done.returncode, done.stderr.count(b"\n")) == (4, 1)
+    assert done.stderr.startswith(f"mtqscore: mtqscore {words[0]} needs the module ".encode())
+    assert b"pip install 'mtqscore[train]'" in done.stderr
 
 
 def test_help_groups_options(run):
