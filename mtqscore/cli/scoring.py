@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mtqscore.base.version import VERSION
+from mtqscore.cli.console import progress_bar, say
+from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,11 +33,8 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
     Raises:
         UsageError: the list cannot be read.
     """
-    import sys
-    from pathlib import Path
 
     from mtqscore.audio.inputs import read_list
-    from mtqscore.errors import UsageError
 
     names: list[str] = []
     for path in paths:
@@ -46,7 +50,6 @@ def read_names(paths: Sequence[str], from_list: str | None) -> list[str]:
 
 def describe_run(assessor: Engine, *, frames: bool = False, shard: Shard | None = None) -> Run:
     """Describe a run by what all its rows have in common; with ``frames`` results get the curves along time."""
-    from mtqscore.base.version import VERSION
     from mtqscore.results.run import Run
 
     return Run(
@@ -63,7 +66,6 @@ def describe_run(assessor: Engine, *, frames: bool = False, shard: Shard | None 
 
 def load_assessor(config: AssessConfig, *, quiet: bool = False) -> Assessor:
     """Load the model; where it must be fetched, say so on stderr unless ``quiet``."""
-    from mtqscore.cli.console import say
     from mtqscore.scoring.assessor import Assessor
 
     return Assessor(config, None if quiet else say)
@@ -75,7 +77,6 @@ def choose_cluster(engine: str, address: str | None, workers: int | None) -> Clu
     Raises:
         UsageError: there is no such engine, or options do not go with it.
     """
-    from mtqscore.errors import UsageError
 
     if engine == "ray":
         from mtqscore.scoring.ray import Cluster
@@ -96,7 +97,6 @@ def open_engine(
 ) -> Iterator[Engine]:
     """Load the model here, in some processes (None: as many as pay), or on a cluster, which is left in the end."""
     from mtqscore.base.machine import usable_cores
-    from mtqscore.cli.console import say
     from mtqscore.scoring.processes import ProcessEngine, worker_count
 
     if cluster is not None:
@@ -115,9 +115,6 @@ def open_engine(
 
 def score(assessor: Engine, inputs: list[Input], *, quiet: bool) -> Iterator[Assessment]:
     """Score recordings and show how far the work is."""
-    import time
-
-    from mtqscore.cli.console import progress_bar
 
     started_s = time.monotonic()
     done, audio_s = 0, 0.0

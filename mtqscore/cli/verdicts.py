@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtqscore.base.files import STDOUT
+from mtqscore.base.text import printable
+from mtqscore.cli.console import say
+from mtqscore.cli.settings import GateEntry, Settings, find_settings, read_settings
 from mtqscore.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +27,6 @@ def project_settings(project: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: both flags were given, or the file is not what it should be.
     """
-    from pathlib import Path
-
-    from mtqscore.cli.settings import Settings, find_settings, read_settings
 
     config = project.get("config")
     if project.get("no_config"):
@@ -39,14 +42,10 @@ def gate_entries(limits: Mapping[str, Any], settings: Settings, *, quiet: bool =
     if not fail_under and not warn_under:
         return settings.gates
     from mtqscore.analysis.gates import Level
-    from mtqscore.cli.console import say
-    from mtqscore.cli.settings import GateEntry
 
     given = [GateEntry(text, Level.ERROR, source="--fail-under") for text in fail_under]
     given += [GateEntry(text, Level.WARN, source="--warn-under") for text in warn_under]
     if settings.gates and not quiet:
-        from mtqscore.base.text import printable
-
         say(f"the gates of {printable(str(settings.source))} are not used: the command line names its own")
     return tuple(given)
 
@@ -61,7 +60,6 @@ def exit_code(summary: RunSummary) -> int:
 
 def say_verdicts(gates: GateReport | None, comparison: Comparison | None, *, quiet: bool) -> None:
     """Report on stderr how gates and limits came out; if ``quiet``, only what fails the run."""
-    from mtqscore.cli.console import say
 
     lines: list[tuple[bool, str]] = []
     if gates is not None:
@@ -85,9 +83,6 @@ def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] =
     Raises:
         UsageError: an option names nothing, two name the same place, or one would replace what is read or a recording.
     """
-    import os
-
-    from mtqscore.base.files import STDOUT
 
     targets = {kind: target for kind, target in named.items() if target is not None}
     taken = {os.path.realpath(name) for name in read if name not in (None, STDOUT)}
@@ -107,7 +102,6 @@ def choose_targets(named: Mapping[str, str | None], read: Iterable[str | None] =
 
 def _is_recording(place: str) -> bool:
     """Find a file that is there and named like a recording, as where ``--csv *.wav`` has lost its file."""
-    import os
 
     if not os.path.isfile(place):  # noqa: PTH113 - any name, a bad one too
         return False

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtqscore.base.text import TITLES, moment, printable
+from mtqscore.config import AssessConfig
 from mtqscore.errors import MtqscoreError, UsageError
+from mtqscore.targets import DECIMALS, MOS_HIGH, MOS_LOW
 
 if TYPE_CHECKING:
     from mtqscore.analysis.explanation import Segment
-    from mtqscore.audio.sources import Source
-    from mtqscore.config import AssessConfig
     from mtqscore.scores import Assessment
     from mtqscore.scoring.assessor import Assessor
 
@@ -63,14 +64,7 @@ def assert_quality(
 
 @dataclass(frozen=True)
 class AssessedRecording:
-    """A recording and its scores.
-
-    Args:
-        audio: path or array.
-        name: what messages call it.
-        assessment: its scores, or why there are none.
-        assessor: what assessed it.
-    """
+    """A recording (path or array), its name in messages, its scores, and the assessor that found them."""
 
     audio: Any
     name: str
@@ -79,13 +73,7 @@ class AssessedRecording:
 
 
 def read_limits(**limits: float | None) -> dict[str, float]:
-    """Keep the limits that are given, by target.
-
-    Raises:
-        UsageError: there is none, or one is outside 1 to 5.
-    """
-    from mtqscore.targets import MOS_HIGH, MOS_LOW
-
+    """Keep the limits that are given, by target; refuse none at all, and one outside 1 to 5."""
     __tracebackhide__ = True
     given = {f"{name}_mos": limit for name, limit in limits.items() if limit is not None}
     if not given:
@@ -98,13 +86,7 @@ def read_limits(**limits: float | None) -> dict[str, float]:
 
 
 def assess(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> AssessedRecording:
-    """Assess a path or samples.
-
-    Raises:
-        UsageError: the samples are no audio or have no rate, or a path has one.
-    """
-    from mtqscore.base.text import printable
-
+    """Assess a path or samples; refuse samples that are no audio or have no rate, and a path that has one."""
     __tracebackhide__ = True
     if isinstance(audio, str | os.PathLike):
         if sample_rate_hz is not None:
@@ -121,14 +103,7 @@ def assess(audio: Any, sample_rate_hz: int | None, assessor: Assessor) -> Assess
 
 
 def demand(assessed: AssessedRecording, limits: dict[str, float]) -> None:
-    """Compare scores with limits.
-
-    Raises:
-        AssertionError: a score is too low, or there is none.
-    """
-    from mtqscore.base.text import TITLES
-    from mtqscore.targets import DECIMALS
-
+    """Raise an assertion if a score is too low, or there is none."""
     __tracebackhide__ = True
     assessment = assessed.assessment
     if assessment.scores is None:
@@ -146,8 +121,6 @@ def demand(assessed: AssessedRecording, limits: dict[str, float]) -> None:
     lines.append("scores: " + ", ".join(f"{TITLES[name]} {value:.4f}" for name, value in values.items()))
     worst = _worst_second(assessed)
     if worst is not None:
-        from mtqscore.base.text import moment
-
         shown = ", ".join(f"{name[0].upper()} {worst.scores[name]:.2f}" for name in names)
         lines.append(f"worst second: {moment(worst.start_s)} to {moment(worst.end_s)}, alone {shown}")
     if assessment.flags:
@@ -156,7 +129,6 @@ def demand(assessed: AssessedRecording, limits: dict[str, float]) -> None:
 
 
 def _choose_assessor(config: AssessConfig | None, assessor: Assessor | None) -> Assessor:
-    from mtqscore.config import AssessConfig
     from mtqscore.scoring.assessor import loaded_assessor
 
     if assessor is None:
@@ -191,13 +163,11 @@ def _worst_second(assessed: AssessedRecording) -> Segment | None:
     from mtqscore.audio.decoding import open_recording
     from mtqscore.audio.sources import ArraySource
 
-    rate_hz = assessed.assessment.sample_rate_hz
+    audio, assessment, scorer = assessed.audio, assessed.assessment, assessed.assessor.scorer
     with suppress(MtqscoreError):
-        source: Source
-        if isinstance(assessed.audio, str):
-            with open_recording(assessed.audio) as source:
-                return explain_assessment(assessed.assessment, source, assessed.assessor.scorer).worst
-        if rate_hz is not None:
-            source = ArraySource(assessed.audio, rate_hz)
-            return explain_assessment(assessed.assessment, source, assessed.assessor.scorer).worst
+        if isinstance(audio, str):
+            with open_recording(audio) as source:
+                return explain_assessment(assessment, source, scorer).worst
+        if assessment.sample_rate_hz is not None:
+            return explain_assessment(assessment, ArraySource(audio, assessment.sample_rate_hz), scorer).worst
     return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from mtqscore.base.files import Output
+from mtqscore.cli.console import clean_endings, print_result, write_text
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import ResultFiles
 
@@ -18,8 +20,6 @@ def doctor(outputs: Given = NOTHING) -> None:
 
     Exit code 0: recordings can be scored. 4: something stops that; each such line comes with one to paste.
     """
-    from mtqscore.base.files import Output
-    from mtqscore.cli.console import clean_endings, print_result, write_text
     from mtqscore.diagnostics.doctor.examine import examination
 
     with clean_endings():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtqscore.cli.console import say, write_document
+from mtqscore.base.files import STDOUT, write_problem
+from mtqscore.base.text import printable, text_table
+from mtqscore.cli.console import clean_endings, say, write_document
+from mtqscore.errors import EnvironmentProblemError, UsageError
 
 if TYPE_CHECKING:
     from mtqscore.models import ModelEntry
@@ -34,8 +39,6 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _shell() -> Iterator[None]:
     """End well on Ctrl-C, on a reader of stdout that has gone, and on a disk that is full."""
-    from mtqscore.base.files import STDOUT, write_problem
-    from mtqscore.cli.console import clean_endings
 
     with clean_endings():
         try:
@@ -79,7 +82,6 @@ def show(model: Name = None, json: Json = None) -> None:
 def fetch(names: Names = None) -> None:
     """Fetch models from the Hub, so that they can be used without a network."""
     with _shell():
-        from mtqscore.errors import UsageError
         from mtqscore.models import fetch_model
 
         if not names:
@@ -97,7 +99,6 @@ def verify(names: Names = None) -> None:
     Exit code 0: all are whole. 4: one is not.
     """
     with _shell():
-        from mtqscore.errors import EnvironmentProblemError
         from mtqscore.models import find_model, installed_models, verify_model
 
         entries = [find_model(name) for name in names] if names else installed_models()
@@ -116,10 +117,6 @@ def verify(names: Names = None) -> None:
 def path(model: Name = None) -> None:
     """Print the path of a model; nothing is fetched."""
     with _shell():
-        import os
-        import sys
-
-        from mtqscore.errors import EnvironmentProblemError
         from mtqscore.models import find_model
 
         entry = find_model(model)
@@ -134,7 +131,6 @@ def path(model: Name = None) -> None:
 def remove(names: Names = None) -> None:
     """Remove models that were fetched from the Hub."""
     with _shell():
-        from mtqscore.errors import UsageError
         from mtqscore.models import remove_model
 
         if not names:
@@ -171,7 +167,6 @@ def publish(
 
 
 def _safe(text: str) -> str:
-    from mtqscore.base.text import printable
 
     return printable(text)
 
@@ -207,7 +202,6 @@ def _lcc(entry: ModelEntry) -> str:
 
 
 def _write_table(entries: list[ModelEntry], default: str) -> None:
-    from mtqscore.base.text import text_table
 
     rows = [["model", "where", "size", "licence", "conformance", "LCC S, N, G", ""]]
     for entry in entries:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtqscore.base.schema_versions import SELFTEST, document
+from mtqscore.base.text import printable, text_table
+from mtqscore.cli.console import clean_endings, print_result, without_native_noise, write_document
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import ResultFiles
 from mtqscore.errors import ExitCode
@@ -34,7 +37,6 @@ def selftest(
     A model without stored scores is compared between devices only. Exit code 0: no score deviates by more than
     0.005. 2: there is no such model. 4: a score deviates, or something does not work.
     """
-    from mtqscore.cli.console import clean_endings, print_result, without_native_noise, write_document
 
     with clean_endings():
         with without_native_noise():
@@ -45,8 +47,6 @@ def selftest(
             found = [check_model(label) for label in labels]
         passed = all(item.passed for item in found)
         if "json" in outputs:
-            from mtqscore.base.schema_versions import SELFTEST, document
-
             content = {"passed": passed, "models": [_to_json(item) for item in found]}
             write_document(outputs["json"], document(SELFTEST, content, version=None))
         else:
@@ -81,7 +81,6 @@ def _to_json(found: Conformance) -> dict[str, object]:
 
 def _to_lines(found: Conformance, *, verbose: bool) -> list[str]:
     """Lay out one model: one line, and if wanted a table with a line a clip and a column a device."""
-    from mtqscore.base.text import printable, text_table
 
     number = f"conformance {found.conformance}" if found.conformance is not None else "no stored scores"
     lines = [printable(f"{found.model}, {number}: {_verdict(found)}")]

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtqscore.base.files import STDOUT
+from mtqscore.base.schema_versions import COMPARE, document
+from mtqscore.base.text import display_name, printable
+from mtqscore.cli.console import (
+    as_line,
+    clean_endings,
+    open_places,
+    print_result,
+    say,
+    without_native_noise,
+    write_text,
+)
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import Limits, Project, Quiet, ResultFiles
+from mtqscore.cli.scoring import describe_run, load_assessor, score
+from mtqscore.cli.verdicts import choose_targets, project_settings, say_verdicts
 from mtqscore.config import JUDGING, AssessConfig
 from mtqscore.errors import ExitCode, UsageError
 
@@ -77,12 +93,9 @@ def compare(
     4  the device or the model does not work, or a result cannot be written
     130  interrupted
     """
-    from mtqscore.cli.console import clean_endings, open_places, say, without_native_noise
 
     with clean_endings(), without_native_noise():
         from mtqscore.analysis.compare import CompareConfig, compare_results, parse_max_drop
-        from mtqscore.base.text import printable
-        from mtqscore.cli.verdicts import choose_targets, project_settings
 
         targets = choose_targets(outputs, read=(base, new))
         if seed < 0:
@@ -108,7 +121,6 @@ def _read_or_score(
     """Both sides: files of results are read first, and the rest is scored as they were."""
     from mtqscore.analysis.compare import check_comparable
     from mtqscore.audio.discovery import find_inputs
-    from mtqscore.cli.scoring import describe_run, score
     from mtqscore.results.reading import read_results
     from mtqscore.results.run import Results
 
@@ -135,8 +147,6 @@ def _read_or_score(
 
 def _names_recordings(name: str) -> bool:
     """Recognise a side that is to be scored: a folder, a pattern, or what is named like a recording."""
-    import glob
-    import os
 
     from mtqscore.audio.inputs import audio_extensions
 
@@ -147,7 +157,6 @@ def _names_recordings(name: str) -> bool:
 
 def _make_assessor(scoring: Given, settings: Settings, known: Results | None, *, other_allowed: bool) -> Assessor:
     """Load the model that the other side names, and mix channels as it did, unless flags say otherwise."""
-    from mtqscore.cli.scoring import load_assessor
 
     of_other = None if known is None or known.run.options is None else known.run.options.channels
     config = settings.assess_config(scoring if of_other is None else {"channels": of_other, **scoring})
@@ -166,11 +175,7 @@ def _make_assessor(scoring: Given, settings: Settings, known: Results | None, *,
 
 def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> None:
     """Write what was asked for; stdout shows the comparison, unless a report goes there."""
-    from dataclasses import asdict
 
-    from mtqscore.base.files import STDOUT
-    from mtqscore.base.schema_versions import COMPARE, document
-    from mtqscore.cli.console import as_line, print_result, write_text
     from mtqscore.report.comparison import comparison_as_dict, comparison_lines, comparison_markdown
 
     content = {
@@ -190,9 +195,6 @@ def _show(comparison: Comparison, places: Mapping[str, Output], seed: int) -> No
 
 def _conclude(comparison: Comparison, sides: Sequence[Results], *, quiet: bool) -> int:
     """Say what stands in the way of exit code 0, and return the code."""
-    from mtqscore.base.text import display_name, printable
-    from mtqscore.cli.console import say
-    from mtqscore.cli.verdicts import say_verdicts
 
     unscored = [(side, row) for side in sides for row in side.rows if not row.ok]
     if not quiet:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtqscore.base.files import STDOUT
+from mtqscore.base.names import as_text
 from mtqscore.base.option import option
 from mtqscore.base.schema import from_plain
+from mtqscore.base.schema_versions import EVALUATE, document
+from mtqscore.base.text import printable
+from mtqscore.cli.console import (
+    as_line,
+    clean_endings,
+    open_places,
+    print_result,
+    say,
+    without_native_noise,
+    write_text,
+)
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import Quiet, ResultFiles
+from mtqscore.cli.scoring import load_assessor, score
+from mtqscore.cli.verdicts import choose_targets
 from mtqscore.config import INPUT, RESULTS, AssessConfig, EvaluateConfig
 from mtqscore.errors import ExitCode, UsageError
 
@@ -85,8 +101,6 @@ def evaluate(
     4  the device or the model does not work, the extra stats or plots is missing, or a result cannot be written
     130  interrupted
     """
-    from mtqscore.cli.console import clean_endings, open_places, without_native_noise
-    from mtqscore.cli.verdicts import choose_targets
 
     predictions, against, colour = sides.get("predictions"), sides.get("against"), drawing.get("colour")
     if predictions is not None and "model" in scoring:
@@ -140,8 +154,6 @@ def _check_plot(picture: str | None, colour: str | None) -> None:
 def _read(name: str, every: Sequence[LabelledRecording], table: Path, quiet: bool) -> Found:
     """Read a table of estimates, which may name more recordings than are compared."""
     from mtqscore.analysis.estimates import read_estimates
-    from mtqscore.base.text import printable
-    from mtqscore.cli.console import say
 
     return name, read_estimates(Path(name), every, table.parent, None if quiet else lambda note: say(printable(note)))
 
@@ -149,9 +161,6 @@ def _read(name: str, every: Sequence[LabelledRecording], table: Path, quiet: boo
 def _score(config: AssessConfig, rows: Sequence[LabelledRecording], *, quiet: bool) -> Found:
     """Score the recordings; what cannot be scored is named and has no estimates."""
     from mtqscore.audio.inputs import Input
-    from mtqscore.base.text import printable
-    from mtqscore.cli.console import say
-    from mtqscore.cli.scoring import load_assessor, score
     from mtqscore.scores import named_scores
 
     assessor = load_assessor(config, quiet=quiet)
@@ -168,12 +177,7 @@ def _show(
     result: Evaluation, places: Mapping[str, Output], config: EvaluateConfig, facts: Mapping[str, str | int | None]
 ) -> None:
     """Write what was asked for; stdout shows the tables, unless a file goes there."""
-    from io import StringIO
 
-    from mtqscore.base.files import STDOUT
-    from mtqscore.base.names import as_text
-    from mtqscore.base.schema_versions import EVALUATE, document
-    from mtqscore.cli.console import as_line, print_result, write_text
     from mtqscore.report.agreement import evaluation_as_dict, evaluation_text, write_csv
 
     if "csv" in places:
@@ -191,7 +195,6 @@ def _show(
 def _draw(
     picture: str, result: Evaluation, rows: Sequence[LabelledRecording], colour: str | None, *, quiet: bool
 ) -> None:
-    from mtqscore.cli.console import say
     from mtqscore.report.plots import Scatter, draw_scatter
 
     draw_scatter(Path(picture), rows, result.estimates, Scatter(result.name, result.agreement, colour))
@@ -201,8 +204,6 @@ def _draw(
 
 def _lack_estimates(result: Evaluation, rows: Sequence[LabelledRecording], *, quiet: bool) -> bool:
     """Report the recordings that have no estimate of anything that they have a label of."""
-    from mtqscore.base.text import printable
-    from mtqscore.cli.console import say
 
     lacking = result.lacking(rows)
     if lacking and not quiet:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, ClassVar, TextIO
 
 import typer
 
+from mtqscore.base.text import display_name
+from mtqscore.cli.console import clean_endings, say
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import Limits, Project, Quiet, ResultFiles
+from mtqscore.cli.settings import parse_gates
+from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings, say_verdicts
+from mtqscore.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,12 +56,8 @@ def gate(
     3  some recordings have no scores
     4  a result cannot be written
     """
-    from mtqscore.cli.console import clean_endings
 
     with clean_endings():
-        from mtqscore.cli.settings import parse_gates
-        from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings, say_verdicts
-        from mtqscore.errors import UsageError
         from mtqscore.results.reading import read_results
 
         targets = choose_targets(outputs, read=(results,))
@@ -83,7 +85,6 @@ def _judge(results: Results, gates: list[Gate]) -> RunSummary:
 
 def _report(results: Results, summary: RunSummary, targets: dict[str, str]) -> None:
     """Write what was asked for; stdout shows the gates, unless a report goes there."""
-    import sys
 
     from mtqscore.report.run_reports import open_reports
 
@@ -116,8 +117,6 @@ class _GatesOnly:
 
 
 def _say_unscored(rows: Sequence[Assessment]) -> None:
-    from mtqscore.base.text import display_name
-    from mtqscore.cli.console import say
 
     unscored = [row for row in rows if not row.ok]
     if unscored:

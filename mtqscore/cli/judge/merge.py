@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtqscore.base.files import STDOUT
+from mtqscore.base.text import printable
+from mtqscore.base.version import VERSION
+from mtqscore.cli.console import clean_endings, print_result, say
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import FromList, Quiet, ResultFiles
+from mtqscore.cli.scoring import read_names
+from mtqscore.cli.verdicts import choose_targets, exit_code
+from mtqscore.errors import InputError
 
 if TYPE_CHECKING:
     from mtqscore.report.summary import RunSummary
@@ -51,12 +59,9 @@ def merge(
     3  something is missing, and nothing was written; or some recordings have no scores
     4  a result cannot be written
     """
-    from mtqscore.cli.console import clean_endings
 
     with clean_endings():
         from mtqscore.audio.discovery import find_inputs
-        from mtqscore.cli.scoring import read_names
-        from mtqscore.cli.verdicts import choose_targets, exit_code
         from mtqscore.report.summary import RunSummary
         from mtqscore.results.merge import merge_results
         from mtqscore.results.reading import read_results
@@ -72,9 +77,6 @@ def merge(
 
 
 def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:
-    from mtqscore.base.text import printable
-    from mtqscore.cli.console import say
-    from mtqscore.errors import InputError
 
     if merged.repeated and not quiet:
         say(f"dropped because they were there already: {merged.repeated:,} rows")
@@ -89,11 +91,7 @@ def _tell(merged: Merged, *, allow_gaps: bool, quiet: bool) -> None:
 
 def _report(merged: Merged, summary: RunSummary, targets: dict[str, str]) -> None:
     """Write what was asked for; stdout shows the summary, unless a result goes there."""
-    from dataclasses import replace
 
-    from mtqscore.base.files import STDOUT
-    from mtqscore.base.version import VERSION
-    from mtqscore.cli.console import print_result
     from mtqscore.report.run_reports import open_reports
     from mtqscore.report.table import summary_line
 

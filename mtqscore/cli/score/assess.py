@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from mtqscore.base.files import STDOUT
 from mtqscore.base.option import option
+from mtqscore.cli.console import clean_endings, say, without_native_noise
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import EngineOptions, FromList, Limits, Paths, Project, Quiet, ResultFiles
+from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names, score
+from mtqscore.cli.settings import parse_gates
+from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings, say_verdicts
 from mtqscore.config import RESULTS, AssessConfig
 from mtqscore.errors import UsageError
 
@@ -79,15 +87,11 @@ def assess(
     4  the device or the model does not work, or a result cannot be written
     130  interrupted
     """
-    from mtqscore.cli.console import clean_endings, without_native_noise
 
     # NumPy's own threads would spin for a tenth of a second beside what is loaded, and have nothing to do here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with clean_endings(), without_native_noise():
         from mtqscore.audio.discovery import find_inputs
-        from mtqscore.cli.scoring import choose_cluster, describe_run, open_engine, read_names
-        from mtqscore.cli.settings import parse_gates
-        from mtqscore.cli.verdicts import choose_targets, exit_code, gate_entries, project_settings
 
         targets = choose_targets(outputs, read=(from_list, limits.get("baseline")))
         written = Writing(**writing)
@@ -154,7 +158,6 @@ class Watch:
 
 def _check_extent(frames: bool, resume: bool, shard: str | None, targets: dict[str, str], *, judged: bool) -> None:
     """Refuse curves without a place for them, to go on without a journal, and to judge a part."""
-    from mtqscore.base.files import STDOUT
 
     if frames and not targets.keys() & {"json", "jsonl", "parquet"}:
         raise UsageError("--frames needs a file that can hold curves: --json, --jsonl or --parquet")
@@ -168,7 +171,6 @@ def _check_extent(frames: bool, resume: bool, shard: str | None, targets: dict[s
 
 
 def _choose_shard(shard: str | None, inputs: list[Input], *, quiet: bool) -> tuple[list[Input], Shard | None]:
-    from mtqscore.cli.console import say
 
     if shard is None:
         return inputs, None
@@ -219,15 +221,8 @@ class _Results:
 
 
 def _score(assessor: Scoring, inputs: list[Input], watch: Watch, results: _Results) -> RunSummary:
-    import sys
-    import time
-    from contextlib import ExitStack
 
     from mtqscore.base.devices import CPU_PROVIDER
-    from mtqscore.base.files import STDOUT
-    from mtqscore.cli.console import say
-    from mtqscore.cli.scoring import score
-    from mtqscore.cli.verdicts import say_verdicts
     from mtqscore.report.run_reports import open_reports
     from mtqscore.report.summary import RunSummary
     from mtqscore.report.table import TableWriter, findings
@@ -280,7 +275,6 @@ def _counted(rows: Iterable[Assessment], summary: RunSummary) -> Iterator[Assess
 
 
 def _tell_plan(journal: ResumedFile, recordings: int) -> None:
-    from mtqscore.cli.console import say
 
     say(f"going on: {journal.kept:,} of {recordings:,} recordings are done")
     if journal.left_out:

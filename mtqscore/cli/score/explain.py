@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtqscore.base.files import STDOUT, Output
+from mtqscore.cli.console import clean_endings, print_result, without_native_noise, write_text
 from mtqscore.cli.from_config import NOTHING, Given, takes
 from mtqscore.cli.options import Project, ResultFiles
+from mtqscore.cli.verdicts import project_settings
 from mtqscore.config import AssessConfig
 from mtqscore.errors import ExitCode
 
@@ -36,12 +42,9 @@ def explain(
     3  it could not be scored
     4  the device or the model does not work, or the result cannot be written
     """
-    from mtqscore.cli.console import clean_endings, without_native_noise
 
     with clean_endings(), without_native_noise():
         from mtqscore.analysis.explain import explain_file
-        from mtqscore.base.files import STDOUT
-        from mtqscore.cli.verdicts import project_settings
 
         json = outputs.get("json")
         explanation = explain_file(file, project_settings(project).assess_config(scoring))
@@ -54,21 +57,15 @@ def explain(
 
 
 def _write_json(explanation: Explanation, target: str) -> None:
-    from json import dumps
 
     from mtqscore.analysis.explanation import as_record
-    from mtqscore.base.files import Output
-    from mtqscore.cli.console import write_text
 
     with Output(target, line_by_line=False) as place:
         write_text(place, dumps(as_record(explanation), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
 
 
 def _show(explanation: Explanation) -> None:
-    import os
-    import sys
 
-    from mtqscore.cli.console import print_result
     from mtqscore.report.explanation import describe
 
     stream = sys.stdout
