@@ -152,12 +152,7 @@ def write_problem(target: str, error: OSError | ValueError) -> MtqscoreError:
 
 
 def _open_locked(place: Path) -> int:
-    """Open a file for this process alone, to write at its end; what it holds stays.
-
-    Raises:
-        UsageError: another process has it.
-        OSError: it cannot be opened.
-    """
+    """Open a file for this process alone, to write at its end; what it holds stays."""
     while True:
         handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         try:

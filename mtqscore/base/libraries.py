@@ -11,9 +11,6 @@ from mtqscore.errors import EnvironmentProblemError
 def load_library(name: str) -> Any:
     """Import a library that every installation has.
 
-    Args:
-        name: of the module.
-
     Raises:
         EnvironmentProblemError: it is missing or not whole.
     """

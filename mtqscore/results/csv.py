@@ -65,11 +65,7 @@ class CsvWriter:
 
 
 def read_csv(lines: Iterable[str]) -> Iterator[Record]:
-    """Yield the rows of a table by column name.
-
-    Raises:
-        RowFaultError: it is no table of results.
-    """
+    """Yield the rows of a table by column name."""
     reader = csv.reader(lines)
     try:
         header = next(reader)

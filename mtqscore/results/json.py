@@ -68,11 +68,7 @@ def read_line(line: bytes, options: AssessConfig | None) -> tuple[Assessment, Sh
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[Record]:
-    """Yield the rows of JSON Lines by column name.
-
-    Raises:
-        RowFaultError: a line is no object.
-    """
+    """Yield the rows of JSON Lines by column name."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -88,11 +84,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[Record]:
 
 
 def json_object(text: str | bytes) -> Record:
-    """Parse one JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Parse one JSON object."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -155,11 +147,7 @@ def head_as_dict(run: Run) -> dict[str, object]:
 
 
 def read_head(found: Record) -> Head:
-    """Read what stands in a document before its rows.
-
-    Raises:
-        RowFaultError: it is no result, or one of another version.
-    """
+    """Read what stands in a document before its rows."""
     if found.get("schema") != ASSESS:
         known = f"its schema is {quote(found['schema'])}, not {ASSESS!r}" if "schema" in found else "no schema"
         raise RowFaultError(f"this is no result of mtqscore assess that this version reads: {known}")
@@ -176,11 +164,7 @@ def read_head(found: Record) -> Head:
 
 
 def read_document(text: str) -> Record:
-    """Parse a whole document.
-
-    Raises:
-        RowFaultError: it is none.
-    """
+    """Parse a whole document."""
     try:
         return json_object(text)
     except ValueError as error:
@@ -188,11 +172,7 @@ def read_document(text: str) -> Record:
 
 
 def rows_of(found: Record) -> list[Record]:
-    """Give the rows of a document by column name.
-
-    Raises:
-        RowFaultError: it has none.
-    """
+    """Give the rows of a document by column name."""
     records = found.get("results")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise RowFaultError("the JSON lacks the results")

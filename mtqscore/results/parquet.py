@@ -124,12 +124,7 @@ def _schema(run: Run) -> Any:
 
 
 def read_parquet(content: bytes) -> tuple[Head, Iterator[Record]]:
-    """Read a table: its head, and the rows by column name.
-
-    Raises:
-        RowFaultError: it is damaged, or no result.
-        MissingExtraError: pyarrow is not installed.
-    """
+    """Read a table: its head, and the rows by column name."""
     try:
         import pyarrow
         from pyarrow import parquet

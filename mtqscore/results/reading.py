@@ -48,7 +48,8 @@ def read_results(path: str | os.PathLike[str], *, may_be_empty: bool = False) ->
             return _read(source, stream)
     except _EmptyError as empty:
         if may_be_empty:
-            return Results(source, Run(empty.head.version, "", "", "", (), None), (), empty.shards)
+            shards = () if empty.head.shard is None else (empty.head.shard,)
+            return Results(source, Run(empty.head.version, "", "", "", (), None), (), shards)
         raise UsageError(f"{source!r}: {empty}") from empty
     except RowFaultError as fault:
         raise UsageError(f"{source!r}: {fault}") from fault
@@ -65,7 +66,6 @@ class _EmptyError(RowFaultError):
     def __init__(self, text: str, head: Head) -> None:
         super().__init__(text)
         self.head = head
-        self.shards = () if head.shard is None else (head.shard,)
 
 
 def _read(source: str, stream: BinaryIO) -> Results:
@@ -88,8 +88,7 @@ def _read(source: str, stream: BinaryIO) -> Results:
     if not is_document:
         return _gather(source, read_lines(lines), Head())
     found = read_document("".join(lines))
-    head = read_head(found)
-    return _gather(source, rows_of(found), head)
+    return _gather(source, head=read_head(found), records=rows_of(found))
 
 
 def _gather(source: str, records: Iterable[Record], head: Head) -> Results:
