@@ -35,14 +35,7 @@ def vary(clean: Signal, rate_hz: int, rng: np.random.Generator) -> Signal:
 
 
 def gated(clean: Signal, rate_hz: int, depth_db: float, release_s: float) -> Signal:
-    """Turn down what lies between the words.
-
-    Args:
-        clean: speech, float64 (samples,).
-        rate_hz: its rate.
-        depth_db: by how much the gate attenuates when it is closed.
-        release_s: time constant with which it closes; it opens one frame ahead.
-    """
+    """Turn down what lies between the words."""
     powers = frame_powers(clean, rate_hz)
     is_open = powers > 10 ** ((active_level_db(clean, rate_hz) + QUIET_DB) / 10)
     is_open = is_open | np.append(is_open[1:], is_open[-1]) | np.append(is_open[0], is_open[:-1])

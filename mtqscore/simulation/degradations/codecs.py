@@ -69,7 +69,6 @@ class Codec:
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Code the recording, then split what comes out by the black-box method."""
-        del rng
         mix = scene.mix
         gain = 10 ** (self.level_db / 20) / max(float(np.sqrt(np.mean(mix**2))), 1e-9)
         gain = min(gain, 0.99 / max(float(np.max(np.abs(mix))), 1e-9))

@@ -69,7 +69,6 @@ class Recolour:
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Recolour the reference and the speech alike."""
-        del rng
 
         def filtered(part: Signal) -> Signal:
             if self.slope_db_per_octave or any(self.ripple_db):
@@ -112,7 +111,6 @@ class BandLimit:
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Filter speech, noise and, where it is the listeners' yardstick, the reference."""
-        del rng
         nyquist = scene.rate_hz / 2
         filters = [dsp.butter(self.order // 2, min(self.high_hz, 0.98 * nyquist), fs=scene.rate_hz, output="sos")]
         if self.low_hz:

@@ -26,12 +26,10 @@ class Clip:
     @classmethod
     def draw(cls, rng: np.random.Generator, rate_hz: int) -> Clip:
         """Draw from a few clipped peaks to a fifth of all samples."""
-        del rate_hz
         return cls(share=float(10 ** rng.uniform(-3.3, -0.7)), soft=bool(rng.random() < 0.3))
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Clipping is a gain in time: the same gain is applied to speech and noise."""
-        del rng
         mix = scene.mix
         threshold = max(float(np.quantile(np.abs(mix), 1 - self.share)), 1e-9)
         limited = threshold * np.tanh(mix / threshold) if self.soft else np.clip(mix, -threshold, threshold)
@@ -57,12 +55,10 @@ class GainControl:
     @classmethod
     def draw(cls, rng: np.random.Generator, rate_hz: int) -> GainControl:
         """Draw from gentle levelling to audible pumping."""
-        del rate_hz
         return cls(float(rng.uniform(0.01, 0.1)), float(rng.uniform(0.1, 1.0)), float(rng.uniform(0.2, 0.8)))
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Apply the same slow gain to speech and noise."""
-        del rng
         size = int(0.004 * scene.rate_hz)
         mix = scene.mix
         blocks = np.pad(mix, (0, -len(mix) % size)).reshape(-1, size)

@@ -48,7 +48,6 @@ class Enhancer:
         Raises:
             EnvironmentProblemError: the command is missing, fails, hangs or writes no readable audio.
         """
-        del rng
         wide = scene.at_rate(16_000)
         mix = wide.mix
         gain = 0.5 / max(float(np.max(np.abs(mix))), 1e-9)

@@ -27,7 +27,6 @@ class NoiseSampler(Protocol):
 
 def white(rng: np.random.Generator, samples: int, rate_hz: int) -> Signal:
     """White Gaussian noise, shape (samples,)."""
-    del rate_hz
     return rng.standard_normal(samples)
 
 

@@ -31,7 +31,6 @@ class PacketLoss:
     @classmethod
     def draw(cls, rng: np.random.Generator, rate_hz: int) -> PacketLoss:
         """Draw from a rare click to every third packet."""
-        del rate_hz
         return cls(
             loss=float(10 ** rng.uniform(-2, -0.5)),
             burst=float(rng.uniform(1, 4)),

@@ -31,7 +31,6 @@ class Reverb:
     @classmethod
     def draw(cls, rng: np.random.Generator, rate_hz: int) -> Reverb:
         """Draw from a dry office to a stairwell."""
-        del rate_hz
         return cls(float(rng.uniform(0.15, 1.3)), float(rng.uniform(-4, 18)), float(rng.uniform(0.001, 0.015)))
 
     def response(self, rng: np.random.Generator, rate_hz: int) -> Signal:

@@ -41,7 +41,6 @@ class Subspace:
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Filter overlapping vectors with the matrix of their block."""
-        del rng
         order, hop, block = self.order, self.order // 2, int(0.032 * scene.rate_hz)
         size = len(scene.speech)
         padded = -(-(size + block) // block) * block

@@ -67,7 +67,6 @@ class Suppress:
     @classmethod
     def draw(cls, rng: np.random.Generator, rate_hz: int) -> Suppress:
         """Draw a rule and how badly it is tuned."""
-        del rate_hz
         return cls(
             rule=str(rng.choice(RULES)),
             lag_s=float(10 ** rng.uniform(-1, 0.7)),
@@ -80,7 +79,6 @@ class Suppress:
 
     def apply(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """Estimate the noise, compute the gain on the recording, apply it to both parts."""
-        del rng
         size = int(self.window_s * scene.rate_hz)
         window, hop = root_hann(size), size // 2
         power = np.abs(forward(scene.mix, window, hop)) ** 2 + 1e-12

@@ -28,16 +28,7 @@ SCORE_FILES = (".csv", ".jsonl", ".json", ".parquet")
 
 
 class ScoreTable:
-    """Scores that are there already: a label table, or a result of ``mtqscore assess``, with its frame scores.
-
-    Args:
-        path: the file.
-        base: folder in which recordings are looked for that are not beside the file.
-
-    Raises:
-        InputError: the file is faulty, or none of its recordings is there.
-        UsageError: it is no result of ``mtqscore assess``.
-    """
+    """Scores that are there already: a label table, or a result of ``mtqscore assess``, with its frame scores."""
 
     def __init__(self, path: Path, base: Path) -> None:
         try:
@@ -148,12 +139,7 @@ class TeacherEnsemble:
 def combine(
     estimates: Sequence[tuple[TeacherChoice, Sequence[str], TeacherEstimate]], targets: Sequence[Target]
 ) -> TeacherEstimate:
-    """Average estimates of one recording by the weights of their teachers; of each target, those that have one.
-
-    Args:
-        estimates: teachers, their targets, and their estimates.
-        targets: those that are wanted.
-    """
+    """Average estimates of one recording by the weights of their teachers; of each target, those that have one."""
     if not estimates:
         return TeacherEstimate(np.full(len(targets), np.nan, dtype=np.float32), None)
     wanted = [target.name for target in targets]
@@ -212,12 +198,7 @@ def open_ensemble(choices: Sequence[TeacherChoice], base: Path, device: torch.de
 
 
 def check_teachers(choices: Sequence[TeacherChoice]) -> None:
-    """Refuse what is no teacher of a student, before anything is read for it.
-
-    Raises:
-        UsageError: there is none, or one is a word of ``mtqscore train``.
-        InputError: there is no such file.
-    """
+    """Refuse what is no teacher of a student, before anything is read for it."""
     if not choices:
         raise UsageError("no teacher: name one or more with --teacher, or in a table [[distillation.teachers]]")
     for choice in choices:

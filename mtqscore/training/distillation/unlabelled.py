@@ -236,11 +236,7 @@ def _drawn(file: SpeechFile, samples: int, rng: np.random.Generator) -> Signal:
 
 
 def read_stretch(file: SpeechFile, start: int, samples: int) -> Signal:
-    """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where it is shorter than by its header.
-
-    Raises:
-        InputError: it cannot be decoded, or holds what is no number.
-    """
+    """Read a stretch as mono at 16 kHz, float64 (samples,); zeros where it is shorter than by its header."""
     try:
         with file.path.open("rb") as stream, soundfile.SoundFile(stream) as sound:
             rate_hz = sound.samplerate

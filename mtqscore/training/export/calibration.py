@@ -99,11 +99,6 @@ def fit_line(raw: ArrayLike, truth: ArrayLike, target: Target = G_MOS) -> list[t
 
     Least squares would leave the spread too small by the correlation; matching it undoes the shrinkage.
 
-    Args:
-        raw: raw scores, (pairs,).
-        truth: labels, (pairs,); pairs with a NaN are left out.
-        target: whose scale it is.
-
     Returns:
         Two corner points; the identity for fewer than ten pairs or constant scores.
     """
@@ -118,54 +113,38 @@ def fit_line(raw: ArrayLike, truth: ArrayLike, target: Target = G_MOS) -> list[t
 
 
 def fit_from_predictions(table: Path, targets: Sequence[Target] = SUPERVISED) -> Calibration:
-    """Fit one line a target from the table of validation estimates that a training run leaves behind.
-
-    Args:
-        table: ``predictions_val.csv`` of a run.
-        targets: what the model estimates, in the order of its output.
+    """Fit one line a target from ``predictions_val.csv``, the validation estimates that a training run leaves behind.
 
     Raises:
         InputError: the table is missing or faulty.
     """
-    pairs = read_pairs(table, targets)
+    pairs = read_pairs(table, [target.name for target in targets])
     return from_points({target.name: fit_line(*pairs[target.name], target) for target in targets}, targets)
 
 
-def read_pairs(table: Path, targets: Sequence[Target] = SUPERVISED) -> dict[str, tuple[Floats, Floats]]:
-    """Read estimates and labels from a table that a training run leaves behind.
-
-    Args:
-        table: ``predictions_val.csv`` or another one of a run.
-        targets: which.
-
-    Returns:
-        Raw scores and labels by target, (recordings,) each; NaN is a label that is missing.
+def read_pairs(table: Path, names: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
+    """Read estimates and labels by target from a table of a run, (recordings,) each; NaN where there is none.
 
     Raises:
         InputError: the table is missing or faulty.
     """
     try:
-        with table.open(newline="", encoding="utf-8") as stream:
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             records = list(csv.DictReader(stream))
-        columns = {
-            name: np.array([float(record[name] or math.nan) for record in records])
-            for target in targets
-            for name in (target.name, f"label_{target.name}")
-        }
+        return {name: (_column(records, name), _column(records, f"label_{name}")) for name in names}
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{table}: cannot read the estimates that a finished run leaves: {reason}") from error
-    except (KeyError, ValueError) as error:
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
-    return {target.name: (columns[target.name], columns[f"label_{target.name}"]) for target in targets}
+
+
+def _column(records: Sequence[Mapping[str, str]], name: str) -> Floats:
+    return np.array([float(record[name] or math.nan) for record in records])
 
 
 def read_calibration(path: Path, targets: Sequence[Target] = SUPERVISED) -> Calibration:
     """Read the corner points from a JSON object: target name to a list of (raw, published) pairs.
-
-    Args:
-        path: the file.
-        targets: what the model estimates, in the order of its output.
 
     Raises:
         InputError: the file is missing or faulty.

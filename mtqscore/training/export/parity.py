@@ -80,10 +80,6 @@ def nearest_frames(network: Network, samples: int) -> NDArray[np.int64]:
     """Find the network's frame nearest to each frame of the contract, int64 (frames,).
 
     Of frames at the same place the first one counts: that of the spectrum, where streams are joined.
-
-    Args:
-        network: the network.
-        samples: length of the recording.
     """
     hop = network.grid_hop_samples
     places = hop * np.arange(samples // hop + 1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from mtqscore.analysis import statistics as stats
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
@@ -15,7 +16,7 @@ from mtqscore.models.entry import Accuracy, ModelEntry, parse_description
 from mtqscore.models.publish import description_text
 from mtqscore.targets import SUPERVISED, Target
 from mtqscore.training.checkpoint import read_checkpoint
-from mtqscore.training.export.calibration import Calibration
+from mtqscore.training.export.calibration import Calibration, read_pairs
 from mtqscore.training.export.config import ModelIdentity
 from mtqscore.training.export.exporter import RELEASED, weights_beside
 from mtqscore.training.export.parity import Parity
@@ -119,18 +120,12 @@ def measure_run(source: Path, calibration: Calibration) -> tuple[Accuracy, ...]:
 
 
 def _measure(table: Path, data: str, calibration: Calibration) -> Accuracy:
-    try:
-        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            records = list(csv.DictReader(stream))
-        raw = [[float(record[name]) for name in calibration.targets] for record in records]
-        labels = {name: [float(record.get(f"label_{name}") or math.nan) for record in records]
-                  for name in calibration.targets}  # fmt: skip
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{table}: not a table of estimates and labels: {error}") from error
-    estimates = dict(zip(calibration.targets, calibration(raw).T, strict=True)) if raw else {}
-    lcc = {name: stats.lcc(labels[name], values) for name, values in estimates.items()}
-    rmse = {name: stats.rmse(labels[name], values) for name, values in estimates.items()}
-    return Accuracy(data, len(records), _known(lcc), _known(rmse))
+    pairs = read_pairs(table, calibration.targets)
+    scores = calibration(np.stack([raw for raw, _ in pairs.values()], axis=-1))
+    scored = [(name, pairs[name][1], scores[:, column]) for column, name in enumerate(calibration.targets)]
+    lcc = {name: stats.lcc(labels, values) for name, labels, values in scored}
+    rmse = {name: stats.rmse(labels, values) for name, labels, values in scored}
+    return Accuracy(data, len(scores), _known(lcc), _known(rmse))
 
 
 def _is_released(place: Path) -> bool:

@@ -46,12 +46,7 @@ class TaskHead(nn.Module):
 
 
 class Attended(NamedTuple):
-    """Results of attention over a batch.
-
-    Args:
-        values: averaged numbers, float32 (batch, frames); zero beyond an item's end.
-        redundancy: ||A A^T - I||_F^2 of an item's attention A, float32 (batch,); zeros unless asked for.
-    """
+    """Results of attention over a batch."""
 
     values: Tensor
     redundancy: Tensor

@@ -245,10 +245,6 @@ def join(streams: list[Tensor], counts: list[Tensor]) -> tuple[Tensor, Tensor]:
 def stream_mask(counts: list[Tensor], sizes: list[int]) -> Tensor:
     """Mark the frames that belong to each item in streams that are padded one by one.
 
-    Args:
-        counts: valid frames of each stream, int64 (batch,).
-        sizes: frames of each stream in the padded batch.
-
     Returns:
         bool (batch, sum of sizes).
     """
@@ -256,11 +252,7 @@ def stream_mask(counts: list[Tensor], sizes: list[int]) -> Tensor:
 
 
 def start_as_keras(module: nn.Module) -> None:
-    """Draw the weights of a layer as Keras does: Glorot, orthogonal between steps, and forget gates that start open.
-
-    Args:
-        module: a layer, drawn in place; what has no weights stays as it is.
-    """
+    """Draw the weights of a layer as Keras does: Glorot, orthogonal between steps, and forget gates that start open."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
     for name, parameter in module.named_parameters(recurse=False):

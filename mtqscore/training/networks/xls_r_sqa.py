@@ -30,11 +30,7 @@ class FrameNorm(nn.BatchNorm1d):
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation over the valid frames alone; the others come out as zeros.
-
-    Args:
-        units: size of a frame.
-    """
+    """Batch normalisation over the valid frames alone; the others come out as zeros."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -53,11 +49,6 @@ class AttentionPool(nn.Module):
 
     The weight of frame t is a_t = softmax(w_2^T relu(W_1 x_t)), the score sigmoid(w_3^T sum_t a_t x_t) on the scale
     from low to high (for a MOS 1 + 4 sigmoid). A frame's own score is sigmoid(w_3^T x_t) on that scale.
-
-    Args:
-        target: the quantity and its limits.
-        units: size of a frame.
-        dropout: share of units dropped in training.
     """
 
     def __init__(self, target: Target, units: int, dropout: float) -> None:

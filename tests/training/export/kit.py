@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ def clips() -> list[NDArray[np.float32]]:
     return [*sounds, noise, np.sign(noise) * np.linspace(1, 1e-6, 16_384, dtype=np.float32)]
 
 
+@lru_cache(maxsize=2)
+def _session(content: str | bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
 def score(content: str | bytes, waveform: NDArray[np.float32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    scores, frames = session.run(None, {"waveform": waveform, "lengths": lengths})
+    scores, frames = _session(content).run(None, {"waveform": waveform, "lengths": lengths})
     return scores, frames
 
 

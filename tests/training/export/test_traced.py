@@ -39,7 +39,7 @@ CONFIGS: dict[str, NetworkConfig] = {
         ssl=replace(CUSTOM, normalize_layers=True),
     ),
     "MOS-SSL, group norm": MosSslConfig(ssl=replace(CUSTOM, custom_like="hubert-base", layers="last", tune=True)),
-    "XLS-R-SQA": XlsRSqaConfig(ssl=replace(CUSTOM, custom_like="xls-r-300m", layers="1"), layers=1),
+    "XLS-R-SQA": XlsRSqaConfig(ssl=replace(CUSTOM, custom_like="xls-r-300m", layers="0"), layers=1),
 }
 
 
@@ -68,7 +68,7 @@ def made(config: NetworkConfig) -> Network:
 
 @pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "published"])
 def test_graph_computes_what_torch_computes_for_any_batch(kind: str) -> None:
-    network = made(CONFIGS[kind])
+    network = made(CONFIGS[kind]).with_targets(["n_mos", "stoi"])  # one bounded and one not; each head takes seconds
     calibration = from_points({}, network.targets)
     content = build_graph(network, calibration, "test").SerializeToString()
     read_onnx(content, kind)

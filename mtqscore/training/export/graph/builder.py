@@ -10,7 +10,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from mtqscore.training.export.graph.contract import IR_VERSION, OPSET
+from mtqscore.targets import SAMPLE_RATE_HZ
+
+OPSET = 20
+IR_VERSION = 10
+
+MIN_SAMPLES = SAMPLE_RATE_HZ // 2
+"""Shortest recording that a model scores."""
 
 Array = NDArray[np.float32] | NDArray[np.int64]
 

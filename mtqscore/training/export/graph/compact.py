@@ -52,9 +52,6 @@ def compact_model(network: CompactNet, calibration: Calibration) -> onnx.ModelPr
 def _polyphase(kernel: Tensor) -> Tensor:
     """Turn a kernel with a step of two over all bins into one with a step of one over even and odd bins.
 
-    Args:
-        kernel: (outputs, 1, time, width) with zero padding of width // 2.
-
     Returns:
         (outputs, 2, time, width') with zero padding of width' // 2; even bins first.
     """

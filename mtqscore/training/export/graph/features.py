@@ -204,12 +204,6 @@ def _odd_spectrum(graph: GraphBuilder, network: CompactNet, early: str, late: st
     With time counted from half a sample before the first, a wave of these bins is even or odd about the middle of a
     half frame. So one product takes the sum of its quarters and the other their difference, each half as long.
 
-    Args:
-        graph: where to add.
-        network: its floor and offset.
-        early: the first quarter, the same of the second half subtracted, float32 (batch, 128, frames).
-        late: the second quarter backwards, likewise.
-
     Returns:
         float32 (batch, rows, frames).
     """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import onnx
+from onnx import TensorProto, helper
 
 from mtqscore.errors import UsageError
 from mtqscore.models import LARGEST_MODEL_BYTES
 from mtqscore.training.export.calibration import Calibration
+from mtqscore.training.export.graph.builder import IR_VERSION
 from mtqscore.training.export.graph.compact import compact_model
-from mtqscore.training.export.graph.contract import with_interface
 from mtqscore.training.export.graph.traced import traced_model
 from mtqscore.training.networks import Network
 from mtqscore.training.networks.compact import CompactNet
@@ -42,4 +43,26 @@ def build_graph(network: Network, calibration: Calibration, name: str) -> onnx.M
         model = compact_model(network, calibration)
     else:
         model = traced_model(network, calibration)
-    return with_interface(model, name, len(network.targets))
+    return _with_interface(model, name, len(network.targets))
+
+
+def _with_interface(model: onnx.ModelProto, name: str, targets: int) -> onnx.ModelProto:
+    """Name a graph in place, declare its inputs and outputs, and check it."""
+    graph = model.graph
+    del graph.input[:], graph.output[:]
+    graph.name, graph.doc_string = name, ""
+    model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "", ""
+    graph.input.extend(
+        [
+            helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
+        ]
+    )
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", targets]),
+            helper.make_tensor_value_info("frame_scores", TensorProto.FLOAT, ["batch", "frames", targets]),
+        ]
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -12,18 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from mtqscore.training.export.calibration import Calibration
-from mtqscore.training.export.graph.contract import MIN_SAMPLES, OPSET
+from mtqscore.training.export.graph.builder import MIN_SAMPLES, OPSET
 from mtqscore.training.networks import Network
 from mtqscore.training.networks.masking import frame_mask
 
 
 class ScoringModule(nn.Module):
-    """A network with its calibration behind the interface of an exported file.
-
-    Args:
-        network: in evaluation mode, with the heads to export only.
-        calibration: its rows are those of the network's targets.
-    """
+    """A network with its calibration behind the interface of an exported file."""
 
     knots: Tensor
     slopes: Tensor

@@ -25,11 +25,7 @@ NORM_EPSILON = 1e-5
 
 
 def frame_counts(lengths: Tensor) -> Tensor:
-    """Count the frames of recordings: floor((L - 400) / 320) + 1, and 1 for those below 400 samples.
-
-    Args:
-        lengths: in samples, int64 of any shape.
-    """
+    """Count the frames of recordings: floor((L - 400) / 320) + 1, and 1 for those below 400 samples."""
     return (lengths.clamp(min=FIELD_SAMPLES) - FIELD_SAMPLES) // HOP_SAMPLES + 1
 
 

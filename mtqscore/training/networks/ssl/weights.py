@@ -32,12 +32,6 @@ def load_torchaudio(module: str) -> Any:
     """Import a part of torchaudio, if need be without its C++ part.
 
     The wheel on PyPI is built for CUDA and does not load beside a torch for the CPU. The models are plain Python.
-
-    Args:
-        module: its full name, such as ``torchaudio.models``.
-
-    Raises:
-        MissingExtraError: torchaudio is not installed.
     """
     try:
         try:
@@ -186,14 +180,7 @@ def load_weights(model: Any, path: Path, name: str, total: int) -> None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read named tensors; nothing is ever unpickled but tensors.
-
-    Args:
-        path: ``.safetensors``, or anything that ``torch.load`` reads with ``weights_only``.
-
-    Raises:
-        InputError: the file holds something else.
-    """
+    """Read named tensors; nothing is ever unpickled but tensors."""
     try:
         if path.suffix == ".safetensors":
             import safetensors.torch
@@ -217,11 +204,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def as_torchaudio(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors of Hugging Face transformers (HuBERT, WavLM, wav2vec 2.0) as torchaudio does.
-
-    Args:
-        state: named tensors; those of torchaudio come back as they are.
-    """
+    """Rename tensors of Hugging Face transformers (HuBERT, WavLM, wav2vec 2.0) as torchaudio does."""
     if any(key.startswith("encoder.transformer.") for key in state):
         return dict(state)
     # Models with a task on top hold the front end under its name, and the rest beside it.
