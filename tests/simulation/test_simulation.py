@@ -17,7 +17,6 @@ from mtqscore.labels.alignment import shifted
 from mtqscore.labels.filters import a_weighting
 from mtqscore.labels.mapping import label_parts
 from mtqscore.labels.separation import split_black_box
-from mtqscore.labels.spectral import forward, inverse, root_hann
 from mtqscore.simulation.degradations.codecs import FORMATS, Codec
 from mtqscore.simulation.degradations.colour import SEND_FILTERS, BandLimit, Recolour
 from mtqscore.simulation.degradations.dynamics import Clip, GainControl
@@ -77,17 +76,13 @@ def test_noise_is_added_at_the_ratio_asked_for(scene: Scene, kind: str) -> None:
     assert len(done.noise_names) == 1
 
 
-@pytest.mark.parametrize("q_db", [5.0, 20.0, 35.0])
-def test_mnru_noise_lies_q_below_the_signal(scene: Scene, q_db: float) -> None:
-    done = Mnru(q_db, RATE_HZ).apply(scene, np.random.default_rng(0))
-    error = done.mix - scene.mix
-    assert level_db(scene.mix) - level_db(error) == pytest.approx(q_db, abs=0.3)
-
-
-def test_mnru_at_48_khz_leaves_a_third_of_its_noise_in_band(scene: Scene) -> None:
-    done = Mnru(10.0, 48_000).apply(scene, np.random.default_rng(0))
-    error = done.mix - scene.mix
-    assert level_db(scene.mix) - level_db(error) == pytest.approx(10 + 10 * np.log10(3), abs=0.7)
+@pytest.mark.parametrize(("q_db", "rate_hz"), [(5.0, RATE_HZ), (20.0, RATE_HZ), (35.0, RATE_HZ), (10.0, 48_000)])
+def test_mnru_noise_lies_q_below_the_signal_and_a_third_of_it_in_band_at_48_khz(
+    scene: Scene, q_db: float, rate_hz: int
+) -> None:
+    error = Mnru(q_db, rate_hz).apply(scene, np.random.default_rng(0)).mix - scene.mix
+    expected_db = q_db + 10 * np.log10(rate_hz / RATE_HZ)
+    assert level_db(scene.mix) - level_db(error) == pytest.approx(expected_db, abs=0.3 if rate_hz == RATE_HZ else 0.7)
 
 
 ESTIMATORS: list[Degradation] = [
@@ -126,19 +121,16 @@ def test_suppressed_speech_is_still_speech_and_suppressed_noise_still_noise(scen
     assert abs(np.corrcoef(done.noise, scene.speech)[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_suppressors_trade_noise_for_distortion(scene: Scene, rule: str) -> None:
+SUPPRESSORS = [*(Suppress(rule, 0.5, 0.0, -25.0, 0.96, 1.5, 0.032) for rule in RULES), Subspace(48, 3.0, 0.0)]
+
+
+@pytest.mark.parametrize("step", SUPPRESSORS, ids=[*RULES, "klt"])
+def test_suppressors_trade_noise_for_distortion(scene: Scene, step: Degradation) -> None:
     start = noisy(scene, 10.0)
-    done = Suppress(rule, 0.5, 0.0, -25.0, 0.96, 1.5, 0.032).apply(start, np.random.default_rng(0))
+    done = step.apply(start, np.random.default_rng(0))
     ratio_before = level_db(start.speech) - level_db(start.noise)
     assert level_db(done.speech) - level_db(done.noise) > ratio_before + 3
     assert scores(done)[1] > scores(start)[1]
-
-
-def test_klt_trades_noise_for_distortion(scene: Scene) -> None:
-    start = noisy(scene, 10.0)
-    done = Subspace(48, 3.0, 0.0).apply(start, np.random.default_rng(0))
-    assert level_db(done.speech) - level_db(done.noise) > level_db(start.speech) - level_db(start.noise) + 3
 
 
 def test_a_perfect_mask_is_better_than_a_spoiled_one(scene: Scene) -> None:
@@ -242,12 +234,9 @@ def test_a_wrapped_command_is_an_enhancer(scene: Scene, tmp_path: Path) -> None:
         ("true {in} {out}", "no readable audio"),
     ],
 )
-def test_an_enhancer_that_fails_is_named(scene: Scene, command: str, message: str) -> None:
+def test_an_enhancer_that_fails_or_names_no_files_is_refused(scene: Scene, command: str, message: str) -> None:
     with pytest.raises(EnvironmentProblemError, match=message):
         Enhancer(command).apply(scene, np.random.default_rng(0))
-
-
-def test_an_enhancer_must_name_both_files() -> None:
     with pytest.raises(UsageError, match=r"\{in\} and \{out\}"):
         check_command("denoise {in}")
 
@@ -258,10 +247,10 @@ def test_every_kind_of_chain_can_be_drawn_and_applied(scene: Scene) -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         rate_hz = 8000 if seed % 3 == 0 else RATE_HZ
-        plan = draw_chain(rng, MadeNoise(), rate_hz)
-        drawn.add(plan.kind)
+        chain = draw_chain(rng, MadeNoise(), rate_hz)
+        drawn.add(chain.kind)
         done = scene.at_rate(rate_hz)
-        for step in plan.steps:
+        for step in chain.steps:
             done = step.apply(done, rng)
             names.add(step.name)
             assert describe(step)["name"] == step.name
@@ -277,9 +266,9 @@ def test_a_share_of_what_is_enhanced_goes_through_the_commands(share: float, lea
     met: list[str] = []
     for seed in range(400):
         rng = np.random.default_rng(seed)
-        plan = draw_chain(rng, MadeNoise(), RATE_HZ, commands=commands, command_share=share)
-        if plan.kind in ("enhanced", "enhanced_distortion"):
-            met += [step.command if isinstance(step, Enhancer) else "" for step in plan.steps[1:2]]
+        chain = draw_chain(rng, MadeNoise(), RATE_HZ, commands=commands, command_share=share)
+        if chain.kind in ("enhanced", "enhanced_distortion"):
+            met += [step.command if isinstance(step, Enhancer) else "" for step in chain.steps[1:2]]
     assert len(met) > 60
     assert least <= 1 - met.count("") / len(met) <= most
     assert set(met) - {""} == (set(commands) if share else set())
@@ -295,19 +284,13 @@ def test_whatever_is_named_can_be_held_out_and_other_chains_stay_as_they_are() -
 
     recordings = MadeNoise()
     for seed in range(600):
-        plan = drawn(seed)
-        names = set().union(*map(names_of, plan.steps)) & known
+        chain = drawn(seed)
+        names = set().union(*map(names_of, chain.steps)) & known
         for name in names:
             assert name not in set().union(*map(names_of, drawn(seed, name).steps))
-        assert drawn(seed, *(known - names)) == plan
+        assert drawn(seed, *(known - names)) == chain
         met |= names
     assert met == known
-
-
-def test_the_spectrum_reconstructs(speech: Signal) -> None:
-    window = root_hann(512)
-    again = inverse(forward(speech, window, 128), window, 128, len(speech))
-    assert np.max(np.abs(again - speech)) < 1e-9
 
 
 def test_black_box_finds_the_parts_of_an_untouched_recording(scene: Scene) -> None:
@@ -339,12 +322,6 @@ def test_a_delay_is_found(speech: Signal, delay: int) -> None:
 @pytest.mark.parametrize(("frequency_hz", "gain_db"), [(1000, 0.0), (100, -19.1), (10_000, -2.5), (31.62, -39.4)])
 def test_the_a_curve_is_that_of_the_standard(frequency_hz: float, gain_db: float) -> None:
     assert 20 * np.log10(a_weighting(np.array([float(frequency_hz)]))[0]) == pytest.approx(gain_db, abs=0.1)
-
-
-def test_active_level_ignores_pauses(speech: Signal) -> None:
-    paused = np.concatenate([speech, np.zeros(3 * RATE_HZ)])
-    assert active_level_db(paused, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ), abs=0.2)
-    assert active_level_db(speech * 0.1, RATE_HZ) == pytest.approx(active_level_db(speech, RATE_HZ) - 20, abs=0.05)
 
 
 def test_another_speed_is_another_voice() -> None:

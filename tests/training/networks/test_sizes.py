@@ -49,7 +49,7 @@ def test_other_steps_keep_the_contract(hop: int, stride: int, second: int) -> No
         assert len(nearest_frames(network, samples)) == frames.shape[1]
 
 
-def test_a_double_step_hears_every_other_frame_of_the_spectrum() -> None:
+def test_a_double_step_takes_every_other_frame_of_the_spectrum() -> None:
     clip = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([8_000])
     every, _ = PowerSpectrum(CompactConfig())(clip, lengths)

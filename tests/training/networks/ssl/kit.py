@@ -1,4 +1,4 @@
-"""Small front ends with weights that hide no mistake, and what they hear."""
+"""Small front ends with weights that hide no mistake, and their input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TINY = SslConfig(model="custom")
 
 
 def waveforms(seed: int = 0) -> Tensor:
-    """Noise with an offset; what lies beyond each length is loud, and must not be heard."""
+    """Noise with an offset; what lies beyond each length is loud, and must not count."""
     generator = torch.Generator().manual_seed(seed)
     return 0.1 * torch.randn(len(LENGTHS), int(LENGTHS.max()), generator=generator) + 0.03
 

@@ -65,12 +65,12 @@ def test_same_as_torchaudio_computes_it(like: str, tmp_path: Path) -> None:
     reference = weights.build_model(config, sizes).eval()
     reference.load_state_dict(torch.load(path))
     waveform = waveforms()[:1]
-    heard = waveform
+    given = waveform
     if weights.bundle_of(config)._normalize_waveform:
-        heard = torch.nn.functional.layer_norm(waveform, waveform.shape)
+        given = torch.nn.functional.layer_norm(waveform, waveform.shape)
     with torch.no_grad():
-        blocks = reference.extract_features(heard)[0]
-        last = reference(heard)[0]
+        blocks = reference.extract_features(given)[0]
+        last = reference(given)[0]
         for layers, expected in (("1", blocks[0]), ("2", last), ("last", last)):
             made = SslFrontEnd(replace(config, layers=layers))
             made.load_pretrained()
@@ -114,11 +114,11 @@ def test_same_as_transformers_computes_it(like: str, kind: str, tmp_path: Path) 
         else:
             safetensors.torch.save_file(reference.state_dict(), path)
         made = [SslFrontEnd(replace(TINY, custom_like=like, checkpoint=path, layers=str(layer))) for layer in range(3)]
-        heard = waveforms()[:1]
+        given = waveforms()[:1]
         if made[0]._normalizes_waveform:
-            heard = torch.nn.functional.layer_norm(heard, heard.shape)
+            given = torch.nn.functional.layer_norm(given, given.shape)
         with torch.no_grad():
-            found = reference(heard, output_hidden_states=True)
+            found = reference(given, output_hidden_states=True)
             # Release 5 gives the last state before its norm, earlier ones and fairseq after it.
             expected = (*found.hidden_states[:-1], found.last_hidden_state)
             for front, state_i in zip(made, expected, strict=True):
@@ -139,7 +139,7 @@ def test_frames_are_those_of_the_convolutions() -> None:
 
 
 @pytest.mark.parametrize("like", ["hubert-large", "wavlm-large", "xls-r-300m"])
-def test_large_models_hear_a_normalised_waveform(like: str) -> None:
+def test_large_models_get_a_normalised_waveform(like: str) -> None:
     made = front_end(custom_like=like)
 
     def gap() -> float:

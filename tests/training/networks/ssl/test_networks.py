@@ -23,7 +23,7 @@ JOINED = MosaNetConfig(channels=(2, 2, 2, 2), lstm_units=4, dense_units=4, ssl=r
 def test_an_utterance_does_not_depend_on_its_companions(config: NetworkConfig) -> None:
     made = network(config).eval()
 
-    def judged(waveform: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    def estimated(waveform: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         made.zero_grad()
         scores, frames, mask = made(waveform, lengths)
         assert mask.shape == frames.shape[:2] == (len(lengths), len(made.frame_positions(waveform.shape[1])))
@@ -32,10 +32,10 @@ def test_an_utterance_does_not_depend_on_its_companions(config: NetworkConfig) -
         own = [item[valid] for item, valid in zip(frames.detach(), mask, strict=True)]
         return scores.detach(), own, gradients
 
-    scores, frames, gradients = judged(waveforms(), LENGTHS)
+    scores, frames, gradients = estimated(waveforms(), LENGTHS)
     total = {name: torch.zeros_like(value) for name, value in gradients.items()}
     for item, length in enumerate(LENGTHS):
-        alone = judged(waveforms()[item : item + 1, :length], LENGTHS[item : item + 1])
+        alone = estimated(waveforms()[item : item + 1, :length], LENGTHS[item : item + 1])
         torch.testing.assert_close(alone[0][0], scores[item], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone[1][0], frames[item], atol=2e-5, rtol=0)
         for name, value in alone[2].items():
