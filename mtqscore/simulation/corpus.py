@@ -95,7 +95,7 @@ def simulate_corpus(
     try:
         with _prepare(job, speech, noise) as journal:
             wanted = [str(index) for index in range(config.clips)]
-            missing = [key for key in wanted if not _is_kept(journal, key, folder)]
+            missing = [key for key in wanted if key not in journal or not (folder / journal[key]["path"]).is_file()]
             progress(config.clips - len(missing), config.clips)
             for done, record in enumerate(_made(job, list(map(int, missing)), workers), start=1):
                 journal.add(str(record["index"]), record)
@@ -130,10 +130,6 @@ def _prepare(job: _Job, speech: Path, noise: Path) -> Journal:
         with replacing(note) as partial:
             partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return Journal(job.folder / "rows.jsonl", "simulated recordings by number")
-
-
-def _is_kept(journal: Journal, key: str, folder: Path) -> bool:
-    return key in journal and (folder / journal[key]["path"]).is_file()
 
 
 def _made(job: _Job, missing: list[int], workers: int) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from mtqscore.audio.levels import Signal
+from mtqscore.labels.separation import split_black_box
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,16 @@ class Scene:
         if rate_hz == self.rate_hz:
             return self
 
-        def resampled(signal: Signal) -> Signal:
-            return np.asarray(soxr.resample(signal, self.rate_hz, rate_hz), dtype=np.float64)
+        parts: dict[str, Any] = {
+            name: np.asarray(soxr.resample(getattr(self, name), self.rate_hz, rate_hz), dtype=np.float64)
+            for name in ("clean", "speech", "noise", "raw_noise")
+        }
+        return replace(self, rate_hz=rate_hz, **parts)
 
-        return replace(
-            self,
-            rate_hz=rate_hz,
-            clean=resampled(self.clean),
-            speech=resampled(self.speech),
-            noise=resampled(self.noise),
-            raw_noise=resampled(self.raw_noise),
-        )
+    def divided(self, recording: Signal) -> Scene:
+        """The scene after a black box made a recording of it, whose parts are found by `split_black_box`."""
+        split = split_black_box(self.speech, self.noise, recording, self.rate_hz)
+        return replace(self, speech=split.speech, noise=split.noise, rest_db=max(self.rest_db, split.rest_db))
 
 
 def start_scene(clean: Signal, rate_hz: int) -> Scene:

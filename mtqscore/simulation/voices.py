@@ -20,13 +20,7 @@ QUIET_DB = -42.0
 
 
 def vary(clean: Signal, rate_hz: int, rng: np.random.Generator) -> Signal:
-    """Make another voice of clean speech; now and then with gated pauses.
-
-    Args:
-        clean: speech, float64 (samples,).
-        rate_hz: its rate.
-        rng: what is done.
-    """
+    """Make another voice of clean speech; now and then with gated pauses."""
     speed = float(np.exp(rng.uniform(*np.log(SPEEDS))))
     clean = np.asarray(soxr.resample(clean, rate_hz * speed, rate_hz), dtype=np.float64)
     if rng.random() < GATE_SHARE:

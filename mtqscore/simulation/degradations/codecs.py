@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,6 @@ import soundfile
 
 from mtqscore.audio.levels import Signal
 from mtqscore.labels.alignment import shifted
-from mtqscore.labels.separation import split_black_box
 from mtqscore.simulation.scene import Scene
 
 
@@ -75,9 +74,7 @@ class Codec:
         coded = mix * gain
         for _ in range(self.passes):
             coded = coded_once(coded, scene.rate_hz, FORMATS[self.codec], self.compression)
-        coded = coded / gain
-        split = split_black_box(scene.speech, scene.noise, coded, scene.rate_hz)
-        return replace(scene, speech=split.speech, noise=split.noise, rest_db=max(scene.rest_db, split.rest_db))
+        return scene.divided(coded / gain)
 
 
 def coded_once(signal: Signal, rate_hz: int, form: Format, compression: float) -> Signal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +15,6 @@ import soundfile
 from mtqscore.audio.loading import load_mono
 from mtqscore.errors import EnvironmentProblemError, InputError, UsageError
 from mtqscore.labels.alignment import shifted
-from mtqscore.labels.separation import split_black_box
 from mtqscore.simulation.scene import Scene
 
 TIME_LIMIT_S = 120
@@ -60,9 +59,7 @@ class Enhancer:
             except InputError as error:
                 raise EnvironmentProblemError(f"enhancer {self.command!r} wrote no readable audio: {error}") from error
         processed, _ = shifted(output.astype(np.float64) / gain, mix, wide.rate_hz)
-        split = split_black_box(wide.speech, wide.noise, processed, wide.rate_hz)
-        done = replace(wide, speech=split.speech, noise=split.noise, rest_db=max(wide.rest_db, split.rest_db))
-        return done.at_rate(scene.rate_hz)
+        return wide.divided(processed).at_rate(scene.rate_hz)
 
     def _run(self, source: Path, target: Path) -> None:
         places = {"{in}": str(source), "{out}": str(target)}

@@ -48,15 +48,7 @@ def _make(draft: ClipDraft) -> Samples:
 
 
 class ClipMaker:
-    """Makes clips in other processes; the same ones for any number of these.
-
-    Args:
-        learned: speech and noise of the clips to learn from.
-        held_out: those of the validation.
-        config: lengths and shares.
-        seed: of everything random.
-        workers: processes.
-    """
+    """Makes clips in other processes; the same ones for any number of these."""
 
     def __init__(
         self, learned: StretchSampler, held_out: StretchSampler, config: DistillConfig, seed: int, workers: int
@@ -65,12 +57,7 @@ class ClipMaker:
         self._pool = WorkerPool(workers, _start_process, self.samplers, config)
 
     def drafts(self, purpose: int, turn: int) -> list[ClipDraft]:
-        """Draw all clips of one pass.
-
-        Args:
-            purpose: `LEARNED` or `HELD_OUT`.
-            turn: number of the pass.
-        """
+        """Draw all clips of one pass."""
         count = self.config.clips if purpose == LEARNED else self.config.val_clips
         keys = ((self.seed, purpose, turn, index) for index in range(count))
         return [self.samplers[purpose].draft(key, self.config) for key in keys]

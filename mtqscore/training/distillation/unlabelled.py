@@ -96,15 +96,9 @@ class ClipDraft:
 def list_speech(
     where: Path, own: Sequence[Path], advance: Callable[[int, int], None]
 ) -> tuple[list[SpeechFile], list[str]]:
-    """List the recordings of a folder, or of a table with a column ``path``, that can be used.
+    """List the recordings of a folder or of a table that can be used, and which are left out and why.
 
-    Args:
-        where: the folder, searched through, or the table; of a table's recordings those of the split test are left out.
-        own: folders whose recordings are not meant, besides those of clips that earlier runs have made.
-        advance: notified of how many of how many headers have been read.
-
-    Returns:
-        The recordings, and in words which are left out and why.
+    Those of the split test, in the folders ``own``, and among clips that earlier runs have made are no speech.
 
     Raises:
         UsageError: there is no such folder or table.
@@ -152,10 +146,7 @@ def _reason(error: OSError | RuntimeError) -> str:
 def divide(files: Sequence[SpeechFile], share: float, seed: int) -> tuple[list[SpeechFile], list[SpeechFile]]:
     """Hold out the split val of a table; else whole talkers, or single recordings where there are few talkers.
 
-    Args:
-        files: two or more.
-        share: of them that is held out; at least one, of more than three at least two.
-        seed: of the choice.
+    Of more than three, at least two are held out.
 
     Returns:
         Those to learn from, and those held out.

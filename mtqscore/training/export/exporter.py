@@ -43,11 +43,9 @@ class TrainedNetwork:
 
 
 def open_trained(path: Path, names: Sequence[str] | None = None) -> TrainedNetwork:
-    """Load a network to export.
+    """Load a network to export from a checkpoint, or from the best epoch of a run folder.
 
-    Args:
-        path: checkpoint, or run folder, of which the best epoch is taken.
-        names: targets of the file; None for those of S, N and G that the network has, or all if it has none of them.
+    Without names its heads are those of S, N and G that the network has, or all if it has none of them.
 
     Raises:
         InputError: the path is no checkpoint.

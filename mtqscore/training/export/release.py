@@ -28,10 +28,7 @@ HELD_OUT = {"test": "test split of the training corpus", "val": "validation spli
 def check_release(out: Path, identity: ModelIdentity, source: Path | None = None) -> None:
     """Refuse names that no list of models could hold, before anything is computed.
 
-    Args:
-        out: the ONNX file to make.
-        identity: for its metadata.
-        source: the checkpoint that is exported, which may stand beside it and stays.
+    The checkpoint ``source`` that is exported may stand beside the file, and stays.
 
     Raises:
         UsageError: the name of the file, the model, its version or its licence is not allowed; or a file that would be
@@ -101,10 +98,6 @@ def write_release(
 
 def measure_run(source: Path, calibration: Calibration) -> tuple[Accuracy, ...]:
     """Compute the accuracy on a run's held-out recordings from the estimates that it left behind.
-
-    Args:
-        source: run folder or checkpoint; the estimates are those of the best epoch, and of no other checkpoint.
-        calibration: the one that the exported file applies.
 
     Returns:
         One entry a table that is there, the test split first; none for another checkpoint.

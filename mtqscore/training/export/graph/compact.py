@@ -32,12 +32,7 @@ SILENCER = -1e6
 
 
 def compact_model(network: CompactNet, calibration: Calibration) -> onnx.ModelProto:
-    """Write the network and its calibration; its frames are those of the contract.
-
-    Args:
-        network: in evaluation mode, with the heads to export only.
-        calibration: monotone map a target.
-    """
+    """Write the network and its calibration; its frames are those of the contract."""
     graph = GraphBuilder()
     blocks, spectrum_frames = cut_blocks(graph, mask_audio(graph), network.config.hop_samples)
     masks = make_masks(graph, network.config, spectrum_frames)

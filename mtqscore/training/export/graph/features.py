@@ -66,11 +66,6 @@ def mask_audio(graph: GraphBuilder) -> tuple[str, str]:
 def cut_blocks(graph: GraphBuilder, parts: Sequence[str], hop_samples: int) -> tuple[str, str]:
     """Put half a frame of silence in front of the sound, and cut into blocks of one hop.
 
-    Args:
-        graph: where to add.
-        parts: the sound, from `mask_audio`.
-        hop_samples: step of the spectrum, half a frame or a whole one.
-
     Returns:
         The blocks, float32 (batch, frames + 1, hop), and the number of frames, int64 (). Frame t starts with block t.
     """
@@ -91,13 +86,7 @@ def cut_blocks(graph: GraphBuilder, parts: Sequence[str], hop_samples: int) -> t
 
 
 def make_masks(graph: GraphBuilder, config: CompactConfig, spectrum_frames: str) -> Masks:
-    """Mark valid frames, before and after the time steps of the convolutions.
-
-    Args:
-        graph: where to add.
-        config: steps of the network.
-        spectrum_frames: how many there are in the padded batch, int64 ().
-    """
+    """Mark valid frames, before and after the time steps of the convolutions."""
     index = graph.add("Range", graph.ints("zero", 0), spectrum_frames, "one", name="spectrum_index")
     last = graph.add("Div", "lengths", graph.ints("hop", [config.hop_samples]), name="last_spectrum_frame")
     last = graph.add("Unsqueeze", last, graph.ints("axes_1_2", [1, 2]), name="last_spectrum_frame_3d")
@@ -149,12 +138,6 @@ def log_power(graph: GraphBuilder, network: CompactNet, blocks: str, masks: Mask
 
     Time is the last axis from here to the recurrent layer: convolutions are faster along long rows, and to turn a
     sequence of samples around is to copy rows.
-
-    Args:
-        graph: where to add.
-        network: its window, floor and offset.
-        blocks: from `cut_blocks`.
-        masks: from `make_masks`.
 
     Returns:
         float32 (batch, 3, `SPECTRUM_ROWS`, frames).

@@ -50,12 +50,7 @@ class ScoringModule(nn.Module):
 
 
 def traced_model(network: Network, calibration: Calibration) -> onnx.ModelProto:
-    """Trace a network for any batch and any number of samples.
-
-    Args:
-        network: in evaluation mode, with the heads to export only.
-        calibration: monotone map a target.
-    """
+    """Trace a network for any batch and any number of samples."""
     module = ScoringModule(network, calibration.ordered(network.targets)).eval()
     batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", min=MIN_SAMPLES)
     example = torch.zeros(2, 2 * MIN_SAMPLES), torch.tensor([2 * MIN_SAMPLES, MIN_SAMPLES + 1])

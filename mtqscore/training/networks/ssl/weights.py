@@ -76,12 +76,7 @@ def model_sizes(config: SslConfig) -> dict[str, Any]:
 
 
 def build_model(config: SslConfig, sizes: dict[str, Any]) -> Any:
-    """Build torchaudio's ``Wav2Vec2Model`` with random weights.
-
-    Args:
-        config: chooses the kind of attention.
-        sizes: from `model_sizes`, with fewer blocks where not all are needed.
-    """
+    """Build torchaudio's ``Wav2Vec2Model`` with random weights."""
     models = load_torchaudio("torchaudio.models")
     factory = models.wavlm_model if bundle_of(config)._model_type == "WavLM" else models.wav2vec2_model
     return factory(**sizes)
@@ -89,9 +84,6 @@ def build_model(config: SslConfig, sizes: dict[str, Any]) -> Any:
 
 def find_weights(config: SslConfig) -> Path:
     """Give the file with the weights of a front end, fetched first if it must be.
-
-    Args:
-        config: which model; not a ``custom`` one without a checkpoint.
 
     Raises:
         EnvironmentProblemError: the download failed.
@@ -107,10 +99,6 @@ def find_weights(config: SslConfig) -> Path:
 
 def fetch(url: str, path: Path) -> None:
     """Download a file so that it is there whole or not at all.
-
-    Args:
-        url: its address.
-        path: where it goes; its folder is made.
 
     Raises:
         EnvironmentProblemError: the network or the disk failed, or the file came short.
@@ -145,12 +133,6 @@ def file_sha256(path: Path) -> str:
 
 def load_weights(model: Any, path: Path, name: str, total: int) -> None:
     """Copy weights from a file into a model that may have fewer transformer blocks than the file.
-
-    Args:
-        model: torchaudio's ``Wav2Vec2Model``.
-        path: a state dict of torchaudio or of Hugging Face transformers, as ``.safetensors`` or for ``torch.load``.
-        name: the model that the weights should be of, for messages.
-        total: transformer blocks of the whole model.
 
     Raises:
         InputError: the file is no such thing, or its names or shapes are those of another model.
