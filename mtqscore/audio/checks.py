@@ -68,12 +68,15 @@ class ClippingDetector:
     Args:
         sample_rate_hz: their rate.
         full_scale: largest value that the encoding can hold.
+
+    Attributes:
+        frames: samples of one channel so far.
     """
 
     def __init__(self, sample_rate_hz: int, full_scale: float) -> None:
         self._rate_hz = sample_rate_hz
         self._full_scale = full_scale
-        self._frames = 0
+        self.frames = 0
         self._values = 0
         self._flat = 0
         self._first_flat: int | None = None
@@ -88,7 +91,7 @@ class ClippingDetector:
             low, high = float(block.min()), float(block.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             first = int(np.argmin(np.isfinite(block).all(axis=1)))
-            at_s = (self._frames + first) / self._rate_hz
+            at_s = (self.frames + first) / self._rate_hz
             raise UnscorableError(Status.NON_FINITE, f"NaN or infinite samples, the first at {at_s:.3f} s")
         if max(high, -low) > LARGEST_VALUE:
             raise UnscorableError(Status.UNREADABLE, f"samples as large as {max(high, -low):.2g} are no audio")
@@ -102,15 +105,10 @@ class ClippingDetector:
                 inside &= at_limit[shift : shift + len(inside)]
             flat = int(np.count_nonzero(inside))
             if flat and self._first_flat is None:
-                self._first_flat = self._frames + int(np.argmax(inside.any(axis=1)))
+                self._first_flat = self.frames + int(np.argmax(inside.any(axis=1)))
             self._flat += flat
-        self._frames += len(block)
+        self.frames += len(block)
         self._values += block.size
-
-    @property
-    def frames(self) -> int:
-        """Samples of one channel so far."""
-        return self._frames
 
     @property
     def clipped_share(self) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 from mtqscore.base.option import option
 from mtqscore.errors import EnvironmentProblemError, UsageError
 from mtqscore.labels.table import Fault, LabelledRecording
-from mtqscore.models.registry import own_folder
 
 LABEL_SOURCES = ("references", "quality", "given")
 DATA = "Data"
@@ -109,6 +108,8 @@ def find_data(root: Path | None, names: Sequence[str], fits: Callable[[Path], bo
     Raises:
         EnvironmentProblemError: it is nowhere; the message says where it can be got and what to put where.
     """
+    from mtqscore.models.registry import own_folder  # a page of help shows the options here, and starts without
+
     named = root or os.environ.get(DATA_VARIABLE)
     for place in [Path(named)] if named else [Path(), Path("data"), own_folder() / "corpora"]:
         # A zip unpacked into a folder of the same name is in one of the inner two.
