@@ -27,19 +27,7 @@ LABEL_WIDTH = 7
 def plot(
     segments: Segments, duration_s: float, worst: Segment | None, width: int, *, blocks: bool, colour: bool
 ) -> list[str]:
-    """Draw one curve a score, the time below, and a mark under the worst second.
-
-    Args:
-        segments: what to draw.
-        duration_s: length of the recording.
-        worst: the second to mark; None for none.
-        width: columns of the terminal.
-        blocks: whether the terminal has block characters; else a digit stands for each score.
-        colour: whether to colour by score.
-
-    Returns:
-        Lines of at most ``width`` columns, but never fewer than are needed.
-    """
+    """Draw one curve a score in about ``width`` columns, the time below, and a mark under the worst second."""
     count = min(max(width - LABEL_WIDTH - 1, LEAST_COLUMNS), MOST_COLUMNS)
     lines: list[str] = []
     for target in ("s_mos", "n_mos", "g_mos"):
@@ -68,11 +56,7 @@ def in_columns(segments: Segments, target: str, duration_s: float, count: int) -
     scores = segments.of(target).astype(np.float64)
     middles_s = segments.starts_s + segments.length_s / 2
     at_columns_s = (np.arange(count) + 0.5) * duration_s / count
-    after = np.clip(np.searchsorted(middles_s, at_columns_s), 1, max(len(middles_s) - 1, 1))
-    before = after - 1
-    after = np.minimum(after, len(middles_s) - 1)
-    nearer = np.abs(middles_s[before] - at_columns_s) <= np.abs(middles_s[after] - at_columns_s)
-    values = np.where(nearer, scores[before], scores[after])
+    values: NDArray[np.float64] = scores[np.abs(middles_s[:, np.newaxis] - at_columns_s).argmin(axis=0)]
     columns = np.minimum((middles_s / duration_s * count).astype(np.int64), count - 1)
     values[columns] = np.nan
     np.fmin.at(values, columns, scores)

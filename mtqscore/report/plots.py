@@ -143,7 +143,8 @@ def _figure(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimate
 
     named = {item.target for item in scatter.found}
     targets = [target for target in TARGETS if target.name in named]
-    column = next((item.over.column for item in scatter.found if _has_means(item)), None)
+    means = (item.over for item in scatter.found if item.over.level is Level.MEANS and item.pairs > 1)
+    column = next((over.column for over in means), None)
     abreast = min(PANELS_ABREAST, len(targets))
     bands = math.ceil(len(targets) / abreast)
     deep = bands * (1 if column is None else 2)
@@ -166,17 +167,13 @@ def _figure(rows: Sequence[LabelledRecording], estimates: Mapping[Path, Estimate
         if column is not None:
             axes = grid[band * 2 + 1, place]
             span = _draw_means(axes, target, scatter.found, column)
-            means = _agreement(scatter.found, target, Over(Level.MEANS, column))
-            _finish(axes, span, means, f"means by {printable(column)}")
+            agreement = _agreement(scatter.found, target, Over(Level.MEANS, column))
+            _finish(axes, span, agreement, f"means by {printable(column)}")
     _add_count_scale(figure, grid, cells)
     _add_legend(figure, palette)
     name = _short(scatter.name, 25 * abreast)
     _plain(figure.suptitle(f"Estimates of {name} against labels", x=0.01, ha="left", fontsize=11))
     return figure
-
-
-def _has_means(item: Agreement) -> bool:
-    return item.over.level is Level.MEANS and item.pairs > 1
 
 
 def _agreement(found: Sequence[Agreement], target: Target, over: Over) -> Agreement:

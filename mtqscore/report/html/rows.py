@@ -60,11 +60,7 @@ class ReportRow(NamedTuple):
 
 
 class Rows:
-    """All rows of a report.
-
-    Args:
-        targets: names of the scores.
-    """
+    """All rows of a report, with scores of these targets."""
 
     def __init__(self, targets: Sequence[str]) -> None:
         self.targets = tuple(targets)
