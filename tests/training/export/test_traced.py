@@ -52,7 +52,7 @@ def made(config: NetworkConfig) -> Network:
     front = network.front_end()
     assert front is not None
     with torch.no_grad():
-        for parameter in {*network.parameters(), *front.pretrained_parameters()}:
+        for parameter in dict.fromkeys([*network.parameters(), *front.pretrained_parameters()]):  # in one order
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn(parameter.shape))
         for module in network.modules():
