@@ -47,11 +47,13 @@ def run(command: list[str]) -> Cost:
     """
     start_s = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    over, sums_kb = threading.Event(), [0.0]
+    over, sums_kb, times_s = threading.Event(), [0.0], {}
 
     def watch() -> None:
         while not over.wait(WATCH_S):
-            sums_kb.append(sum(map(_resident_kb, _family(process.pid))))
+            family = _family(process.pid)
+            sums_kb.append(sum(map(_resident_kb, family)))
+            times_s.update({pid: time_s for pid in family if (time_s := _cpu_s(pid))})
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -62,7 +64,10 @@ def run(command: list[str]) -> Cost:
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}: {' '.join(command)[:300]}")
     peak_kb = max(usage.ru_maxrss, *sums_kb)
-    return Cost(time.perf_counter() - start_s, usage.ru_utime + usage.ru_stime, peak_kb * 1024 / 1e6)
+    cpu_s = max(
+        usage.ru_utime + usage.ru_stime, sum(times_s.values())
+    )  # some children are not waited for by the command
+    return Cost(time.perf_counter() - start_s, cpu_s, peak_kb * 1024 / 1e6)
 
 
 def _family(pid: int) -> list[int]:
@@ -80,6 +85,14 @@ def _resident_kb(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(float(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def bundled_speech() -> NDArray[np.float32]:
