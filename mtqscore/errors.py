@@ -17,9 +17,9 @@ class ExitCode(IntEnum):
     ENVIRONMENT = 4
     """The machine is not ready, or a result cannot be written."""
     INTERRUPTED = 130
-    """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
+    """Exit code of a program that Ctrl-C ended, as shells report it: 128 + SIGINT."""
     CLOSED_PIPE = 141
-    """What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
+    """Exit code of a program whose reader has gone, as shells report it: 128 + SIGPIPE."""
 
 
 class MtqscoreError(Exception):

@@ -27,13 +27,11 @@ class Split:
         speech: speech part, shape (samples,), with the rest that falls on speech.
         noise: noise part, shape (samples,), with the rest that falls on pauses.
         rest_db: level of the unexplained rest relative to the processed recording.
-        limited_share: share of time-frequency energy where the gain met its limit of one.
     """
 
     speech: Signal
     noise: Signal
     rest_db: float
-    limited_share: float
 
 
 def _window(rate_hz: int) -> tuple[Signal, int]:
@@ -62,14 +60,11 @@ def split_black_box(speech: Signal, noise: Signal, processed: Signal, rate_hz: i
     gain = np.minimum(ratio, 1.0) * turn
     explained = [inverse(forward(part, window, hop) * gain, window, hop, len(part)) for part in (speech, noise)]
     rest = processed - explained[0] - explained[1]
-    energy = size_after**2
-    limited = float(energy[ratio > 1.0].sum() / max(float(energy.sum()), 1e-20))
     talking = speech_activity(speech, rate_hz)
     return Split(
         speech=explained[0] + rest * talking,
         noise=explained[1] + rest * (1 - talking),
         rest_db=level_db(rest) - level_db(processed),
-        limited_share=limited,
     )
 
 
